@@ -1,0 +1,57 @@
+# `make demo` shows collectord at work, `make test` passes its tests; each sets itself up.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STORE ?=
+KERNELS := $(shell find collectord -name '_*.pyx')
+
+.PHONY: help demo test lint typecheck bench test-spark clean venv azurite
+.DEFAULT_GOAL := help
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# The environment: made again when a dependency changes.
+$(VENV)/.ready: pyproject.toml clients/python/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" "grpcio-tools>=1.67.1" wheel
+	$(BIN)/python -m pip install -q --no-build-isolation -e . -e clients/python --group test --group lint
+	touch $@
+
+venv: $(VENV)/.ready
+
+# Azurite, the storage emulator, as package-lock.json pins it.
+node_modules/.ready: package.json package-lock.json
+	npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+azurite: node_modules/.ready
+
+demo: venv $(if $(filter azurite,$(STORE)),azurite) ## Score real rows, kill the daemon, show what landed (STORE=azurite for the emulator)
+	$(BIN)/collectord demo $(if $(STORE),--store $(STORE))
+
+test: venv azurite lint typecheck ## Lint, types and all tests
+	$(BIN)/python -m pytest
+
+lint: venv ## ruff and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+typecheck: venv ## mypy, strict, for the daemon and the client
+	$(BIN)/mypy
+	cd clients/python && ../../$(BIN)/mypy
+
+bench: venv ## Our benchmarks, each checking its output first
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
+
+test-spark: venv ## Read what landed with Spark; needs Java
+	@command -v java >/dev/null || { echo "test-spark needs Java on the PATH" >&2; exit 1; }
+	$(BIN)/python -m pip install -q "pyspark>=4.1"
+	$(BIN)/python -m pytest tests/spark --override-ini testpaths=tests/spark
+
+clean: ## Remove what was built
+	rm -rf build dist *.egg-info clients/python/build clients/python/*.egg-info demo-data
+	find collectord clients -name '*.so' -delete -o -name '_*.cpp' -delete
+	find collectord clients -type d -name _pb -prune -exec rm -rf {} +

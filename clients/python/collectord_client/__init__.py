@@ -1,0 +1,20 @@
+"""Collects what a model sees and says in production, without slowing it down.
+
+    client = Client(model="best_model", version="10")
+    inputs = client.collector("inputs", feature_names=["feat1", "feat2"])
+    predictions = client.collector("predictions", feature_names=["prediction"])
+
+    context = inputs.collect(data)
+    predictions.collect(model.predict(data), context=context)
+
+`collect()` copies the rows into memory and returns; a background thread sends them to a collectord daemon. Needs grpcio
+and protobuf, and loads them when there is something to send and somebody to send it to.
+"""
+
+from .client import Client, Collector
+from .context import Context
+from .endpoint import EndpointError
+from .errors import CollectError
+from .version import VERSION as __version__
+
+__all__ = ["Client", "CollectError", "Collector", "Context", "EndpointError", "__version__"]

@@ -1,0 +1,134 @@
+"""Whatever a scoring script hands over becomes a block, or an error with a reason that is counted.
+
+numpy, pandas and pyarrow are looked up among what the host has loaded; they are not imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import arrays, frames, values
+from .block import MAX_COLUMNS, Block
+from .errors import CollectError, unsupported_type
+
+Names = tuple[str, ...] | None
+
+
+def tabulate(data: Any, names: Names, request_rows: int, memory: list[int]) -> tuple[Block, list[str]]:
+    """A copy of `data` as a block, and the words for what was doubtful about it (they are counted).
+
+    `names` are the feature names, `request_rows` the rows of the request this belongs to (0: unknown), `memory` the
+    column types of earlier lists. Raises CollectError.
+    """
+    block, notes = _tabulate(data, names, request_rows, memory)
+    if not block.types:
+        raise CollectError("no_columns", "there are no columns", max(1, block.rows))
+    if not block.rows:
+        raise CollectError("no_rows", "there are no rows", 0)
+    if len(block.types) > MAX_COLUMNS:
+        raise CollectError("too_many_columns", f"{len(block.types)} columns, at most {MAX_COLUMNS}", block.rows)
+    return block, notes
+
+
+def _tabulate(data: Any, names: Names, request_rows: int, memory: list[int]) -> tuple[Block, list[str]]:
+    if isinstance(data, (str, int, float)) or data is None:
+        return values.rows_of([[data]], memory), []
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
+        return _array(numpy, numpy.asanyarray(data), names, request_rows, memory)
+    if isinstance(data, Mapping):
+        return values.named(data, memory), []
+    if isinstance(data, (list, tuple)):
+        return _sequence(numpy, data, names, request_rows, memory)
+    if isinstance(data, (bytes, bytearray, memoryview)) or _is_image(data):
+        raise CollectError("unsupported_media", "bytes, audio, images and video are not collected")
+    pandas = sys.modules.get("pandas")
+    if pandas is not None:
+        if isinstance(data, pandas.DataFrame):
+            return frames.frame(data), []
+        if isinstance(data, pandas.Series):
+            column, notes = as_rows(len(data), names, request_rows)
+            return frames.series(data, column, names), notes
+        if isinstance(data, (pandas.Index, pandas.api.extensions.ExtensionArray)):
+            return _tabulate(pandas.Series(data), names, request_rows, memory)
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        block = frames.arrow(data)
+        if block.names is None:
+            column, notes = as_rows(block.rows, names, request_rows)
+            if not column:
+                return _tabulate(frames.to_list(data), names, request_rows, memory)
+            return block, notes
+        return block, []
+    if numpy is not None and hasattr(data, "__array__"):
+        return _array(numpy, numpy.asarray(data), names, request_rows, memory)
+    try:
+        return values.rows_of([[values.plain(data)]], memory), []
+    except CollectError:
+        raise unsupported_type(data) from None
+
+
+def as_rows(count: int, names: Names, request_rows: int) -> tuple[bool, list[str]]:
+    """Whether `count` values in one dimension are that many rows (or one row), and whether that was doubtful."""
+    if count > 1 and request_rows == count:
+        return True, ["ambiguous"] if names is not None and len(names) == count else []
+    return count > 1 and names is not None and len(names) == 1, []
+
+
+def _array(numpy: Any, data: Any, names: Names, request_rows: int, memory: list[int]) -> tuple[Block, list[str]]:
+    if data.ndim > 2:
+        raise CollectError("unsupported_media", f"an array of {data.ndim} dimensions is no table", max(1, len(data)))
+    if data.dtype.kind in "cV" or (data.dtype.kind in "fiu" and data.dtype.itemsize > 8):
+        raise CollectError("unsupported_type", f"dtype {data.dtype} cannot be collected", len(data) if data.ndim else 1)
+    notes: list[str] = []
+    if data.ndim == 1:
+        column, notes = as_rows(len(data), names, request_rows)
+        data = data.reshape(-1, 1) if column else data.reshape(1, -1)
+    elif data.ndim == 0:
+        data = data.reshape(1, 1)
+    if 0 in data.shape:
+        if data.shape[0] and not notes and data.shape[1] == 0 and data.size == 0 and len(data) == 1:
+            raise CollectError("no_rows", "the array is empty", 0)
+        return Block(None, (1,) * data.shape[1], data.shape[0], b""), notes
+    if data.shape[1] > MAX_COLUMNS:
+        raise CollectError("too_many_columns", f"{data.shape[1]} columns, at most {MAX_COLUMNS}", len(data))
+    if isinstance(data, numpy.ma.MaskedArray):
+        return values.rows_of(data.tolist(), memory), notes
+    if data.dtype.kind == "O":
+        return values.rows_of(data.tolist(), memory), notes
+    return arrays.table(data), notes
+
+
+def _sequence(
+    numpy: Any, data: Sequence[Any], names: Names, request_rows: int, memory: list[int]
+) -> tuple[Block, list[str]]:
+    if not data:
+        raise CollectError("no_rows", "the list is empty", 0)
+    first = data[0]
+    if isinstance(first, (list, tuple)):
+        if not all(isinstance(row, (list, tuple)) for row in data):
+            raise CollectError("ragged", "rows and single values are mixed", len(data))
+        return values.rows_of(data, memory), []
+    if isinstance(first, Mapping):
+        if not all(isinstance(row, Mapping) for row in data):
+            raise CollectError("ragged", "dictionaries and other values are mixed", len(data))
+        keys = list(dict.fromkeys(key for row in data for key in row))
+        block = values.rows_of([[row.get(key) for key in keys] for row in data], memory)
+        block.names = tuple(str(key) for key in keys)
+        return block, []
+    if numpy is not None and isinstance(first, numpy.ndarray):
+        if not all(isinstance(row, numpy.ndarray) and row.shape == first.shape for row in data):
+            raise CollectError("ragged", "the rows differ in shape", len(data))
+        if first.ndim == 0:
+            return _array(numpy, numpy.stack(data), names, request_rows, memory)
+        return _array(numpy, numpy.stack(data), names, len(data), memory)
+    column, notes = as_rows(len(data), names, request_rows)
+    return values.rows_of([[value] for value in data] if column else [data], memory), notes
+
+
+def _is_image(data: Any) -> bool:
+    root = type(data).__module__.partition(".")[0]
+    return root in ("PIL", "torchaudio", "soundfile", "av", "imageio") or (
+        hasattr(data, "getpixel") and hasattr(data, "tobytes")
+    )

@@ -1,0 +1,98 @@
+"""What there is once per process: the senders, one per endpoint, and what happens to them at a fork and at exit.
+
+Threads and connections do not survive a fork. The parent's connection is put down right before it and comes back right
+after, because gRPC's own state must be at rest; the child starts with empty outboxes, new locks and no connection. What
+was unsent is sent by the parent, exactly once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from .ids import Uuid7
+
+if TYPE_CHECKING:
+    from .outbox import Outbox
+    from .sender import Sender
+
+ids = Uuid7()
+outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+
+_lock = threading.Lock()
+_senders: dict[tuple[str | None, str], Sender] = {}
+_graveyard: list[Sender] = []
+"""The parent's senders, in a child: kept so that nothing of gRPC in them is ever torn down there."""
+_exit_arranged = False
+
+EXIT_TIMEOUT = 2.0
+
+
+def sender_for(endpoint: str | None, token: str) -> Sender:
+    """The sender of this process for `endpoint`, which is made if need be; its thread starts with the first page."""
+    from .sender import Sender
+
+    with _lock:
+        found = _senders.get((endpoint, token))
+        if found is None or found.stopped:
+            found = _senders[endpoint, token] = Sender(endpoint, token)
+        return found
+
+
+def arrange_exit() -> None:
+    """Sees to it that what was collected is sent before the process ends. Called by a sender that starts."""
+    global _exit_arranged
+    if not _exit_arranged:
+        _exit_arranged = True
+        atexit.register(drain)
+    # A child of multiprocessing leaves through os._exit and runs these instead.
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, drain, exitpriority=10)
+
+
+def exit_timeout() -> float:
+    """COLLECTORD_EXIT_TIMEOUT in seconds; 2 where it is not a number."""
+    try:
+        return min(60.0, max(0.0, float(os.environ.get("COLLECTORD_EXIT_TIMEOUT", EXIT_TIMEOUT))))
+    except ValueError:
+        return EXIT_TIMEOUT
+
+
+def drain() -> None:
+    """Sends what is held, by the threads that already run, and puts the connections down. Takes at most the timeout."""
+    deadline = time.monotonic() + exit_timeout()
+    with _lock:
+        senders = list(_senders.values())
+    for sender in senders:
+        sender.finish(deadline)
+
+
+def _before_fork() -> None:
+    for sender in list(_senders.values()):
+        sender.rest()
+
+
+def _after_fork_in_parent() -> None:
+    for sender in list(_senders.values()):
+        sender.resume()
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _graveyard.extend(_senders.values())
+    _senders.clear()
+    ids.reseed()
+    for outbox in list(outboxes):
+        outbox.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

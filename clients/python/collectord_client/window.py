@@ -1,0 +1,104 @@
+"""What was sent and is not yet acknowledged: sequence numbers, credit, going back. No input, no output, no clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .wire import Schema
+
+
+@dataclass(slots=True)
+class Sent:
+    """A batch with a sequence number."""
+
+    sequence: int
+    schema: Schema
+    rows: int
+    body: bytes
+    done: Callable[[str | None], None]
+    """Called once, when the batch is durable (None) or refused for good (the reason)."""
+    refused: str | None = None
+    attempted: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.body)
+
+
+@dataclass(slots=True)
+class Window:
+    """Batches in order of their sequence numbers; those before `cursor` are under way."""
+
+    batches: deque[Sent] = field(default_factory=deque)
+    cursor: int = 0
+    next_sequence: int = 1
+    credit: int = 512 << 10
+    under_way: int = 0
+    """Bytes sent and not acknowledged."""
+    careful: bool = False
+    """After being sent back, one batch at a time until one is taken: what a full daemon refuses is not sent in heaps."""
+
+    def push(self, schema: Schema, rows: int, body: bytes, done: Callable[[str | None], None]) -> None:
+        self.batches.append(Sent(self.next_sequence, schema, rows, body, done))
+        self.next_sequence += 1
+
+    def next(self) -> Sent | None:
+        """The batch to send now, if there is one and the credit allows it. One may always be under way."""
+        if self.cursor >= len(self.batches):
+            return None
+        batch = self.batches[self.cursor]
+        if self.under_way and (self.careful or self.under_way + batch.size > self.credit):
+            return None
+        return batch
+
+    def sent(self) -> None:
+        """What `next` gave is under way."""
+        batch = self.batches[self.cursor]
+        batch.attempted = True
+        self.under_way += batch.size
+        self.cursor += 1
+
+    def acknowledge(self, sequence: int) -> int:
+        """All up to `sequence` are settled. Returns how many batches that were."""
+        settled = 0
+        while self.batches and (self.batches[0].sequence <= sequence or self.batches[0].refused):
+            batch = self.batches.popleft()
+            if self.cursor:
+                self.cursor -= 1
+                self.under_way -= batch.size
+            batch.done(batch.refused)
+            settled += 1
+            self.careful = False
+        return settled
+
+    def refuse(self, sequence: int, reason: str) -> Sent | None:
+        """The daemon will never take this one; the mark has passed it, hence all before it as well are in its log."""
+        for batch in self.batches:
+            if batch.sequence == sequence and batch.refused is None:
+                batch.refused = reason
+                self.acknowledge(0)
+                return batch
+        return None
+
+    def go_back(self, sequence: int) -> bool:
+        """Sends again from `sequence` on. False if that is outside of what is remembered."""
+        first = self.next_sequence - len(self.batches)
+        if not first <= sequence <= self.next_sequence:
+            return False
+        self.cursor = sequence - first
+        self.under_way = sum(self.batches[at].size for at in range(self.cursor))
+        return True
+
+    def begin_again(self) -> int:
+        """Numbers everything from 1 under a new client id. Returns how many of the rows may already be elsewhere."""
+        again = 0
+        for at, batch in enumerate(self.batches, 1):
+            batch.sequence = at
+            if batch.attempted:
+                again += batch.rows
+        self.cursor = 0
+        self.under_way = 0
+        self.next_sequence = len(self.batches) + 1
+        return again

@@ -1,0 +1,5 @@
+"""`python -m collectord`."""
+
+from collectord.cli import main
+
+main()

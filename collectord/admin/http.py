@@ -1,0 +1,36 @@
+"""Serves health and metrics with aiohttp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from collectord.metrics import Metrics
+
+
+async def serve(host: str, port: int, metrics: Metrics, ready: Callable[[], str | None]) -> web.AppRunner:
+    """Starts the HTTP side; `ready` returns why the daemon is not ready, or None. The caller cleans the runner up.
+
+    Raises:
+        OSError: the address cannot be bound.
+    """
+
+    async def livez(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        why = ready()
+        return web.Response(text="ok\n" if why is None else why + "\n", status=200 if why is None else 503)
+
+    async def show_metrics(request: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    app = web.Application(client_max_size=1024)
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", show_metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner

@@ -1,0 +1,203 @@
+"""The index of what waits in the log: per partition the entries that have not landed, in the order of the log."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from collectord.buffer.seal import MAX_FRAME_ROWS, Cause, SealRules, age_limit, cause, wanted
+from collectord.model import Cursor, Lsn, Partition, Stored
+
+FIRST_RATIO = 0.5
+"""Compressed bytes per byte in the log, until a partition's first frame tells."""
+MAX_RATIOS = 10_000
+"""Schemas whose ratio is remembered; beyond it, the oldest is forgotten."""
+BEGINNING = Lsn(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows [start, stop) of an entry."""
+
+    stored: Stored
+    start: int
+    stop: int
+
+    @property
+    def after(self) -> Cursor:
+        """The cursor once these rows have landed."""
+        if self.stop == self.stored.rows:
+            return Cursor(self.stored.end, 0)
+        return Cursor(self.stored.lsn, self.stop)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One partition. `landed_rows` of its first entry have landed already."""
+
+    limit: float
+    entries: deque[tuple[Stored, float]] = field(default_factory=deque)
+    landed_rows: int = 0
+    rows: int = 0
+    bytes: int = 0
+    """Payload of what waits; of the first entry the share that has not landed."""
+    ratio: float = FIRST_RATIO
+    flush_before: Lsn = BEGINNING
+
+
+class Index:
+    """Entries that have not landed. `cursors` says what of the log has, by partition."""
+
+    def __init__(self, rules: SealRules, cursors: Mapping[Partition, Cursor]) -> None:
+        self._rules = rules
+        self._cursors = dict(cursors)
+        self._waiting: dict[Partition, _Waiting] = {}
+        self._ratios: dict[bytes, float] = {}
+        self._timers: list[tuple[float, Partition]] = []
+        self._due: dict[Partition, Cause] = {}
+        self.rows = 0
+
+    def __contains__(self, partition: Partition) -> bool:
+        return partition in self._waiting
+
+    def __len__(self) -> int:
+        """Partitions with rows that wait."""
+        return len(self._waiting)
+
+    def add(self, stored: Stored, now: float) -> None:
+        """Takes in a BATCH entry; what its partition's cursor has passed is left out. `now` is monotonic seconds."""
+        partition = stored.partition
+        cursor = self._cursors.get(partition)
+        landed = 0
+        if cursor is not None and stored.lsn <= cursor.lsn:
+            if stored.lsn < cursor.lsn:
+                return
+            landed = cursor.row
+        waiting = self._waiting.get(partition)
+        if waiting is None:
+            ratio = self._ratios.get(partition.schema_id, FIRST_RATIO)
+            waiting = _Waiting(age_limit(self._rules, partition), landed_rows=landed, ratio=ratio)
+            self._waiting[partition] = waiting
+        if not waiting.entries:
+            heapq.heappush(self._timers, (now + waiting.limit, partition))
+        waiting.entries.append((stored, now))
+        waiting.rows += stored.rows - landed
+        self.rows += stored.rows - landed
+        waiting.bytes += _left(stored, landed)
+        if waiting.bytes >= wanted(self._rules, waiting.ratio) or waiting.rows >= MAX_FRAME_ROWS:
+            self._due.setdefault(partition, Cause.BYTES)
+
+    def flush(self, before: Lsn) -> None:
+        """Everything that waits and lies before this position is due."""
+        for partition, waiting in self._waiting.items():
+            waiting.flush_before = before
+            if waiting.entries[0][0].lsn < before:
+                self._due.setdefault(partition, Cause.FLUSH)
+
+    def due(self, now: float) -> Mapping[Partition, Cause]:
+        """The partitions to be sealed, oldest first. A partition stays due until `take` or `landed` settles it."""
+        while self._timers and self._timers[0][0] <= now:
+            _, partition = heapq.heappop(self._timers)
+            waiting = self._waiting.get(partition)
+            if waiting is not None:
+                self._judge(partition, waiting, now)
+        return self._due
+
+    def next_timer(self) -> float | None:
+        """Monotonic seconds at which `due` may have more to say."""
+        return self._timers[0][0] if self._timers else None
+
+    def take(self, partition: Partition, scale: float = 1.0) -> list[Slice]:
+        """The next rows of a partition that make about one frame, at least one row. Nothing is removed by this.
+
+        `scale` below 1 asks for fewer rows, because the last attempt made too large a frame.
+        """
+        waiting = self._waiting[partition]
+        target = wanted(self._rules, waiting.ratio) * scale
+        slices: list[Slice] = []
+        taken, left = 0.0, MAX_FRAME_ROWS
+        start = waiting.landed_rows
+        for stored, _ in waiting.entries:
+            per_row = stored.length / stored.rows
+            room = max(1, int((target - taken) / per_row))
+            stop = min(stored.rows, start + min(room, left))
+            slices.append(Slice(stored, start, stop))
+            taken += (stop - start) * per_row
+            left -= stop - start
+            if stop < stored.rows or taken >= target or not left:
+                break
+            start = 0
+        return slices
+
+    def learn(self, partition: Partition, payload_bytes: float, frame_bytes: int) -> None:
+        """Remembers how well the partition compresses."""
+        ratio = max(frame_bytes / max(payload_bytes, 1.0), 0.001)
+        self._ratios.pop(partition.schema_id, None)
+        self._ratios[partition.schema_id] = ratio
+        if len(self._ratios) > MAX_RATIOS:
+            del self._ratios[next(iter(self._ratios))]
+        waiting = self._waiting.get(partition)
+        if waiting is not None:
+            waiting.ratio = ratio
+
+    def landed(self, partition: Partition, after: Cursor, now: float) -> int:
+        """Everything before `after` is in its blob, or set aside: forgets it and returns the number of rows."""
+        self._cursors[partition] = after
+        waiting = self._waiting.get(partition)
+        if waiting is None:
+            return 0
+        gone = 0
+        while waiting.entries and waiting.entries[0][0].end <= after.lsn:
+            stored, _ = waiting.entries.popleft()
+            gone += stored.rows - waiting.landed_rows
+            waiting.bytes -= _left(stored, waiting.landed_rows)
+            waiting.landed_rows = 0
+        if waiting.entries and waiting.entries[0][0].lsn == after.lsn and after.row > waiting.landed_rows:
+            gone += after.row - waiting.landed_rows
+            stored = waiting.entries[0][0]
+            waiting.bytes -= _left(stored, waiting.landed_rows) - _left(stored, after.row)
+            waiting.landed_rows = after.row
+        waiting.rows -= gone
+        self.rows -= gone
+        self._due.pop(partition, None)
+        if waiting.entries:
+            self._judge(partition, waiting, now)
+        else:
+            del self._waiting[partition]
+        return gone
+
+    def waiting_from(self) -> Lsn | None:
+        """The lowest LSN that has not landed, None if nothing waits. Looks at every open partition."""
+        return min((waiting.entries[0][0].lsn for waiting in self._waiting.values()), default=None)
+
+    def oldest(self) -> float | None:
+        """When the longest waiting entry came, in monotonic seconds."""
+        return min((waiting.entries[0][1] for waiting in self._waiting.values()), default=None)
+
+    def waiting_rows(self) -> Iterator[tuple[Partition, int, float]]:
+        """Per open partition: rows that wait, and when the oldest came."""
+        return ((partition, waiting.rows, waiting.entries[0][1]) for partition, waiting in self._waiting.items())
+
+    def forget(self, before: Lsn) -> None:
+        """Drops the cursors of partitions that have no entry left in the log, which begins at `before`."""
+        for partition in [key for key, cursor in self._cursors.items() if cursor <= Cursor(before, 0)]:
+            if partition not in self._waiting:
+                del self._cursors[partition]
+
+    def _judge(self, partition: Partition, waiting: _Waiting, now: float) -> None:
+        stored, came = waiting.entries[0]
+        flush = stored.lsn < waiting.flush_before
+        # The same sum that `due` compares with now: a rounding apart, and a timer would come back for ever.
+        at = came + waiting.limit
+        why = cause(self._rules, waiting.bytes, waiting.rows, waiting.ratio, at <= now, flush)
+        if why is not None:
+            self._due.setdefault(partition, why)
+        else:
+            heapq.heappush(self._timers, (at, partition))
+
+
+def _left(stored: Stored, landed: int) -> int:
+    """The share of an entry's bytes that its rows from `landed` on have."""
+    return stored.length - stored.length * landed // stored.rows

@@ -1,0 +1,228 @@
+"""All settings: defaults, a TOML file, the environment, the command line — the later wins.
+
+Every setting has the same name everywhere: `flush_interval`, `COLLECTORD_FLUSH_INTERVAL`, `--flush-interval`. A wrong one
+stops the start with `ConfigError`, which names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from collectord.errors import ConfigError
+
+MAX_SOCKET_PATH = 107
+ADMIN_SOCKET = "admin.sock"
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
+
+
+def parse_size(value: object) -> object:
+    """`256MiB`, `1g` or a number of bytes."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+)\s*([a-zA-Z]*)\s*", value)
+    if not match or match[2].lower() not in _UNITS:
+        raise ValueError("a size is a number of bytes, or a number with KiB, MiB or GiB")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _parse_list(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
+
+
+class Settings(BaseSettings):
+    """What a daemon runs with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COLLECTORD_", extra="forbid", frozen=True, validate_default=True, enable_decoding=False
+    )
+
+    store: str = Field("./collectord-data/store", description="A directory, or az://CONTAINER[/PREFIX].")
+    spool: Path = Field(Path("./collectord-data/spool"), description="Directory of the log and the ledger; private.")
+    listen: Names = Field(
+        ("unix:./collectord-data/collectord.sock",),
+        description="Where clients connect: unix:PATH or HOST:PORT, comma-separated. Without TLS only loopback hosts.",
+    )
+    admin: str | None = Field(None, description="HOST:PORT of the HTTP side: /livez, /readyz, /metrics. Off unless set.")
+    codec: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the blobs.")
+    level: int = Field(1, ge=1, le=19, description="Compression level; for gzip 1 to 3.")
+    layout: str = Field("documented", description="Names of the blobs: documented, sdk-v1, or a template.")
+    boundary: Literal["day", "hour"] = Field("day", description="The period that a blob covers.")
+    node: str = Field(default_factory=socket.gethostname, description="Label of this node, for {node} in a template.")
+    flush_interval: float = Field(60.0, gt=0, le=86_400, description="Seconds after which a row is uploaded at the latest.")
+    flush_bytes: Size = Field(1 << 20, ge=4096, le=3 << 20, description="Compressed bytes at which a frame is uploaded.")
+    drain_deadline: float = Field(50.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for uploading.")
+    durability: Literal["fsync", "os"] = Field("fsync", description="os: acknowledge without fsync; lost on power loss.")
+    memory_budget: Size = Field(256 << 20, ge=64 << 20, description="Memory that the daemon plans with, in bytes.")
+    spool_budget: Size = Field(8 << 30, ge=256 << 20, description="Most bytes in the spool directory.")
+    segment_bytes: Size = Field(64 << 20, ge=16 << 20, le=1 << 30, description="Size of a segment of the log.")
+    uploads: int = Field(4, ge=1, le=64, description="Appends under way at the same time.")
+    late_days: float = Field(35.0, ge=0, description="Scoring times older than this many days are rejected.")
+    early_days: float = Field(1.0, ge=0, description="Scoring times further ahead than this many days are rejected.")
+    collect_default: bool = Field(True, description="Whether clients collect as long as nobody says otherwise.")
+    socket_mode: Annotated[int, BeforeValidator(lambda v: int(v, 8) if isinstance(v, str) else v)] = Field(
+        0o666, ge=0, le=0o777, description="Mode of the unix socket, octal. Connecting needs write permission."
+    )
+    socket_group: str | None = Field(None, description="Group that owns the unix socket.")
+    max_clients: int = Field(4096, ge=1, description="Connected clients; one more is refused.")
+    max_streams: int = Field(10_000, ge=1, description="Partitions open at a time; rows of one more are rejected.")
+    mark_days: float = Field(7.0, gt=0, description="How long a silent client's sequence is remembered.")
+    azure_connection_string: SecretStr | None = Field(None, description="Account of an az:// store.")
+    azure_account_url: SecretStr | None = Field(
+        None, description="https://ACCOUNT.blob.core.windows.net, with a SAS or azure-identity's default credential."
+    )
+    azure_sas: SecretStr | None = Field(None, description="Shared access signature for azure_account_url.")
+    log_format: Literal["json", "console"] = Field("json", description="Form of the daemon's own log on stderr.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = getattr(init_settings, "init_kwargs", {}).pop("config_file", None)
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file)) if file else sources
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_safe(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one address is needed")
+        for address in value:
+            if address.startswith("unix:"):
+                path = str(Path(address[5:]).resolve())
+                if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+                    raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
+            else:
+                host, _ = split_address(address)
+                if not is_loopback(host):
+                    raise ValueError(
+                        f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
+                        "(127.0.0.1, [::1], localhost) are accepted"
+                    )
+        return value
+
+    @field_validator("admin")
+    @classmethod
+    def _admin_is_an_address(cls, value: str | None) -> str | None:
+        if value:
+            split_address(value)
+        return value or None
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_known(cls, value: str) -> str:
+        if "://" in value and not value.startswith("az://"):
+            raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
+        if value.startswith("az://") and not value[5:].split("/")[0]:
+            raise ValueError("az:// needs a container: az://modeldata")
+        return value
+
+    @model_validator(mode="after")
+    def _azure_has_an_account(self) -> Settings:
+        if self.store.startswith("az://") and not (self.azure_connection_string or self.azure_account_url):
+            raise ValueError(
+                "store is in Azure; set COLLECTORD_AZURE_CONNECTION_STRING, or COLLECTORD_AZURE_ACCOUNT_URL with a SAS "
+                "or a credential that azure-identity finds"
+            )
+        return self
+
+    @property
+    def boundary_minutes(self) -> int:
+        return 60 if self.boundary == "hour" else 1440
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the command line reaches this daemon."""
+        return self.spool.resolve() / ADMIN_SOCKET
+
+    def shown(self) -> dict[str, Any]:
+        """All settings, with secrets masked, as JSON values."""
+        return self.model_dump(mode="json") | {"socket_mode": f"{self.socket_mode:04o}"}
+
+
+def load(config_file: Path | None = None, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Reads all sources.
+
+    Args:
+        config_file: a TOML file of settings.
+        overrides: what the command line said; None values are ignored.
+
+    Raises:
+        ConfigError: naming field, value and what is allowed.
+    """
+    given: dict[str, Any] = {name: value for name, value in (overrides or {}).items() if value is not None}
+    if config_file is not None:
+        if not config_file.is_file():
+            raise ConfigError(f"config: {config_file} is not a file")
+        given["config_file"] = config_file
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(dict(item)) for item in error.errors())) from None
+    except ValueError as error:  # TOML syntax
+        raise ConfigError(f"config: {config_file}: {error}") from None
+
+
+# Read by the client, or by the command line itself.
+_NOT_SETTINGS = {"COLLECTORD_ENDPOINT", "COLLECTORD_EXIT_TIMEOUT", "COLLECTORD_CONFIG"}
+
+
+def unknown_environment() -> list[str]:
+    """Variables that look like settings and are none, to be warned about.
+
+    They cannot stop the start: Kubernetes itself sets COLLECTORD_PORT and the like for a Service named collectord.
+    """
+    known = {f"COLLECTORD_{name.upper()}" for name in Settings.model_fields} | _NOT_SETTINGS
+    return sorted(name for name in os.environ if name.startswith("COLLECTORD_") and name not in known)
+
+
+def _explain(item: dict[str, Any]) -> str:
+    field = ".".join(str(part) for part in item["loc"]) or "settings"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden":
+        return f"{field}: there is no such setting; `collectord config --help` lists them"
+    if not item["loc"] or "azure" in field:
+        return f"{field}: {message}"
+    return f"{field}: {item['input']!r} is not accepted: {message}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[V6]:PORT`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    host, separator, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not separator or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

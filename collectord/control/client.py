@@ -1,0 +1,62 @@
+"""How the command line talks to a running daemon: over the admin socket in its spool directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+
+from collectord._pb import collector_pb2 as pb
+from collectord.errors import CallHuman
+
+
+class NoDaemon(CallHuman):
+    """Nobody answers on the admin socket."""
+
+
+class ControlClient:
+    """A connection to the daemon whose admin socket is at `path`. A context manager; one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._channel = grpc.insecure_channel(f"unix:{path}")
+
+    def __enter__(self) -> ControlClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def status(self) -> dict[str, Any]:
+        """The daemon's status document. Raises NoDaemon."""
+        answer: dict[str, Any] = json.loads(self._call("Status", pb.StatusRequest(), pb.StatusResponse, 30.0).json)
+        return answer
+
+    def flush(self, timeout: float) -> pb.FlushResponse:
+        """Uploads everything received so far, for at most `timeout` seconds. Raises NoDaemon."""
+        return self._call("Flush", pb.FlushRequest(timeout_seconds=timeout), pb.FlushResponse, timeout + 10)
+
+    def ledger(self) -> pb.LedgerResponse:
+        """The books of every stream. Raises NoDaemon."""
+        return self._call("Ledger", pb.LedgerRequest(), pb.LedgerResponse, 60.0)
+
+    def _call(self, method: str, request: Any, response: Any, timeout: float) -> Any:
+        call = self._channel.unary_unary(
+            f"/collectord.v1.Control/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+        try:
+            return call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise NoDaemon(
+                    f"no daemon answers at {self._path}; start one with `collectord serve`, or name its spool directory "
+                    "with --spool"
+                ) from None
+            raise

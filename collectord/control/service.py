@@ -1,0 +1,94 @@
+"""`collectord.v1.Control`, on top of what the daemon lets it see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from collectord._pb import collector_pb2 as pb
+
+
+class Books(Protocol):
+    """A stream's books in rows."""
+
+    stream: str
+    received: int
+    landed: int
+    in_log: int
+    quarantined: int
+    rejected: dict[str, int]
+    dropped_by_clients: dict[str, int]
+
+
+class Daemon(Protocol):
+    """The questions that a daemon can answer; from any thread."""
+
+    def status(self) -> dict[str, Any]: ...
+
+    def flush(self, timeout: float) -> bool:
+        """Whether everything received before the call has landed within `timeout` seconds."""
+        ...
+
+    def waiting_rows(self) -> int: ...
+
+    def last_error(self) -> str: ...
+
+    def books(self) -> Iterable[Books]: ...
+
+
+class ControlService:
+    """Answers on the admin socket."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server registers."""
+        methods = {
+            "Status": (self.status, pb.StatusRequest),
+            "Flush": (self.flush, pb.FlushRequest),
+            "Ledger": (self.ledger, pb.LedgerRequest),
+        }
+        return grpc.method_handlers_generic_handler(
+            "collectord.v1.Control",
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    method,
+                    request_deserializer=request.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                )
+                for name, (method, request) in methods.items()
+            },
+        )
+
+    async def status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:
+        status = await asyncio.to_thread(self._daemon.status)
+        return pb.StatusResponse(json=json.dumps(status))
+
+    async def flush(self, request: pb.FlushRequest, context: object) -> pb.FlushResponse:
+        timeout = request.timeout_seconds if request.timeout_seconds > 0 else 60.0
+        complete = await asyncio.to_thread(self._daemon.flush, min(timeout, 3600.0))
+        reason = "" if complete else (self._daemon.last_error() or "the timeout has passed")
+        return pb.FlushResponse(complete=complete, rows_waiting=self._daemon.waiting_rows(), reason=reason)
+
+    async def ledger(self, request: pb.LedgerRequest, context: object) -> pb.LedgerResponse:
+        books = await asyncio.to_thread(self._daemon.books)
+        return pb.LedgerResponse(
+            streams=[
+                pb.StreamBooks(
+                    stream=book.stream,
+                    received=book.received,
+                    landed=book.landed,
+                    in_log=book.in_log,
+                    quarantined=book.quarantined,
+                    rejected=book.rejected,
+                    dropped_by_clients=book.dropped_by_clients,
+                )
+                for book in books
+            ]
+        )

@@ -1,0 +1,410 @@
+"""The life of a daemon: what is opened in which order, who is let in when, and what happens on SIGTERM.
+
+Start: spool lock, ledger, log, replay, listeners. Stop, on the first signal: listeners close, the log commits what is
+queued, the pipeline uploads what fits into the drain deadline, the rest stays in the log. A second signal stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import grp
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from pydantic import SecretStr
+
+from collectord import __version__, files
+from collectord._pb import collector_pb2 as pb
+from collectord.buffer.seal import SealRules
+from collectord.clock import SystemClock
+from collectord.config import Settings, is_loopback, split_address, unknown_environment
+from collectord.control.service import ControlService
+from collectord.encode.frame import FrameEncoder, first_frame_text
+from collectord.errors import ConfigError, LedgerMissing, SpoolInUse, SpoolUnusable
+from collectord.ingest.admission import Admission
+from collectord.ingest.marks import Marks
+from collectord.ingest.service import CollectorService
+from collectord.ingest.session import MAX_MESSAGE_BYTES, Gate
+from collectord.ingest.validate import DAY_NS, Window
+from collectord.logs import event
+from collectord.metrics import Metrics
+from collectord.pipeline import Books, Pipeline
+from collectord.upload.appender import Appender
+from collectord.upload.ledger import Ledger
+from collectord.upload.location import Location
+from collectord.upload.naming import Layout
+from collectord.upload.store import BlobStore
+from collectord.wal.reader import LogReader
+from collectord.wal.recovery import recover
+from collectord.wal.writer import LogWriter
+
+LOG_DIRECTORY = "log"
+FRAMES_DIRECTORY = "frames"
+LOG_SHARE = 0.8
+"""Of the spool's budget; the rest is for frames, ledger and quarantine."""
+INGEST_SHARE = 4
+"""A fourth of the memory budget may be received and not yet durable."""
+FRAME_PAYLOAD_SHARE = 128
+STOP_GRACE = 0.25
+
+_log = logging.getLogger("collectord.daemon")
+
+
+def open_store(settings: Settings) -> BlobStore:
+    """The store that the settings name."""
+
+    def plain(value: SecretStr | None) -> str | None:
+        return value.get_secret_value() if value is not None else None
+
+    return Location.parse(settings.store).open(
+        connection_string=plain(settings.azure_connection_string),
+        account_url=plain(settings.azure_account_url),
+        sas_token=plain(settings.azure_sas),
+    )
+
+
+def tune_malloc() -> None:
+    """Keeps freed memory of message size in the process: a fresh 1 MB message else costs twice its copy in page faults.
+
+    All three limits have to be raised together (docs/architecture.md, "Memory"). Does nothing where libc has no mallopt.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3
+        mallopt(m_mmap_threshold, 32 << 20)
+        mallopt(m_trim_threshold, 64 << 20)
+        mallopt(m_top_pad, 16 << 20)
+
+
+class _Frames:
+    """What the appender has to know of the codecs."""
+
+    def first_frame_text(self, codec: str, head: bytes) -> bytes | None:
+        return first_frame_text(codec, head)
+
+
+class Daemon:
+    """One running collectord."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._locks: list[int] = []
+        self._started = time.time()
+        self._not_ready: str | None = "starting"
+        self._gate: Gate | None = None
+
+    # ------------------------------------------------------------------ opening
+
+    def open(self) -> None:
+        """Everything but the listeners; blocks while the log is replayed.
+
+        Raises:
+            CallHuman: the spool, the ledger or a setting needs somebody.
+        """
+        settings = self.settings
+        spool = settings.spool.resolve()
+        try:
+            files.make_private_directory(spool)
+            self._lock(spool / "lock", f"another daemon runs on the spool {spool}")
+        except OSError as error:
+            raise SpoolUnusable(
+                f"spool: {spool} cannot be written ({error.strerror}); make it a directory that user "
+                f"{os.getuid()} owns, or choose another with --spool"
+            ) from None
+        log_directory = spool / LOG_DIRECTORY
+        if not Ledger.exists(spool) and log_directory.is_dir() and any(log_directory.iterdir()):
+            raise LedgerMissing(
+                f"{log_directory} holds entries, but the ledger beside it is gone; uploading them could double rows. "
+                "Restore ledger.sqlite, or move the log away"
+            )
+        self._ledger = Ledger(spool)
+        self._layout = Layout(
+            settings.layout,
+            suffix=FrameEncoder(settings.codec, settings.level).suffix,
+            node=settings.node,
+            writer=self._ledger.writer_id.hex(),
+            prefix=Location.parse(settings.store).prefix,
+        )
+        recovered = recover(log_directory, self._ledger.spool_id, self._ledger.lsn_floor())
+        if recovered.damages or recovered.set_aside:
+            event(
+                _log, logging.ERROR, "the log was damaged; what could not be read is in quarantine",
+                ranges=len(recovered.damages), files=len(recovered.set_aside),
+            )  # fmt: skip
+        received = {stream: counts.rows for stream, counts in recovered.counts.snapshot().items()}
+        self._log_writer = LogWriter(
+            log_directory,
+            self._ledger.spool_id,
+            recovered,
+            segment_bytes=settings.segment_bytes,
+            budget_bytes=int(settings.spool_budget * LOG_SHARE),
+            durability=settings.durability,
+        )
+        self._store = open_store(settings)
+        self._marks = Marks()
+        self._marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self._ledger.clients())
+        frames = spool / FRAMES_DIRECTORY
+        files.make_private_directory(frames)
+        self._appender = Appender(
+            self._store,
+            self._ledger,
+            frames,
+            self._layout,
+            _Frames(),
+            self._clock,
+            random.Random(self._ledger.writer_id),
+        )
+        self._pipeline = Pipeline(
+            log=self._log_writer,
+            reader=LogReader(self._log_writer.catalog, recovered.segments[0].base if recovered.segments else recovered.end),
+            ledger=self._ledger,
+            appender=self._appender,
+            layout=self._layout,
+            marks=self._marks,
+            metrics=self._metrics,
+            clock=self._clock,
+            rules=SealRules(
+                settings.flush_bytes,
+                max(256 << 10, settings.memory_budget // FRAME_PAYLOAD_SHARE),
+                settings.flush_interval,
+                self._ledger.writer_id,
+            ),
+            codec=settings.codec,
+            level=settings.level,
+            lowercase_workspace=settings.layout == "sdk-v1",
+            workers=settings.uploads,
+            max_streams=settings.max_streams,
+            mark_seconds=settings.mark_days * 86_400,
+            connected=self._connected,
+            received=received,
+            received_to=recovered.end,
+        )
+        self._pipeline.replay(damaged=bool(recovered.damages or recovered.losses))
+        self._declare_gauges()
+        self._log_writer.start()
+        self._pipeline.start()
+        event(
+            _log, logging.INFO, "log replayed", entries=recovered.entries, waiting_rows=self._pipeline.waiting()[0],
+            spool=str(spool), store=self._store.describe(),
+        )  # fmt: skip
+
+    def _lock(self, path: Path, message: str) -> None:
+        fd = files.try_lock(path)
+        if fd is None:
+            raise SpoolInUse(message)
+        self._locks.append(fd)
+
+    def _connected(self) -> frozenset[bytes]:
+        gate = self._gate
+        return frozenset(session.client for session in list(gate.sessions)) if gate else frozenset()
+
+    def _declare_gauges(self) -> None:
+        metrics, pipeline, log = self._metrics, self._pipeline, self._log_writer
+        metrics.gauge("collectord_waiting_records", lambda: pipeline.waiting()[0])
+        metrics.gauge("collectord_open_partitions", lambda: pipeline.waiting()[1])
+        metrics.gauge("collectord_freshness_seconds", lambda: pipeline.waiting()[2])
+        metrics.gauge("collectord_blocked_partitions", lambda: sum(t.blocked for _, t in pipeline.troubles()))
+        metrics.gauge("collectord_wal_bytes", lambda: log.used_bytes)
+        metrics.gauge("collectord_wal_budget_bytes", lambda: log.budget)
+        metrics.gauge("collectord_sessions", lambda: len(self._gate.sessions) if self._gate else 0)
+        metrics.gauge("collectord_unacknowledged_bytes", lambda: self._gate.admission.used if self._gate else 0)
+
+    # ------------------------------------------------------------------ serving
+
+    async def run(self) -> None:
+        """Serves until a signal, then drains. `open` came before."""
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+
+        def on_signal() -> None:
+            if stop.is_set():
+                event(_log, logging.WARNING, "second signal: stopping at once, the rest stays in the log")
+                logging.shutdown()
+                os._exit(1)
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        self._gate = gate = Gate(
+            log=self._log_writer,
+            streams=self._pipeline,
+            marks=self._marks,
+            admission=Admission(settings.memory_budget // INGEST_SHARE),
+            window=Window(
+                int(settings.late_days * DAY_NS), int(settings.early_days * DAY_NS), settings.boundary_minutes
+            ),
+            spool_id=self._ledger.spool_id,
+            collect=settings.collect_default,
+            clock=self._clock,
+            metrics=self._metrics,
+            loop=loop,
+        )
+        server = await _server(pb.DESCRIPTOR.services_by_name["Collector"].full_name)
+        server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
+        sockets = [self._bind(server, address) for address in settings.listen]
+        admin = await _server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
+        admin.add_generic_rpc_handlers((ControlService(self).handler(),))
+        sockets.append(self._bind(admin, f"unix:{settings.admin_socket}", mode=0o600))
+        await server.start()
+        await admin.start()
+        for path, mode in filter(None, sockets):
+            path.chmod(mode)
+            if settings.socket_group is not None and path != settings.admin_socket:
+                os.chown(path, -1, _group_id(settings.socket_group))
+        runner = None
+        if settings.admin is not None:
+            from collectord.admin import http
+
+            host, port = split_address(settings.admin)
+            try:
+                runner = await http.serve(host, port, self._metrics, lambda: self._not_ready)
+            except OSError as error:
+                raise ConfigError(f"admin: {settings.admin} cannot be bound: {error.strerror}") from None
+        self._not_ready = None
+        event(
+            _log, logging.INFO, "ready", version=__version__, pid=os.getpid(), listen=list(settings.listen),
+            store=self._store.describe(), admin=settings.admin,
+        )  # fmt: skip
+        await stop.wait()
+        await self._drain(server, admin)
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _drain(self, server: grpc.aio.Server, admin: grpc.aio.Server) -> None:
+        deadline = self._clock.monotonic() + self.settings.drain_deadline
+        self._not_ready = "stopping"
+        event(_log, logging.INFO, "stopping", deadline_seconds=self.settings.drain_deadline)
+        await server.stop(STOP_GRACE)
+        await asyncio.to_thread(self._log_writer.close)
+        complete = await asyncio.to_thread(self._pipeline.flush, max(0.0, deadline - self._clock.monotonic()))
+        left = self._pipeline.waiting()[0]
+        await admin.stop(None)
+        await asyncio.to_thread(self._pipeline.stop)
+        self._store.close()
+        self._ledger.close()
+        event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
+
+    def _bind(self, server: grpc.aio.Server, address: str, mode: int | None = None) -> tuple[Path, int] | None:
+        """Binds a listener; for a unix socket returns the path and the mode it shall have."""
+        if not address.startswith("unix:"):
+            host, port = split_address(address)
+            assert is_loopback(host)
+            try:
+                bound = server.add_insecure_port(address)
+            except RuntimeError:
+                bound = 0
+            if bound == 0 or (port and bound != port):
+                raise ConfigError(f"listen: {address} cannot be bound; is another program using the port?")
+            event(_log, logging.INFO, "listening", address=f"{host}:{bound}")
+            return None
+        path = Path(address[5:]).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
+        self._lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}")
+        path.unlink(missing_ok=True)
+        try:
+            server.add_insecure_port(f"unix:{path}")
+        except RuntimeError:
+            raise ConfigError(f"listen: the socket {path} cannot be made; is its directory writable?") from None
+        return path, self.settings.socket_mode if mode is None else mode
+
+    # ------------------------------------------------------------------ what Control may ask
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon is doing, as JSON values; docs/operations.md describes the fields."""
+        rows, partitions, age = self._pipeline.waiting()
+        gate = self._gate
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.time() - self._started, 1),
+            "state": self._not_ready or "ready",
+            "listen": list(self.settings.listen),
+            "store": self._store.describe(),
+            "spool": str(self.settings.spool.resolve()),
+            "writer": self._ledger.writer_id.hex(),
+            "clients": [
+                {"pid": session.pid, "sdk": session.sdk, "rows": session.rows}
+                for session in (list(gate.sessions) if gate else [])
+            ],
+            "waiting": {"rows": rows, "partitions": partitions, "oldest_seconds": round(age, 3)},
+            "log": {"bytes": self._log_writer.used_bytes, "budget_bytes": self._log_writer.budget},
+            "troubles": [
+                {
+                    "blob": base,
+                    "blocked": trouble.blocked,
+                    "detail": trouble.detail,
+                    "again_in_seconds": round(max(0.0, trouble.until - self._clock.monotonic()), 1),
+                }
+                for base, trouble in self._pipeline.troubles()
+            ],
+            "last_error": self._pipeline.last_error or None,
+        }
+
+    def flush(self, timeout: float) -> bool:
+        return self._pipeline.flush(timeout)
+
+    def waiting_rows(self) -> int:
+        return self._pipeline.waiting()[0]
+
+    def last_error(self) -> str:
+        return self._pipeline.last_error
+
+    def books(self) -> list[Books]:
+        return self._pipeline.books()
+
+
+async def _server(service: str) -> grpc.aio.Server:
+    """A gRPC server with health and reflection."""
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.max_ping_strikes", 0),
+        ]
+    )
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    for name in ("", service):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((service, "grpc.health.v1.Health"), server, pool=pb.POOL)
+    return server
+
+
+def _group_id(name: str) -> int:
+    try:
+        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"socket_group: there is no group {name!r}") from None
+
+
+def serve(settings: Settings) -> None:
+    """Runs a daemon until a signal ends it.
+
+    Raises:
+        CallHuman: it cannot start.
+    """
+    tune_malloc()
+    # Pure-Python work must not hold the GIL for 5 ms while batches wait.
+    sys.setswitchinterval(0.0005)
+    for name in unknown_environment():
+        event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
+    daemon = Daemon(settings)
+    daemon.open()
+    asyncio.run(daemon.run())

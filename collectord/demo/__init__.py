@@ -1,0 +1,1 @@
+"""The main job, shown: a real model scores real rows, the daemon is killed in the middle, and what landed is read back."""

@@ -1,0 +1,66 @@
+"""The only place that renames, syncs and replaces files, so that each of it is done right once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+PRIVATE_DIR = 0o700
+PRIVATE_FILE = 0o600
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the entries of a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file(fd: int) -> None:
+    """Makes a file's bytes, and what is needed to read them back, durable. Never retried after a failure."""
+    os.fdatasync(fd)
+
+
+def write_durably(path: Path, data: bytes | memoryview) -> None:
+    """Creates or replaces `path` so that after a crash it holds either the old bytes or all of the new ones."""
+    temporary = path.with_name(path.name + ".tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    rename_durably(temporary, path)
+
+
+def rename_durably(source: Path, target: Path) -> None:
+    """Renames within one directory and syncs it."""
+    os.replace(source, target)
+    sync_directory(target.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Unlinks a file, which may be absent, and syncs its directory."""
+    path.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def make_private_directory(path: Path) -> None:
+    """Creates `path` (and its parents) with mode 0700; an existing directory keeps its mode."""
+    path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+
+
+def try_lock(path: Path) -> int | None:
+    """Takes an exclusive flock on `path`, created if absent. Returns the descriptor to keep open, or None if it is held."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd

@@ -1,0 +1,89 @@
+"""The gRPC side of the door: bytes from the wire to a session and back, on a `grpc.aio` server.
+
+Handlers take raw bytes: a batch is not parsed by protobuf, because what the client sent is what the log keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from collectord.errors import CollectordError, ProtocolError, TooManyClients
+from collectord.ingest.session import Gate, Session
+from collectord.ingest.status import status_of
+from collectord.logs import event
+
+HELLO_SECONDS = 10.0
+
+_log = logging.getLogger("collectord.ingest")
+
+
+class CollectorService:
+    """`collectord.v1.Collector`."""
+
+    def __init__(self, gate: Gate, max_clients: int) -> None:
+        self._gate = gate
+        self._max_clients = max_clients
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server registers."""
+        collect = grpc.stream_stream_rpc_method_handler(self.collect)
+        return grpc.method_handlers_generic_handler("collectord.v1.Collector", {"Collect": collect})
+
+    async def collect(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """One client's stream."""
+        gate = self._gate
+        session = Session(gate, context.peer() or "")
+        try:
+            if len(gate.sessions) >= self._max_clients:
+                raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
+            gate.sessions.add(session)
+            await self._converse(session, requests, context)
+        except CollectordError as error:
+            reason = "protocol" if isinstance(error, ProtocolError) else "limit"
+            gate.metrics.count("collectord_streams_refused_total", reason=reason)
+            event(_log, logging.WARNING, "stream ended", reason=str(error), peer=session.peer, sdk=session.sdk)
+            await context.abort(status_of(error), str(error))
+        finally:
+            gate.sessions.discard(session)
+
+    async def _converse(
+        self, session: Session, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        messages = requests.__aiter__()
+        try:
+            first = await asyncio.wait_for(messages.__anext__(), HELLO_SECONDS)
+        except (asyncio.TimeoutError, TimeoutError):
+            raise ProtocolError(f"no Hello within {HELLO_SECONDS:.0f} s") from None
+        except StopAsyncIteration:
+            return
+        await session.receive(first)
+        sender = asyncio.create_task(self._send(session, context))
+        reader = asyncio.create_task(self._read(session, messages))
+        try:
+            done, _ = await asyncio.wait((sender, reader), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            await sender  # The client has said all; what is due to it still goes out.
+        finally:
+            for task in (sender, reader):
+                task.cancel()
+            await asyncio.gather(sender, reader, return_exceptions=True)
+
+    @staticmethod
+    async def _read(session: Session, messages: AsyncIterator[bytes]) -> None:
+        async for raw in messages:
+            await session.receive(raw)
+        session.hang_up()
+
+    @staticmethod
+    async def _send(session: Session, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        while not session.finished:
+            await session.wake.wait()
+            for message in session.outgoing():
+                await context.write(message)

@@ -1,0 +1,28 @@
+"""One table from our errors to gRPC status codes."""
+
+from __future__ import annotations
+
+import grpc
+
+from collectord import errors
+
+TABLE: dict[type[errors.CollectordError], grpc.StatusCode] = {
+    errors.TryAgain: grpc.StatusCode.UNAVAILABLE,
+    errors.LogUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.SpoolFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.NeverAgain: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.Rejected: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.ProtocolError: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.TooManyClients: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.CallHuman: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.SpoolInUse: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.SpoolUnusable: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.LedgerMissing: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.FormatTooNew: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def status_of(error: errors.CollectordError) -> grpc.StatusCode:
+    """The status that a caller sees for this error."""
+    return TABLE[type(error)]

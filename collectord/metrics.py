@@ -1,0 +1,96 @@
+"""Every metric, declared once: name, unit, labels, meaning. Counted per batch, never per row.
+
+Labels come from short fixed lists (reasons, outcomes, causes), so the number of series is bounded whatever clients send.
+What belongs to a stream is in `collectord ledger` and `collectord status`, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from collectord import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A row of the table that `docs/operations.md` shows."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+TABLE: tuple[Metric, ...] = (
+    Metric("collectord_build_info", "gauge", "Always 1; the version is a label.", ("version",)),
+    Metric("collectord_records_received_total", "counter", "Rows made durable and acknowledged."),
+    Metric("collectord_batches_received_total", "counter", "Batches made durable and acknowledged."),
+    Metric("collectord_bytes_received_total", "counter", "Bytes of those batches."),
+    Metric("collectord_records_repeated_total", "counter", "Rows sent again by clients and ignored."),
+    Metric("collectord_records_rejected_total", "counter", "Rows refused for good.", ("reason",)),
+    Metric("collectord_client_dropped_total", "counter", "Rows that clients gave up before sending.", ("reason",)),
+    Metric("collectord_records_landed_total", "counter", "Rows that are in their blobs."),
+    Metric("collectord_bytes_landed_total", "counter", "Bytes appended to blobs."),
+    Metric("collectord_frames_landed_total", "counter", "Frames appended to blobs."),
+    Metric("collectord_frames_sealed_total", "counter", "Frames cut from the log, by cause.", ("cause",)),
+    Metric("collectord_records_quarantined_total", "counter", "Rows set aside because they could not be read back."),
+    Metric("collectord_streams_refused_total", "counter", "gRPC streams ended for a protocol error.", ("reason",)),
+    Metric("collectord_sessions", "gauge", "Clients that are connected."),
+    Metric("collectord_unacknowledged_bytes", "gauge", "Bytes received and not yet durable."),
+    Metric("collectord_waiting_records", "gauge", "Rows in the log that have not landed."),
+    Metric("collectord_open_partitions", "gauge", "Partitions with rows that have not landed."),
+    Metric("collectord_freshness_seconds", "gauge", "Age of the oldest row that has not landed."),
+    Metric("collectord_wal_bytes", "gauge", "Bytes of the log's segments."),
+    Metric("collectord_wal_budget_bytes", "gauge", "Most bytes that the log may use."),
+    Metric("collectord_wal_failures_total", "counter", "Groups that the log could not make durable."),
+    Metric("collectord_encode_duration_seconds", "histogram", "Time to read, assemble, encode and compress a frame."),
+    Metric("collectord_upload_duration_seconds", "histogram", "Time of one attempt to append a frame."),
+    Metric("collectord_upload_failures_total", "counter", "Attempts that did not land, by remedy.", ("remedy",)),
+    Metric("collectord_blocked_partitions", "gauge", "Partitions whose blob refuses the append until someone acts."),
+)
+
+
+class Metrics:
+    """The table, alive. One per daemon, with a registry of its own; safe from any thread."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._made: dict[str, Counter | Gauge | Histogram] = {}
+        for metric in TABLE:
+            if metric.kind == "counter":
+                self._made[metric.name] = Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+            elif metric.kind == "gauge":
+                self._made[metric.name] = Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
+            else:
+                self._made[metric.name] = Histogram(
+                    metric.name, metric.help, metric.labels, registry=self.registry, buckets=_SECONDS
+                )
+        self.gauge("collectord_build_info", lambda: 1.0, version=__version__)
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Adds to a counter of the table."""
+        counter = self._made[name]
+        assert isinstance(counter, Counter)
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def observe(self, name: str, seconds: float) -> None:
+        """Adds an observation to a histogram of the table."""
+        histogram = self._made[name]
+        assert isinstance(histogram, Histogram)
+        histogram.observe(seconds)
+
+    def gauge(self, name: str, read: Callable[[], float], **labels: str) -> None:
+        """Sets where a gauge of the table is read from, at each scrape."""
+        gauge = self._made[name]
+        assert isinstance(gauge, Gauge)
+        (gauge.labels(**labels) if labels else gauge).set_function(read)
+
+    def render(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,577 @@
+"""The journey of a batch after its acknowledgement: log → buffer → encode → upload. The only file that knows all rooms.
+
+One thread reads the log, live and after a crash alike, and decides what is due; a few workers take the due frames, one
+at a time per blob, from the log to the store. Everything a worker needs after a crash is in the log and the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from collectord._pb import collector_pb2 as pb
+from collectord.buffer.assemble import assemble
+from collectord.buffer.index import Index, Slice
+from collectord.buffer.seal import SealRules
+from collectord.clock import Clock
+from collectord.encode.csv import CsvPlan, TextBuffer
+from collectord.encode.frame import FrameEncoder
+from collectord.errors import CollectordError, Rejected
+from collectord.ingest.marks import Marks
+from collectord.logs import event
+from collectord.metrics import Metrics
+from collectord.model import Cursor, EntryKind, FrameTag, Lsn, Partition, Schema, Stored
+from collectord.schema import parse_schema, stream_of
+from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
+from collectord.upload.ledger import Ledger
+from collectord.upload.naming import Layout
+from collectord.upload.records import ClientMark, DroppedRows, Intent
+from collectord.upload.store import MAX_APPEND
+from collectord.wal.damage import DamagedEntry
+from collectord.wal.reader import LogReader
+from collectord.wal.writer import LogWriter
+
+READ_AT_ONCE = 1000
+RETIRE_EVERY = 1.0
+PRUNE_EVERY = 3600.0
+KEPT_FRAMES = 100_000
+KEPT_PARTS_NS = 40 * 86_400_000_000_000
+RETRY_UNEXPECTED = 5.0
+
+_LOST = "lost"
+"""Name of the ledger's count of acknowledged rows that the log no longer holds."""
+
+_log = logging.getLogger("collectord.pipeline")
+
+
+@dataclass(slots=True)
+class Books:
+    """A stream in rows: received = landed + in_log + quarantined."""
+
+    stream: str
+    received: int = 0
+    landed: int = 0
+    in_log: int = 0
+    quarantined: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    dropped_by_clients: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Why a blob takes nothing at the moment."""
+
+    until: float
+    """Monotonic seconds of the next attempt."""
+    detail: str
+    blocked: bool
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What a worker thread keeps for itself."""
+
+    encoder: FrameEncoder
+    text: TextBuffer
+
+
+class Pipeline:
+    """From the log to the store. `start` begins to read at the log's first entry; `stop` leaves the rest in the log."""
+
+    def __init__(
+        self,
+        *,
+        log: LogWriter,
+        reader: LogReader,
+        ledger: Ledger,
+        appender: Appender,
+        layout: Layout,
+        marks: Marks,
+        metrics: Metrics,
+        clock: Clock,
+        rules: SealRules,
+        codec: str,
+        level: int,
+        lowercase_workspace: bool,
+        workers: int,
+        max_streams: int,
+        mark_seconds: float,
+        connected: Callable[[], frozenset[bytes]],
+        received: dict[str, int],
+        received_to: Lsn,
+    ) -> None:
+        """`received`: rows per stream key that the log has ever taken in before `received_to`."""
+        self._log = log
+        self._reader = reader
+        self._ledger = ledger
+        self._appender = appender
+        self._layout = layout
+        self._marks = marks
+        self._metrics = metrics
+        self._clock = clock
+        self._codec = codec
+        self._level = level
+        self._lowercase_workspace = lowercase_workspace
+        self._workers = workers
+        self._max_streams = max_streams
+        self._mark_seconds = mark_seconds
+        self._connected = connected
+        self._lock = threading.Condition()
+        """Guards everything below; notified when something lands or there is something to do."""
+        self._index = Index(rules, {partition: progress.cursor for partition, progress in ledger.cursors().items()})
+        self._schemas: dict[bytes, Schema] = {}
+        self._plans: dict[tuple[bytes, int], CsvPlan] = {}
+        self._bases: dict[Partition, str] = {}
+        self._intents: dict[str, Intent] = {intent.base: intent for intent in ledger.intents()}
+        self._busy: set[str] = set()
+        self._trouble: dict[str, Trouble] = {}
+        self._dropped: dict[tuple[bytes, str, str], int] = {
+            (drop.client, drop.stream_key, drop.reason): drop.rows for drop in ledger.dropped()
+        }
+        self._dropped_changed: set[tuple[bytes, str, str]] = set()
+        self._received = dict(received)
+        self._received_to = received_to
+        self._landed = {stream: totals.rows for stream, totals in ledger.landed_totals().items()}
+        self._quarantined: dict[str, int] = {}
+        for (stream, _), rows in ledger.quarantined_totals().items():
+            _add(self._quarantined, stream, rows)
+        self._lost = {stream: rows for (stream, name), rows in ledger.counts().items() if name == _LOST}
+        for stream, rows in self._lost.items():
+            _add(self._quarantined, stream, rows)
+        self._last_error = ""
+        self._retired = Lsn(0)
+        self._retired_at = 0.0
+        self._pruned_at = 0.0
+        self._stopping = False
+        self._work = False
+        self._local = threading.local()
+        self._thread = threading.Thread(target=self._run, name="collectord-pipeline", daemon=True)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="collectord-upload")
+
+    # ------------------------------------------------------------------ life
+
+    def replay(self, damaged: bool = False) -> None:
+        """Reads all of the log once, so that marks and buffers are what they were. Call before clients are let in.
+
+        `damaged`: recovery could not read all of it. What the log has counted and neither holds nor has landed is then
+        written into the books as lost; without damage there is no such row.
+        """
+        while self._read():
+            pass
+        if damaged:
+            for book in self.books():
+                missing = book.received - book.landed - book.in_log - book.quarantined
+                if missing > 0:
+                    self._lose(book.stream, missing, "found at the start")
+
+    def start(self) -> None:
+        """Starts the threads."""
+        self._log.on_commit = self._wake
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the attempts under way; what has not landed stays in the log."""
+        with self._lock:
+            self._stopping = True
+            self._work = True
+            self._lock.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._pool.shutdown(wait=True)
+        self._checkpoint(retire=False)
+
+    def flush(self, timeout: float) -> bool:
+        """Seals and uploads what is durable now; waits for it. Returns whether all of it has landed."""
+        target = self._log.durable
+        deadline = self._clock.monotonic() + timeout
+        with self._lock:
+            self._trouble.clear()
+            while not self._landed_before(target):
+                self._index.flush(target)
+                self._work = True
+                self._lock.notify_all()
+                rest = deadline - self._clock.monotonic()
+                if rest <= 0 or self._stopping:
+                    return False
+                self._lock.wait(min(rest, 0.5))
+        return True
+
+    def _landed_before(self, target: Lsn) -> bool:
+        waiting = self._index.waiting_from()
+        return self._reader.position >= target and (waiting is None or waiting >= target)
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._work = True
+            self._lock.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._work and not self._stopping:
+                    self._lock.wait(self._pause())
+                self._work = False
+                if self._stopping:
+                    return
+            try:
+                while self._read():
+                    self._dispatch()
+                self._dispatch()
+                self._maintain()
+            except Exception as error:
+                # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
+                self._remember(f"pipeline: {error!r}")
+                _log.exception("the pipeline failed and goes on")
+                time.sleep(RETRY_UNEXPECTED)
+
+    def _pause(self) -> float:
+        """Seconds until something becomes due by itself."""
+        now = self._clock.monotonic()
+        timers = [now + RETIRE_EVERY]
+        timer = self._index.next_timer()
+        if timer is not None:
+            timers.append(timer)
+        timers.extend(trouble.until for trouble in self._trouble.values())
+        return max(0.0, min(timers) - now)
+
+    # ------------------------------------------------------------------ from the log into the buffers
+
+    def _read(self) -> bool:
+        """Takes the next entries of the log; False when caught up."""
+        entries = self._reader.read(READ_AT_ONCE)
+        for damage in self._reader.damages:
+            if damage.stored is not None and damage.stored.kind is EntryKind.BATCH:
+                self._lose(self._schema(damage.stored.schema_id).stream.key(), damage.stored.rows, damage.reason)
+        self._reader.damages.clear()
+        if not entries:
+            return False
+        now = self._clock.monotonic()
+        wall = self._clock.wall_ns()
+        with self._lock:
+            for stored in entries:
+                if stored.sequence:
+                    self._marks.observe(stored.client, stored.sequence, wall)
+                if stored.kind is EntryKind.BATCH:
+                    self._index.add(stored, now)
+                    if stored.lsn >= self._received_to:
+                        _add(self._received, self._schema(stored.schema_id).stream.key(), stored.rows)
+                elif stored.kind is EntryKind.DROPPED:
+                    self._take_dropped(stored)
+        return True
+
+    def _lose(self, stream: str, rows: int, why: str) -> None:
+        """Rows that were acknowledged cannot be read back: the worst there is, and at least never silent."""
+        with self._lock:
+            _add(self._lost, stream, rows)
+            _add(self._quarantined, stream, rows)
+            total = self._lost[stream]
+        self._ledger.checkpoint(Lsn(0), (), (), {(stream, _LOST): total})
+        self._metrics.count("collectord_records_quarantined_total", rows)
+        event(_log, logging.ERROR, "acknowledged rows cannot be read back", stream=stream, rows=rows, why=why)
+
+    def _take_dropped(self, stored: Stored) -> None:
+        try:
+            message = pb.Dropped.FromString(bytes(self._reader.read_payload(stored)))
+            for count in message.counts[:1000]:
+                reason = count.reason if _is_word(count.reason) else "other"
+                key = (stored.client, stream_of(count.stream).key(), reason)
+                more = count.rows - self._dropped.get(key, 0)
+                if more > 0:
+                    self._dropped[key] = count.rows
+                    self._dropped_changed.add(key)
+                    self._metrics.count("collectord_client_dropped_total", more, reason=_bounded(reason))
+        except (DamagedEntry, Rejected) as error:
+            event(_log, logging.WARNING, "a client's report of dropped rows is unreadable", why=str(error))
+
+    # ------------------------------------------------------------------ from the buffers into the store
+
+    def _dispatch(self) -> None:
+        """Hands what is due to idle workers, one frame per blob at a time."""
+        with self._lock:
+            now = self._clock.monotonic()
+            for base in [base for base, trouble in self._trouble.items() if trouble.until <= now]:
+                if base not in self._intents:
+                    del self._trouble[base]
+            for base, intent in list(self._intents.items()):
+                if len(self._busy) >= self._workers:
+                    return
+                if self._is_free(base, now):
+                    self._busy.add(base)
+                    self._pool.submit(self._work_on, base, intent.partition)
+            for partition in list(self._index.due(now)):
+                if len(self._busy) >= self._workers:
+                    return
+                base = self._base(partition)
+                if base not in self._intents and self._is_free(base, now):
+                    self._busy.add(base)
+                    self._pool.submit(self._work_on, base, partition)
+
+    def _is_free(self, base: str, now: float) -> bool:
+        trouble = self._trouble.get(base)
+        return base not in self._busy and (trouble is None or trouble.until <= now)
+
+    def _base(self, partition: Partition) -> str:
+        base = self._bases.get(partition)
+        if base is None:
+            base = self._layout.base(self._schema(partition.schema_id).stream, partition)
+            if len(self._bases) > 2 * self._max_streams:
+                self._bases.clear()
+            self._bases[partition] = base
+        return base
+
+    def _schema(self, schema_id: bytes) -> Schema:
+        schema = self._schemas.get(schema_id)
+        if schema is None:
+            schema = self._schemas[schema_id] = parse_schema(self._reader.schema(schema_id))
+        return schema
+
+    def _work_on(self, base: str, partition: Partition) -> None:
+        """One frame of a blob, or one more attempt for the frame that is open; on a worker."""
+        try:
+            intent = self._intents.get(base)
+            if intent is None:
+                intent = self._stage(base, partition)
+            if intent is not None:
+                self._attempt(base, intent)
+        except CollectordError as error:
+            self._trouble_with(base, RETRY_UNEXPECTED, str(error), blocked=False)
+        except Exception as error:
+            _log.exception("a frame could not be made; it will be tried again")
+            self._trouble_with(base, RETRY_UNEXPECTED, repr(error), blocked=False)
+        finally:
+            with self._lock:
+                self._busy.discard(base)
+                self._work = True
+                self._lock.notify_all()
+
+    def _stage(self, base: str, partition: Partition) -> Intent | None:
+        """Encodes the next rows of a partition and writes down where they will go. None: nothing is left to do."""
+        began = time.perf_counter()
+        scale = 1.0
+        while True:
+            with self._lock:
+                cause = self._index.due(self._clock.monotonic()).get(partition)
+                if partition not in self._index or cause is None:
+                    return None
+                slices = self._index.take(partition, scale)
+            payloads = self._read_payloads(partition, slices)
+            if payloads is None:
+                return None
+            schema = self._schema(partition.schema_id)
+            plan = self._plan(schema, partition.boundary_minutes)
+            worker = self._worker()
+            rows = sum(piece.stop - piece.start for piece in slices)
+            batch = assemble(schema, ((payload, s.start, s.stop) for payload, s in zip(payloads, slices, strict=True)))
+            text = plan.encode(batch, worker.text)
+            tag = FrameTag(self._ledger.writer_id, self._ledger.next_frame_id(), rows)
+            frame = worker.encoder.data_frame(text, tag)
+            header_frame = worker.encoder.header_frame(plan.header)
+            if len(header_frame) + len(frame) <= MAX_APPEND:
+                break
+            # Ingest has made sure that a single row fits, so this ends.
+            scale *= 0.9 * MAX_APPEND / (len(header_frame) + len(frame)) if rows > 1 else 0.0
+        taken = sum(s.stored.length * (s.stop - s.start) / s.stored.rows for s in slices)
+        with self._lock:
+            self._index.learn(partition, taken, len(frame))
+        intent = self._appender.stage(
+            schema.stream, partition, plan.header, header_frame, frame, tag, rows, slices[-1].after
+        )
+        with self._lock:
+            self._intents[base] = intent
+        self._metrics.count("collectord_frames_sealed_total", cause=cause.value)
+        self._metrics.observe("collectord_encode_duration_seconds", time.perf_counter() - began)
+        return intent
+
+    def _read_payloads(self, partition: Partition, slices: list[Slice]) -> list[memoryview] | None:
+        """The payloads of the slices. None if one is damaged: it has been set aside and the cursor moved past it."""
+        payloads: list[memoryview] = []
+        for piece in slices:
+            try:
+                payloads.append(self._reader.read_payload(piece.stored))
+            except DamagedEntry as error:
+                if payloads:
+                    # What lies before it goes first; the next round begins with the damaged one.
+                    del slices[len(payloads) :]
+                    return payloads
+                self._set_aside(partition, piece, "damaged", str(error))
+                return None
+        return payloads
+
+    def _set_aside(self, partition: Partition, piece: Slice, reason: str, detail: str) -> None:
+        rows = piece.stored.rows - piece.start
+        after = Cursor(piece.stored.end, 0)
+        stream = self._schema(partition.schema_id).stream.key()
+        self._ledger.quarantine(stream, partition, rows, reason, after)
+        with self._lock:
+            self._index.landed(partition, after, self._clock.monotonic())
+            _add(self._quarantined, stream, rows)
+        self._metrics.count("collectord_records_quarantined_total", rows)
+        event(_log, logging.ERROR, "rows could not be read back", rows=rows, lsn=piece.stored.lsn, why=detail)
+
+    def _attempt(self, base: str, intent: Intent) -> None:
+        """One pass of the recipe for an open intent."""
+        began = time.perf_counter()
+        result = self._appender.attempt(intent)
+        self._metrics.observe("collectord_upload_duration_seconds", time.perf_counter() - began)
+        match result:
+            case Landed():
+                with self._lock:
+                    self._intents.pop(base, None)
+                    recovered = self._trouble.pop(base, None)
+                    self._index.landed(intent.partition, intent.after, self._clock.monotonic())
+                    _add(self._landed, intent.stream_key, intent.rows)
+                if recovered is not None:
+                    event(_log, logging.INFO, "uploading again", blob=result.blob)
+                self._metrics.count("collectord_records_landed_total", intent.rows)
+                self._metrics.count("collectord_frames_landed_total")
+                self._metrics.count("collectord_bytes_landed_total", intent.size)
+            case Retry(after_seconds, detail):
+                self._trouble_with(base, after_seconds, detail, blocked=False)
+            case BlockedFor(after_seconds, reason, detail):
+                self._trouble_with(base, after_seconds, f"{reason}: {detail}", blocked=True)
+
+    def _trouble_with(self, base: str, seconds: float, detail: str, *, blocked: bool) -> None:
+        with self._lock:
+            self._trouble[base] = Trouble(self._clock.monotonic() + seconds, detail, blocked)
+        self._remember(f"{base}: {detail}")
+        self._metrics.count("collectord_upload_failures_total", remedy="human" if blocked else "retry")
+        event(_log, logging.WARNING, "an upload did not succeed", blob=base, why=detail, again_in=round(seconds, 1))
+
+    def _remember(self, error: str) -> None:
+        self._last_error = error
+
+    def _plan(self, schema: Schema, boundary_minutes: int) -> CsvPlan:
+        key = (schema.id, boundary_minutes)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) > self._max_streams:
+                self._plans.clear()
+            plan = CsvPlan(schema, boundary_minutes, lowercase_workspace=self._lowercase_workspace)
+            self._plans[key] = plan
+        return plan
+
+    def _worker(self) -> _Worker:
+        worker: _Worker | None = getattr(self._local, "worker", None)
+        if worker is None:
+            worker = self._local.worker = _Worker(FrameEncoder(self._codec, self._level), TextBuffer())
+        return worker
+
+    # ------------------------------------------------------------------ upkeep
+
+    def _maintain(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._retired_at < RETIRE_EVERY:
+            return
+        self._retired_at = now
+        with self._lock:
+            free = self._free_before()
+        if free > self._retired:
+            self._checkpoint(retire=True)
+            self._retired = free
+        if now - self._pruned_at >= PRUNE_EVERY:
+            self._pruned_at = now
+            wall = self._clock.wall_ns()
+            silent_since = wall - int(self._mark_seconds * 1e9)
+            self._forget_drops(self._marks.expire(silent_since, self._connected()))
+            self._ledger.forget_clients(silent_since)
+            self._ledger.prune(KEPT_FRAMES, wall - KEPT_PARTS_NS)
+            first = min((segment.base for segment in self._log.catalog.segments()), default=free)
+            self._ledger.forget_cursors(min(first, free))
+            with self._lock:
+                self._index.forget(min(first, free))
+
+    def _forget_drops(self, clients: list[bytes]) -> None:
+        """What forgotten clients have dropped stays in the books, under no client, as the ledger does it."""
+        gone = set(clients)
+        with self._lock:
+            for client, stream, reason in [key for key in self._dropped if key[0] in gone]:
+                rows = self._dropped.pop((client, stream, reason))
+                self._dropped_changed.discard((client, stream, reason))
+                self._dropped[b"", stream, reason] = self._dropped.get((b"", stream, reason), 0) + rows
+
+    def _free_before(self) -> Lsn:
+        waiting = self._index.waiting_from()
+        return self._reader.position if waiting is None else waiting
+
+    def _checkpoint(self, *, retire: bool) -> None:
+        """Writes down the marks, after which the log needs no segment that has landed."""
+        with self._lock:
+            free = self._free_before()
+            changed, self._dropped_changed = self._dropped_changed, set()
+            drops = [DroppedRows(*key, self._dropped[key]) for key in changed]
+        marks = [ClientMark(*mark) for mark in self._marks.changed()]
+        self._ledger.checkpoint(free, marks, drops)
+        if retire:
+            self._log.retire(free)
+
+    # ------------------------------------------------------------------ answers
+
+    def has_room(self, partition: Partition) -> bool:
+        """Whether rows of this partition may be taken in; from the event loop, so without the lock."""
+        return len(self._index) < self._max_streams or partition in self._index
+
+    def books(self) -> list[Books]:
+        """Every stream's books, at one moment, after everything that is durable by now was read."""
+        durable = self._log.durable
+        books: dict[str, Books] = {}
+
+        def of(stream: str) -> Books:
+            return books.setdefault(stream, Books(stream))
+
+        with self._lock:
+            while self._reader.position < durable and not self._stopping:
+                self._work = True
+                self._lock.notify_all()
+                self._lock.wait(0.01)
+            for stream, rows in self._received.items():
+                of(stream).received = rows
+            for stream, rows in self._landed.items():
+                of(stream).landed = rows
+            for stream, rows in self._quarantined.items():
+                of(stream).quarantined = rows
+            for partition, rows, _ in self._index.waiting_rows():
+                of(self._schema(partition.schema_id).stream.key()).in_log += rows
+            for (_, stream, reason), rows in self._dropped.items():
+                _add(of(stream).dropped_by_clients, reason, rows)
+        for stream, count in self._log.counts().items():
+            if count.rejected:
+                of(stream).rejected = dict(count.rejected)
+        return sorted(books.values(), key=lambda book: book.stream)
+
+    def waiting(self) -> tuple[int, int, float]:
+        """Rows that have not landed, open partitions, and the age of the oldest row in seconds."""
+        with self._lock:
+            oldest = self._index.oldest()
+            age = 0.0 if oldest is None else self._clock.monotonic() - oldest
+            return self._index.rows, len(self._index), age
+
+    def troubles(self) -> Iterable[tuple[str, Trouble]]:
+        """Blobs that take nothing at the moment, and why."""
+        with self._lock:
+            return list(self._trouble.items())
+
+    @property
+    def last_error(self) -> str:
+        return self._last_error
+
+
+_REASONS = frozenset(
+    ("outbox_full", "unsupported_media", "unsupported_type", "ragged", "no_rows", "no_columns", "too_many_columns",
+     "row_too_large", "invalid_utf8", "bad_name", "closed", "switched_off", "internal_error")
+)  # fmt: skip
+
+
+def _add(counts: dict[str, int], key: str, rows: int) -> None:
+    counts[key] = counts.get(key, 0) + rows
+
+
+def _bounded(reason: str) -> str:
+    return reason if reason in _REASONS else "other"
+
+
+def _is_word(text: str) -> bool:
+    return 0 < len(text) <= 64 and all(c.isascii() and (c.islower() or c.isdigit() or c == "_") for c in text)

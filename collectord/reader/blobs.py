@@ -1,0 +1,71 @@
+"""Blobs of a store as sorted listings and as files."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+
+from collectord.errors import CallHuman, TryAgain
+from collectord.model import BlobInfo
+from collectord.upload.store import CONTROL_PREFIX, BlobStore, Blocked, Unknown
+
+READ_BYTES = 4 << 20
+CODECS = {".zst": "zstd", ".gz": "gzip"}
+
+_PART = re.compile(r"^(?P<stem>.*?)(?:\.(?P<part>\d+))?(?P<suffix>\.csv(?:\.\w+)?)$")
+
+
+def codec_of(name: str) -> str:
+    """The codec that a blob's suffix states."""
+    return next((codec for suffix, codec in CODECS.items() if name.endswith(suffix)), "none")
+
+
+def data_blobs(store: BlobStore, prefix: str = "") -> list[BlobInfo]:
+    """The data under a prefix, parts of a day in their order.
+
+    Raises:
+        TryAgain: the store did not answer.
+        CallHuman: it refused.
+    """
+    blobs = [blob for blob in store.list(prefix) if not blob.name.startswith(CONTROL_PREFIX)]
+    return sorted(blobs, key=lambda blob: _order(blob.name))
+
+
+def _order(name: str) -> tuple[str, int]:
+    match = _PART.match(name)
+    return (match["stem"], int(match["part"] or 0)) if match else (name, 0)
+
+
+def select(blobs: Iterable[BlobInfo], name: str) -> list[BlobInfo]:
+    """What a person means by `name`: a blob, the folder it names, or all that begins with it."""
+    listed = list(blobs)
+    exact = [blob for blob in listed if blob.name == name]
+    return exact or [blob for blob in listed if blob.name.startswith(name)]
+
+
+class BlobFile(io.RawIOBase):
+    """A blob, as long as it was when it was opened, as a readable file. One thread."""
+
+    def __init__(self, store: BlobStore, blob: BlobInfo) -> None:
+        self._store = store
+        self._blob = blob
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Reads the next bytes. Raises TryAgain or CallHuman if the store does not give them."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        size = min(len(view), self._blob.size - self._at, READ_BYTES)
+        if size <= 0:
+            return 0
+        got = self._store.read(self._blob.name, self._at, size)
+        if isinstance(got, Unknown):
+            raise TryAgain(f"{self._blob.name}: {got.detail}")
+        if got is None or isinstance(got, Blocked):
+            raise CallHuman(f"{self._blob.name}: {got.detail if got else 'it is gone'}")
+        view[: len(got)] = got
+        self._at += len(got)
+        return len(got)

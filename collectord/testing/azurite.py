@@ -1,0 +1,73 @@
+"""Azurite, the emulator of Azure Blob Storage, as a child process on the loopback; in memory."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from collectord.errors import CallHuman
+
+ENTRY = Path("node_modules/azurite/dist/src/blob/main.js")
+# The account that Azurite has built in; its documentation gives the key.
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+_OPTIONS = (
+    "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+    "--blobHost", "127.0.0.1", "--blobPort", "0",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Azurite:
+    """A running blob service."""
+
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connection_string(self, port: int | None = None) -> str:
+        """`port`: that of a proxy in front of the service."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
+            f"BlobEndpoint=http://127.0.0.1:{port or self.port}/{ACCOUNT};"
+        )
+
+
+@contextmanager
+def running(root: Path) -> Iterator[Azurite]:
+    """Azurite as npm installed it under `root`, until the block is left.
+
+    Raises:
+        CallHuman: node or Azurite is missing, or it does not start; the message says what to do.
+    """
+    node, entry = shutil.which("node"), (root / ENTRY).resolve()
+    if node is None or not entry.exists():
+        raise CallHuman(f"Azurite is not installed in {root}: run `make azurite` there; it needs node and npm")
+    with tempfile.TemporaryDirectory(prefix="collectord-azurite-") as folder:
+        errors = Path(folder) / "stderr"
+        with errors.open("wb") as stderr:
+            process = subprocess.Popen([node, str(entry), *_OPTIONS], cwd=folder, stdout=subprocess.PIPE, stderr=stderr)
+        assert process.stdout is not None
+        try:
+            found = None
+            for line in process.stdout:
+                found = re.search(rb"successfully listens on http://127\.0\.0\.1:(\d+)", line)
+                if found:
+                    break
+            if not found:
+                raise CallHuman(f"Azurite did not start: {errors.read_text()[-2000:]}")
+            yield Azurite(int(found[1]), process.pid)
+        finally:
+            process.terminate()
+            process.wait(10)
+            process.stdout.close()

@@ -1,0 +1,397 @@
+"""A frame gets into its blob exactly once, whatever is lost on the way.
+
+`stage` makes the bytes and the intention durable, `attempt` sends them and settles what the store answers. Restarting
+is running: an intent that is open after a crash goes through the same `attempt`.
+
+Promises
+  * Nothing is sent before its bytes are synced under `frames_dir` and its intent stands in the ledger, position included.
+  * The bytes of an open intent never change; its position is written down before it is used.
+  * "Refused" is never taken for "landed before" or for "failed": the bytes at the position decide.
+  * An append at 0 carries header frame and data frame together. No append and no create is unconditional.
+
+Assumptions
+  * At most one open intent per base at a time: the caller's duty. (Other writers may share the blob.)
+  * Frames of different writers differ: they carry writer and sequence, or ids that are unique per row. Plain text whose
+    ids the user gave himself, and gave twice, is not enough; such a layout needs `{writer}` in its names.
+
+Threads: `stage` and `attempt` may be called from any thread, for one intent from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import xxhash
+
+from collectord import files
+from collectord.clock import Clock
+from collectord.model import Cursor, FrameTag, Partition, Stream
+from collectord.upload import backoff, reconcile, rollover
+from collectord.upload.ledger import Ledger
+from collectord.upload.naming import Layout, codec_of, content_type
+from collectord.upload.records import Intent
+from collectord.upload.rollover import PartState
+from collectord.upload.store import (
+    MAX_APPEND,
+    Absent,
+    AlreadyExists,
+    Appended,
+    BlobStore,
+    Blocked,
+    Created,
+    Failure,
+    NoContainer,
+    NotAppendable,
+    Unknown,
+    WrongPosition,
+)
+
+MAX_STEPS = 24
+"""Appends of one attempt: with many writers on one blob each may lose the race a few times."""
+FIRST_HEAD = 64 * 1024
+PROBE = 4096
+METADATA = {"collectord": "1"}
+"""Stands at every blob we create: the version of this format of parts, headers and frames."""
+
+
+class FrameFormat(Protocol):
+    """What the appender has to know of the codecs."""
+
+    def first_frame_text(self, codec: str, head: bytes) -> bytes | None:
+        """The text of the first frame of a blob that begins with `head`; for codec `none` its first record, LF included.
+
+        None: `head` is too short to tell. Raises ValueError if a blob of ours does not begin like this.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The frame is in the blob, and the ledger says so."""
+
+    blob: str
+    end: int
+    """Position right behind the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The intent stays open; try again later."""
+
+    after_seconds: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedFor:
+    """The intent stays open; somebody has to change something, and it is tried again slowly."""
+
+    after_seconds: float
+    reason: str
+    detail: str
+
+
+Attempt = Landed | Retry | BlockedFor
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What has happened since the start."""
+
+    landed: int
+    """Frames confirmed."""
+    settled: int
+    """Of those, the ones whose answer had been lost: found in the blob."""
+    races: int
+    """Times that another writer's append was found where ours should have gone."""
+    replaced: int
+    """Blobs that were deleted or replaced behind our back."""
+    rolled: int
+    """Parts left because they take no more, or are not ours."""
+    unknown: int
+    blocked: int
+
+
+class Appender:
+    """Brings frames of one spool into one store. `frames_dir` is made (0700); files in it that nobody wants are removed."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        ledger: Ledger,
+        frames_dir: Path,
+        layout: Layout,
+        codec: FrameFormat,
+        clock: Clock,
+        chance: random.Random,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._frames = frames_dir
+        self._layout = layout
+        self._codec = codec
+        self._clock = clock
+        self._chance = chance
+        self._lock = threading.Lock()  # guards the two below
+        self._failures: Counter[int] = Counter()  # per open intent, failures in a row
+        self._counts: Counter[str] = Counter()
+        files.make_private_directory(frames_dir)
+        wanted = {str(intent.frame_id) for intent in ledger.intents()}
+        for path in frames_dir.iterdir():
+            if path.name not in wanted:
+                path.unlink()
+
+    def counts(self) -> Counts:
+        """A snapshot."""
+        with self._lock:
+            return Counts(**{name: self._counts[name] for name in Counts.__dataclass_fields__})
+
+    def open_intents(self) -> list[Intent]:
+        """What a crash left open, oldest first. To be attempted before anything is staged for the same base."""
+        return self._ledger.intents()
+
+    def base(self, stream: Stream, partition: Partition) -> str:
+        """The name that `stage` will use: the key by which the caller keeps to one open intent."""
+        return self._layout.base(stream, partition)
+
+    def stage(
+        self,
+        stream: Stream,
+        partition: Partition,
+        header: bytes,
+        header_frame: bytes,
+        frame: bytes,
+        tag: FrameTag,
+        rows: int,
+        after: Cursor,
+    ) -> Intent:
+        """Makes a frame ready to be sent: its bytes synced, its place chosen, both written down. Sends nothing.
+
+        `header` is the text of the header row, `header_frame` the same as the codec writes it, `frame` the rows;
+        `tag.sequence` comes from `Ledger.next_frame_id`, `after` is the cursor once the rows have landed. Raises
+        `SpoolFull` or `SpoolUnusable`; then nothing was staged and the same frame may be staged again.
+        """
+        if not frame or len(header_frame) + len(frame) > MAX_APPEND:
+            raise ValueError(
+                f"a frame with its header has 1 to {MAX_APPEND} bytes, not {len(header_frame) + len(frame)}"
+            )
+        base = self._layout.base(stream, partition)
+        hashed = header_hash(header)
+        place = rollover.first_place(self._ledger.parts(base), hashed)
+        data = header_frame + frame
+        intent = Intent(
+            frame_id=tag.sequence,
+            base=base,
+            part=place.part,
+            position=place.position,
+            header=hashed,
+            header_length=len(header_frame),
+            length=len(data),
+            checksum=xxhash.xxh3_128_digest(data),
+            rows=rows,
+            stream_key=stream.key(),
+            partition=partition,
+            after=after,
+            created_ns=self._clock.wall_ns(),
+        )
+        files.write_durably(self._path(intent), data)
+        self._ledger.stage(intent)
+        return intent
+
+    def attempt(self, intent: Intent) -> Attempt:
+        """One pass of the recipe: as many requests as it takes until the frame landed or one of them failed.
+
+        To be repeated, with the same intent, until it is `Landed`. Raises `SpoolFull` or `SpoolUnusable` where the
+        ledger cannot be used (the intent stays open), `ValueError` if the intent is not open.
+        """
+        # An earlier attempt may have moved it since the caller got hold of it.
+        intent = self._ledger.intent(intent.frame_id)
+        data = self._load(intent)
+        if isinstance(data, Blocked):
+            return self._failed(intent, data)
+        for _ in range(MAX_STEPS):
+            blob = self._layout.blob(intent.base, intent.part)
+            ours = data if intent.position == 0 else data[intent.header_length :]
+            outcome = self._store.append(blob, ours, intent.position)
+            step: Intent | Attempt
+            match outcome:
+                case Appended(end, blocks):
+                    if end != intent.position + len(ours):
+                        return self._failed(intent, Unknown(f"{blob}: appended, but up to {end}"))
+                    return self._landed(intent, blob, end, blocks)
+                case Absent():
+                    step = self._create(intent, blob)
+                case NoContainer():
+                    step = self._create_container(intent)
+                case WrongPosition(detail):
+                    step = self._settle(intent, blob, ours, detail)
+                case NotAppendable(reason):
+                    step = self._leave(intent, blob, ours, reason)
+                case Blocked() | Unknown():
+                    step = self._failed(intent, outcome)
+            if not isinstance(step, Intent):
+                return step
+            intent = step
+        return self._failed(intent, Unknown(f"{intent.base}: other writers were faster {MAX_STEPS} times"))
+
+    # ------------------------------------------------------------------ one step
+
+    def _create(self, intent: Intent, blob: str) -> Intent | Attempt:
+        if intent.position:
+            # Somebody has deleted it. Before anything else is sent, the place must say that it begins afresh.
+            self._count("replaced")
+            intent = self._ledger.move(intent, 0, self._clock.wall_ns())
+        outcome = self._store.create(blob, content_type(blob), METADATA)
+        match outcome:
+            case Created() | AlreadyExists():
+                return intent
+            case NoContainer():
+                return self._create_container(intent)
+            case Blocked() | Unknown():
+                return self._failed(intent, outcome)
+
+    def _create_container(self, intent: Intent) -> Intent | Attempt:
+        outcome = self._store.create_container()
+        match outcome:
+            case Created() | AlreadyExists():
+                return intent
+            case Blocked() | Unknown():
+                return self._failed(intent, outcome)
+
+    def _settle(self, intent: Intent, blob: str, ours: bytes, detail: str) -> Intent | Attempt:
+        """After "the condition did not hold": have we landed, has somebody else, or is it something else."""
+        length = self._store.length(blob)
+        if isinstance(length, Blocked | Unknown):
+            return self._failed(intent, length)
+        if length is None:
+            return intent
+        finding = reconcile.judge(intent.position, len(ours), length)
+        match finding:
+            case reconcile.Held():
+                return self._failed(intent, Blocked("leased", f"{blob}: refused at its length {length}: {detail}"))
+            case reconcile.Replaced():
+                self._count("replaced")
+                if length == 0:
+                    return self._ledger.move(intent, 0, self._clock.wall_ns())
+                return self._judge_header(intent, blob, length)
+            case reconcile.Compare():
+                same = self._holds(blob, intent.position, ours)
+                if isinstance(same, Blocked | Unknown):
+                    return self._failed(intent, same)
+                if same:
+                    self._count("settled")
+                    return self._landed(intent, blob, intent.position + len(ours), None, length)
+            case reconcile.Foreign():
+                pass
+        self._count("races")
+        if intent.position == 0:
+            return self._judge_header(intent, blob, length)
+        return self._ledger.move(intent, length, self._clock.wall_ns())
+
+    def _leave(self, intent: Intent, blob: str, ours: bytes, reason: str) -> Intent | Attempt:
+        """The part takes no more; but an earlier attempt may have been the last that it took."""
+        length = self._store.length(blob)
+        if isinstance(length, Blocked | Unknown):
+            return self._failed(intent, length)
+        if length is not None and length >= intent.position + len(ours):
+            same = self._holds(blob, intent.position, ours)
+            if isinstance(same, Blocked | Unknown):
+                return self._failed(intent, same)
+            if same:
+                self._count("settled")
+                return self._landed(intent, blob, intent.position + len(ours), None, length)
+        header = intent.header if intent.position else None
+        return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
+
+    def _judge_header(self, intent: Intent, blob: str, length: int) -> Intent | Attempt:
+        """A blob of `length` > 0 bytes whose beginning has not been seen: behind it if it is ours, else the next part."""
+        size = FIRST_HEAD
+        while True:
+            head = self._store.read(blob, 0, min(size, length))
+            if isinstance(head, Blocked | Unknown):
+                return self._failed(intent, head)
+            if head is None:
+                return intent
+            try:
+                text = self._codec.first_frame_text(codec_of(blob), head)
+            except ValueError:
+                return self._next_part(intent, None, length, PartState.FOREIGN, "no header of ours")
+            if text is not None:
+                break
+            if size >= min(length, MAX_APPEND) or len(head) < min(size, length):
+                return self._next_part(intent, None, length, PartState.FOREIGN, "no whole header")
+            size = min(size * 4, MAX_APPEND)
+        if (found := header_hash(text)) == intent.header:
+            return self._ledger.move(intent, length, self._clock.wall_ns())
+        return self._next_part(intent, found, length, PartState.OPEN, "")
+
+    def _next_part(self, intent: Intent, header: bytes | None, length: int, state: PartState, reason: str) -> Intent:
+        """Leaves a part, remembers what it was found to be, and goes where the next one of our header may be."""
+        self._count("rolled")
+        left = rollover.Part(intent.base, intent.part, header, length, 0, state, reason)
+        others = [part for part in self._ledger.parts(intent.base) if part.part != intent.part]
+        place = rollover.first_place([*others, left], intent.header)
+        return self._ledger.reassign(intent, left, place, self._clock.wall_ns())
+
+    def _holds(self, blob: str, position: int, ours: bytes) -> bool | Failure:
+        """Whether exactly our bytes stand at the position. A lost race is mostly settled by the first few of them."""
+        for start, end in ((0, min(PROBE, len(ours))), (PROBE, len(ours))):
+            if start >= end:
+                break
+            found = self._store.read(blob, position + start, end - start)
+            if isinstance(found, Blocked | Unknown):
+                return found
+            if found != ours[start:end]:
+                return False
+        return True
+
+    # ------------------------------------------------------------------ results
+
+    def _landed(self, intent: Intent, blob: str, end: int, blocks: int | None, length: int = 0) -> Landed:
+        self._ledger.confirm(intent, max(end, length), blocks, self._clock.wall_ns())
+        # A file that stays behind after a crash is removed at the next start.
+        self._path(intent).unlink(missing_ok=True)
+        with self._lock:
+            self._failures.pop(intent.frame_id, None)
+            self._counts["landed"] += 1
+        return Landed(blob, end)
+
+    def _failed(self, intent: Intent, outcome: Failure) -> Retry | BlockedFor:
+        with self._lock:
+            self._failures[intent.frame_id] += 1
+            failures = self._failures[intent.frame_id]
+            self._counts["unknown" if isinstance(outcome, Unknown) else "blocked"] += 1
+            chance = self._chance.random()
+        match outcome:
+            case Unknown(detail, retry_after):
+                return Retry(backoff.after_unknown(failures, retry_after, chance), detail)
+            case Blocked(reason, detail):
+                return BlockedFor(backoff.after_blocked(failures, chance), reason, detail)
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+    # ------------------------------------------------------------------ the frame's file
+
+    def _load(self, intent: Intent) -> bytes | Blocked:
+        try:
+            data = self._path(intent).read_bytes()
+        except OSError as error:
+            return Blocked("frame_lost", f"{self._path(intent)} cannot be read: {error.strerror}")
+        if xxhash.xxh3_128_digest(data) != intent.checksum:
+            return Blocked("frame_lost", f"{self._path(intent)} is not what was written")
+        return data
+
+    def _path(self, intent: Intent) -> Path:
+        return self._frames / str(intent.frame_id)
+
+
+def header_hash(header: bytes) -> bytes:
+    """Stands for a header's text in the ledger: 16 bytes."""
+    return xxhash.xxh3_128_digest(header)

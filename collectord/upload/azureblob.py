@@ -1,0 +1,304 @@
+"""Append blobs in a container of Azure Blob Storage. The only file that imports azure, which takes a second.
+
+The SDK's synchronous client without its retries: those wait 17 s, ignore Retry-After, and turn an append that landed
+into a refusal. Every request carries its condition, is sent once, and is answered within the timeouts, or is unknown.
+
+Answers are taken by status and error code (`OUTCOMES`); messages and addresses of the SDK may hold signatures and go
+nowhere.
+
+Threads: one client serves all threads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import BlobServiceClient, ContentSettings
+
+from collectord.errors import CallHuman, ConfigError, TryAgain
+from collectord.model import BlobInfo
+from collectord.upload.store import (
+    MAX_APPEND,
+    Absent,
+    AlreadyExists,
+    Appended,
+    AppendOutcome,
+    Blocked,
+    ContainerOutcome,
+    Created,
+    CreateOutcome,
+    Failure,
+    LengthOutcome,
+    NoContainer,
+    NotAppendable,
+    ReadOutcome,
+    Unknown,
+    WrongPosition,
+)
+from collectord.upload.transport import open_session
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+
+# Status, error code (None: any other, or none at all) to what it means. A status that is not listed is unknown.
+OUTCOMES: Mapping[
+    tuple[int, str | None], type[Absent | NoContainer | AlreadyExists | WrongPosition] | NotAppendable | str
+] = {
+    (404, "BlobNotFound"): Absent,
+    (404, "ContainerNotFound"): NoContainer,
+    (409, "BlobAlreadyExists"): AlreadyExists,
+    (409, "ContainerAlreadyExists"): AlreadyExists,
+    (409, "BlockCountExceedsLimit"): NotAppendable("block_limit"),
+    (409, "BlobIsSealed"): NotAppendable("sealed"),
+    (409, "InvalidBlobType"): NotAppendable("wrong_type"),
+    # Lease, position, ETag, and an answer whose code got lost: the length of the blob tells them apart.
+    (412, None): WrongPosition,
+    # From here on the words of `Blocked`.
+    (400, None): "bad_request",
+    (401, None): "forbidden",
+    (403, "UnauthorizedBlobOverwrite"): AlreadyExists,
+    (403, None): "forbidden",
+    (404, "ResourceNotFound"): "bad_request",
+    (405, None): "bad_request",
+    (409, "BlobImmutableDueToPolicy"): "immutable",
+    (409, "BlobArchived"): "immutable",
+    (409, "PublicAccessNotPermitted"): "forbidden",
+    (409, "FeatureNotSupported"): "bad_request",
+    (411, None): "bad_request",
+    (413, None): "too_large",
+}
+
+_SECRET = re.compile(r"(?i)(sig|accountkey|sharedaccesssignature|authorization)([=:]\s*)[^&;\s'\"]+")
+_URL = re.compile(r"(?i)\burl:\s*\S+|https?://\S+")
+
+_Meaning = Absent | NoContainer | AlreadyExists | WrongPosition | NotAppendable | Blocked | Unknown
+_FAULTS = (AzureError, OSError, ValueError)
+"""What a client raises when an answer is missing, cut or garbled. (The errors of requests are OSErrors.)"""
+
+
+class AzureBlob:
+    """The store in the container `container` of an account.
+
+    Either `connection_string`, or `account_url` with `sas_token`, with a SAS in the URL itself, or with the identity
+    that DefaultAzureCredential finds. Raises `ConfigError` if these do not make an address. Sends nothing yet.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        *,
+        connection_string: str | None = None,
+        account_url: str | None = None,
+        sas_token: str | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+        **options: Any,
+    ) -> None:
+        """`options` go to the SDK's client as they are, such as `connection_verify`."""
+        verify = options.pop("connection_verify", True)
+        self._transport = RequestsTransport(
+            session=open_session(),
+            connection_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            connection_verify=verify,
+        )
+        options |= {"retry_total": 0, "transport": self._transport}
+        self._credential: Any = None
+        try:
+            if connection_string:
+                self._service = BlobServiceClient.from_connection_string(connection_string, **options)
+            elif account_url:
+                self._service = BlobServiceClient(
+                    account_url, credential=self._access(account_url, sas_token), **options
+                )
+            else:
+                raise ConfigError(
+                    "azure_connection_string or azure_account_url: one of them must be set for an az:// store"
+                )
+        except (ValueError, AttributeError):
+            # Not chained, and without its text: either may quote the setting.
+            field = "azure_connection_string" if connection_string else "azure_account_url"
+            raise ConfigError(f"{field}: cannot be read (the value is not shown: it may hold a secret)") from None
+        self._container = self._service.get_container_client(container)
+        address = urlsplit(self._container.url)
+        self._url = f"{address.scheme}://{address.netloc}{address.path}"
+
+    def _access(self, account_url: str, sas_token: str | None) -> Any:
+        if sas_token:
+            return sas_token.removeprefix("?")
+        if "sig=" in urlsplit(account_url).query:
+            return None
+        from azure.identity import DefaultAzureCredential
+
+        self._credential = DefaultAzureCredential()
+        return self._credential
+
+    def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
+        if not 0 < len(data) <= MAX_APPEND:
+            raise ValueError(f"an append has 1 to {MAX_APPEND} bytes, not {len(data)}")
+        try:
+            answer = self._container.get_blob_client(blob).append_block(
+                bytes(data), length=len(data), appendpos_condition=position
+            )
+            offset, blocks = answer.get("blob_append_offset"), answer.get("blob_committed_block_count")
+            if offset is None:
+                return Unknown("appended, says an answer without its headers")
+            return Appended(int(str(offset)) + len(data), None if blocks is None else int(str(blocks)))
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case AlreadyExists():
+                return Unknown("an answer that does not belong to an append")
+            case _:
+                return meaning
+
+    def create(self, blob: str, content_type: str, metadata: Mapping[str, str]) -> CreateOutcome:
+        try:
+            answer = self._container.get_blob_client(blob).create_append_blob(
+                content_settings=ContentSettings(content_type=content_type),
+                metadata=dict(metadata),
+                if_none_match="*",
+            )
+            return Created() if answer.get("etag") else Unknown("created, says an answer without its headers")
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case WrongPosition():
+                # A lease, or the very condition: either way there is a blob.
+                return AlreadyExists()
+            case Absent() | NotAppendable():
+                return Unknown("an answer that does not belong to a create")
+            case _:
+                return meaning
+
+    def create_container(self) -> ContainerOutcome:
+        try:
+            answer = self._container.create_container()
+            return Created() if answer.get("etag") else Unknown("created, says an answer without its headers")
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case AlreadyExists():
+                return meaning
+            case Blocked(reason, detail):
+                return Blocked(reason, f"{self.describe()} does not exist and could not be created: {detail}")
+            case Unknown():
+                return meaning
+            case _:
+                return Unknown("an answer that does not belong to creating a container")
+
+    def length(self, blob: str) -> LengthOutcome:
+        try:
+            size: int | None = self._container.get_blob_client(blob).get_blob_properties().size
+            return Unknown("a length, says an answer without its headers") if size is None else size
+        except _FAULTS as error:
+            meaning = judge(error)
+        return _absent_or_failure(meaning)
+
+    def read(self, blob: str, offset: int, length: int) -> ReadOutcome:
+        if length <= 0:
+            return b""
+        if length > MAX_APPEND:
+            raise ValueError(f"a read has at most {MAX_APPEND} bytes, not {length}")
+        try:
+            # One range in one request: larger reads are split by the SDK and pinned to the first one's ETag.
+            reader = self._container.get_blob_client(blob).download_blob(offset, length, max_concurrency=1)
+            total = reader.size
+            content: bytes = reader.readall()
+        except _FAULTS as error:
+            if isinstance(error, HttpResponseError) and error.status_code == 416:
+                return b""
+            return _absent_or_failure(judge(error))
+        # The SDK sees a reply that ends early as whole when its headers say nothing else.
+        return content if len(content) == total else Unknown(f"{len(content)} of {total} bytes")
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        try:
+            for item in self._container.list_blobs(name_starts_with=prefix, include=["metadata"]):
+                yield BlobInfo(item.name, item.size, dict(item.metadata or {}))
+        except _FAULTS as error:
+            match judge(error):
+                case Absent() | NoContainer():
+                    return
+                case Blocked(_, detail):
+                    raise CallHuman(f"{self.describe()} refuses to be listed: {detail}") from None
+                case meaning:
+                    detail = getattr(meaning, "detail", "") or type(meaning).__name__
+                    raise TryAgain(f"{self.describe()} could not be listed: {detail}") from None
+
+    def addresses(self, blob: str) -> dict[str, str]:
+        found = {"https": f"{self._url}/{quote(blob, safe='/~')}"}
+        account, dot, rest = urlsplit(self._url).netloc.partition(".blob.")
+        if dot:
+            container = self._container.container_name
+            found["wasbs"] = f"wasbs://{container}@{account}.blob.{rest}/{blob}"
+            found["abfss"] = f"abfss://{container}@{account}.dfs.{rest}/{blob}"
+        return found
+
+    def describe(self) -> str:
+        return f"container {self._url}"
+
+    def close(self) -> None:
+        self._service.close()
+        if self._credential is not None:
+            self._credential.close()
+
+
+def judge(error: Exception) -> _Meaning:
+    """What an exception of the SDK says about the request, by status and code; in doubt `Unknown`."""
+    if not isinstance(error, HttpResponseError) or error.status_code is None:
+        # No answer at all. An identity that cannot be had is a refusal, and says so before anything is sent.
+        kind = type(error).__name__
+        if isinstance(error, ClientAuthenticationError):
+            return Blocked("credential", f"{kind}: {redact(str(error))}")
+        return Unknown(f"{kind}: {redact(str(error))}")
+    status, code = error.status_code, _code(error)
+    detail = f"{status} {code or 'without a code'}"
+    meaning = OUTCOMES.get((status, code)) or OUTCOMES.get((status, None))
+    match meaning:
+        case None:
+            return Unknown(detail, _retry_after(error))
+        case str(reason):
+            return Blocked(reason, detail)
+        case NotAppendable():
+            return meaning
+        case _:
+            return WrongPosition(detail) if meaning is WrongPosition else meaning()
+
+
+def redact(text: str) -> str:
+    """A message of the SDK in one line of at most 300 characters, without addresses, signatures and keys."""
+    return _SECRET.sub(r"\1\2***", _URL.sub("…", " ".join(text.split())))[:300]
+
+
+def _absent_or_failure(meaning: _Meaning) -> Failure | None:
+    match meaning:
+        case Absent() | NoContainer():
+            return None
+        case Blocked() | Unknown():
+            return meaning
+        case _:
+            # A lease or a condition that was never set: an answer that does not belong to a read.
+            return Unknown(f"an answer that does not belong to a read: {type(meaning).__name__}")
+
+
+def _code(error: HttpResponseError) -> str | None:
+    headers = getattr(error.response, "headers", None) or {}
+    code = headers.get("x-ms-error-code") or getattr(error, "error_code", None)
+    return str(getattr(code, "value", code)) if code else None
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    """Seconds. The form with a date is not taken: it would need a clock that agrees with the store's."""
+    headers = getattr(error.response, "headers", None) or {}
+    try:
+        if (milliseconds := headers.get("x-ms-retry-after-ms")) is not None:
+            return float(milliseconds) / 1000
+        return float(headers["Retry-After"]) if "Retry-After" in headers else None
+    except ValueError:
+        return None

@@ -1,0 +1,375 @@
+"""A directory as the container: every blob is a file, for anybody to read.
+
+Appends happen under a lock, and each is written down in a small journal first, so that a daemon that dies in the
+middle of one leaves nothing behind that another daemon would append to: whoever comes next either finds the bytes
+complete, and makes them durable, or cuts them off. Locks and journals are 16 files under `_collectord/appends`; a blob
+always uses the same one.
+
+Threads and processes: any number may share the directory, on a file system where flock works.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import xxhash
+
+from collectord import files
+from collectord.errors import CallHuman, TryAgain
+from collectord.model import BlobInfo
+from collectord.upload.store import (
+    CONTROL_PREFIX,
+    MAX_APPEND,
+    Absent,
+    AlreadyExists,
+    Appended,
+    AppendOutcome,
+    Blocked,
+    ContainerOutcome,
+    Created,
+    CreateOutcome,
+    Failure,
+    LengthOutcome,
+    NoContainer,
+    NotAppendable,
+    ReadOutcome,
+    Unknown,
+    WrongPosition,
+)
+
+PUBLIC_DIR = 0o755
+PUBLIC_FILE = 0o644
+JOURNALS = CONTROL_PREFIX + "appends"
+STRIPES = 16
+
+_RECORD = struct.Struct("<QI16sH")
+"""Position, bytes and checksum of the append that is under way, and the length of the blob's name, which follows."""
+
+# What nobody but a person can change. All other errors of the system are taken as "unknown" and tried again.
+_REFUSALS = {
+    errno.ENOSPC: "no_space",
+    errno.EDQUOT: "no_space",
+    errno.EFBIG: "too_large",
+    errno.EACCES: "forbidden",
+    errno.EPERM: "forbidden",
+    errno.EROFS: "read_only",
+    errno.ENAMETOOLONG: "bad_name",
+    errno.ENOTDIR: "bad_name",
+    errno.ELOOP: "bad_name",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """An append that may have been interrupted."""
+
+    blob: str
+    position: int
+    length: int
+    checksum: bytes
+
+
+class LocalDirectory:
+    """The store in the directory `root`, which `create_container` makes. Files are 0644, directories 0755."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
+        path = self._path(blob)
+        if not 0 < len(data) <= MAX_APPEND:
+            raise ValueError(f"an append has 1 to {MAX_APPEND} bytes, not {len(data)}")
+        if not self.root.is_dir():
+            return NoContainer()
+        try:
+            with self._locked(blob) as journal:
+                return self._append(path, blob, data, position, journal)
+        except FileNotFoundError:
+            return Absent()
+        except IsADirectoryError:
+            return NotAppendable("wrong_type")
+        except OSError as error:
+            return self._failure(error)
+
+    def create(self, blob: str, content_type: str, metadata: Mapping[str, str]) -> CreateOutcome:
+        """A file has neither a content type nor metadata: its suffix says what it is."""
+        path = self._path(blob)
+        if not self.root.is_dir():
+            return NoContainer()
+        try:
+            # Their entries become durable with the first append.
+            self._make_directories(path.parent)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PUBLIC_FILE)
+            os.fchmod(fd, PUBLIC_FILE)
+            os.close(fd)
+        except FileExistsError:
+            return AlreadyExists()
+        except OSError as error:
+            return self._failure(error)
+        return Created()
+
+    def create_container(self) -> ContainerOutcome:
+        try:
+            if self.root.is_dir():
+                return AlreadyExists()
+            self._make_directories(self.root)
+            files.sync_directory(self.root.parent)
+        except OSError as error:
+            return self._failure(error)
+        return Created()
+
+    def length(self, blob: str) -> LengthOutcome:
+        path = self._path(blob)
+        try:
+            with self._settled(blob) as limit:
+                status = path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self._failure(error)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return status.st_size if limit is None else min(status.st_size, limit)
+
+    def read(self, blob: str, offset: int, length: int) -> ReadOutcome:
+        path = self._path(blob)
+        try:
+            with self._settled(blob) as limit:
+                end = offset + length if limit is None else min(offset + length, limit)
+                return _read_range(path, offset, end - offset)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except OSError as error:
+            return self._failure(error)
+
+    def list(self, prefix: str) -> Iterator[BlobInfo]:
+        above = self.root / prefix.rpartition("/")[0]
+        try:
+            for folder, names, leaves in os.walk(above, onerror=_raise_unless_absent):
+                names.sort()
+                for leaf in sorted(leaves):
+                    path = Path(folder, leaf)
+                    name = path.relative_to(self.root).as_posix()
+                    if name.startswith(prefix) and not name.startswith(JOURNALS + "/"):
+                        yield BlobInfo(name, path.stat().st_size, {})
+        except PermissionError as error:
+            raise CallHuman(f"{self.describe()} cannot be listed: {error}") from error
+        except OSError as error:
+            raise TryAgain(f"{self.describe()} could not be listed: {error}") from error
+
+    def addresses(self, blob: str) -> dict[str, str]:
+        return {"file": "file://" + quote(str(self._path(blob).absolute()))}
+
+    def describe(self) -> str:
+        return f"directory {self.root}"
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    # ------------------------------------------------------------------ appending
+
+    def _append(self, path: Path, blob: str, data: bytes | memoryview, position: int, journal: int) -> AppendOutcome:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            if (
+                position < size < position + len(data)
+                and _read(fd, position, size - position) == data[: size - position]
+            ):
+                # The beginning of this very append: an earlier attempt was torn before the journal was durable.
+                os.ftruncate(fd, position)
+            elif size != position:
+                return WrongPosition(f"{size} bytes, not {position}")
+            _note(journal, _UnderWay(blob, position, len(data), xxhash.xxh3_128_digest(data)))
+            try:
+                _write(fd, data, position)
+                files.sync_file(fd)
+            except OSError:
+                # After a failed sync nobody knows what is on the disk, while reading back would show our bytes from
+                # memory. Without them the next attempt writes all of them once more.
+                os.ftruncate(fd, position)
+                raise
+            if position == 0:
+                self._sync_names(path)
+            _clear(journal)
+        finally:
+            os.close(fd)
+        return Appended(position + len(data))
+
+    def _recover(self, journal: int) -> None:
+        """Finishes or cuts off the append that the last holder of the lock did not complete."""
+        under_way = _noted(journal)
+        if under_way is None:
+            return
+        path = self._path(under_way.blob)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            _clear(journal)
+            return
+        try:
+            if _is_torn(fd, under_way):
+                os.ftruncate(fd, under_way.position)
+            files.sync_file(fd)
+        finally:
+            os.close(fd)
+        if under_way.position == 0:
+            self._sync_names(path)
+        _clear(journal)
+
+    @contextmanager
+    def _locked(self, blob: str) -> Iterator[int]:
+        """Holds the blob's lock; what was interrupted is settled. Yields the descriptor of the journal."""
+        fd = self._open_journal(blob)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._recover(fd)
+            yield fd
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _settled(self, blob: str) -> Iterator[int | None]:
+        """Holds the blob's lock for reading. Yields how many of its bytes count, None for all.
+
+        Whoever may write settles what was interrupted; one who may only read leaves it out.
+        """
+        if not self.root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.root))
+        try:
+            fd, writable = self._open_journal(blob), True
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            writable = False
+            try:
+                fd = os.open(self._journal(blob), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                fd = -1
+        if fd < 0:
+            # Nobody has ever appended here, and this process may not.
+            yield None
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX if writable else fcntl.LOCK_SH)
+            if writable:
+                self._recover(fd)
+            under_way = _noted(fd)
+            yield under_way.position if under_way is not None and under_way.blob == blob else None
+        finally:
+            os.close(fd)
+
+    def _open_journal(self, blob: str) -> int:
+        path = self._journal(blob)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._make_directories(path.parent)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PUBLIC_FILE)
+
+    # ------------------------------------------------------------------ names
+
+    def _path(self, blob: str) -> Path:
+        if any(level in ("", ".", "..") for level in blob.split("/")) or "\0" in blob:
+            raise ValueError(f"not a blob's name: {blob!r}")
+        return self.root / blob
+
+    def _journal(self, blob: str) -> Path:
+        return self.root / JOURNALS / f"{xxhash.xxh3_64_intdigest(blob.encode()) % STRIPES:02d}"
+
+    def _make_directories(self, path: Path) -> None:
+        if path.is_dir():
+            return
+        self._make_directories(path.parent)
+        try:
+            path.mkdir()
+            path.chmod(PUBLIC_DIR)
+        except FileExistsError:
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+    def _sync_names(self, path: Path) -> None:
+        """Makes the entries from the root down to the file durable."""
+        folder = path.parent
+        while True:
+            files.sync_directory(folder)
+            if folder == self.root:
+                return
+            folder = folder.parent
+
+    def _failure(self, error: OSError) -> Failure:
+        detail = f"{self.describe()}: {error.strerror or type(error).__name__}"
+        reason = _REFUSALS.get(error.errno or 0)
+        return Blocked(reason, detail) if reason else Unknown(detail)
+
+
+def _note(journal: int, under_way: _UnderWay) -> None:
+    """Writes down, durably, what is about to be appended."""
+    name = under_way.blob.encode()
+    body = _RECORD.pack(under_way.position, under_way.length, under_way.checksum, len(name)) + name
+    _write(journal, body + xxhash.xxh3_64_digest(body), 0)
+    files.sync_file(journal)
+
+
+def _noted(journal: int) -> _UnderWay | None:
+    """What the journal says is under way. A record that is not whole was never followed by an append."""
+    raw = _read(journal, 0, 4096)
+    if len(raw) < _RECORD.size:
+        return None
+    position, length, checksum, size = _RECORD.unpack_from(raw)
+    end = _RECORD.size + size
+    if raw[end : end + 8] != xxhash.xxh3_64_digest(raw[:end]):
+        return None
+    return _UnderWay(raw[_RECORD.size : end].decode(), position, length, checksum)
+
+
+def _clear(journal: int) -> None:
+    """Forgets the record. Not synced: a record of a completed append says so by its checksum."""
+    _write(journal, bytes(_RECORD.size), 0)
+
+
+def _is_torn(fd: int, under_way: _UnderWay) -> bool:
+    """Whether the file ends within the append, or at its end with other bytes."""
+    size = os.fstat(fd).st_size
+    end = under_way.position + under_way.length
+    if not under_way.position < size <= end:
+        return False
+    return size < end or xxhash.xxh3_128_digest(_read(fd, under_way.position, size)) != under_way.checksum
+
+
+def _write(fd: int, data: bytes | memoryview, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, position)
+        view, position = view[written:], position + written
+
+
+def _read(fd: int, offset: int, length: int) -> bytes:
+    """Fewer bytes only at the end of the file."""
+    pieces = []
+    while length > 0 and (piece := os.pread(fd, length, offset)):
+        pieces.append(piece)
+        offset, length = offset + len(piece), length - len(piece)
+    return b"".join(pieces)
+
+
+def _read_range(path: Path, offset: int, length: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read(fd, offset, length)
+    finally:
+        os.close(fd)
+
+
+def _raise_unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

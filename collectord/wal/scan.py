@@ -1,0 +1,152 @@
+"""Walks one segment, entry by entry, every checksum verified, and decides what is damage and what is the tail.
+
+A bad entry below the highest LSN that any good later entry (or a later segment) names as durable is damage: it was
+acknowledged, so it is reported and stepped over. A bad entry at or above it is the tail: it was never acknowledged, so the
+log ends there, even if entries behind it look good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from collectord.model import Lsn
+from collectord.wal.damage import Damage
+from collectord.wal.disk import Window
+from collectord.wal.framing import ALIGNMENT, ENTRY_HEADER_BYTES, MARKER_BYTES, Head, checksum, parse, seed_of
+from collectord.wal.segment import HEADER_ALIGNMENT
+
+_FIND_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a segment's entries are."""
+
+    base: Lsn
+    first: Lsn
+    marker: bytes
+    limit: Lsn
+    """No entry ends behind it: the file's end, or where later segments say that this one ends."""
+    durable: Lsn
+    """What is known from elsewhere to have been durable; 0 if nothing is."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """What one walk found."""
+
+    end: Lsn
+    """Where the last entry ends that counts, damaged or not."""
+    durable: Lsn
+    """Highest LSN named as durable."""
+    entries: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+
+Visit = Callable[[Head, memoryview | None], None]
+"""Called in order for every entry that counts; the payload is valid during the call, and None if it is damaged."""
+
+
+def scan(window: Window, extent: Extent, visit: Visit) -> Scan:
+    """Walks a segment. Raises OSError only if the file cannot be read at all."""
+    base, seed = extent.base, seed_of(extent.marker)
+    found = Scan(end=extent.first, durable=extent.durable)
+    undecided: list[Damage | tuple[Head, bytes]] = []
+    position = int(extent.first)
+    while position < extent.limit:
+        view = window.at(position - base, ENTRY_HEADER_BYTES)
+        head = parse(view, extent.marker, seed, position)
+        if head is None or head.stored.end > extent.limit:
+            following = _find(window, extent, position + ALIGNMENT)
+            undecided.append(Damage(base, Lsn(position), following or extent.limit, "entry"))
+            if following is None:
+                break
+            position = following
+            continue
+        stored = head.stored
+        found.durable = max(found.durable, head.durable)
+        if undecided and _first_bad(undecided) < found.durable:
+            _settle(undecided, found, visit)
+        whole = window.at(position - base, ENTRY_HEADER_BYTES + stored.length)
+        payload = whole[ENTRY_HEADER_BYTES:]
+        if len(payload) != stored.length or checksum(payload, seed) != head.payload_checksum:
+            bad = Damage(base, stored.lsn, stored.end, "payload", stored)
+            undecided.append(bad)
+        elif undecided:
+            undecided.append((head, bytes(payload)))
+        else:
+            _count(found, head, payload, visit)
+        position = stored.end
+    _settle(undecided, found, visit)
+    return found
+
+
+def _first_bad(undecided: list[Damage | tuple[Head, bytes]]) -> int:
+    first = undecided[0]
+    assert isinstance(first, Damage)
+    return first.from_lsn
+
+
+def _settle(undecided: list[Damage | tuple[Head, bytes]], found: Scan, visit: Visit) -> None:
+    """Takes over what stands before the first bad entry that is not below the durable mark."""
+    while undecided:
+        item = undecided[0]
+        if isinstance(item, tuple):
+            _count(found, item[0], memoryview(item[1]), visit)
+        elif item.from_lsn >= found.durable:
+            return
+        else:
+            to = min(item.to_lsn, found.durable) if item.stored is None else item.to_lsn
+            found.damages.append(Damage(item.segment, item.from_lsn, to, item.reason, item.stored))
+            found.end = to
+            if item.stored is not None:
+                visit(Head(item.stored, found.durable, 0), None)
+            if to < item.to_lsn:
+                undecided[0] = Damage(item.segment, to, item.to_lsn, item.reason)
+                return
+        del undecided[0]
+
+
+def _count(found: Scan, head: Head, payload: memoryview, visit: Visit) -> None:
+    visit(head, payload)
+    found.end = head.stored.end
+    found.entries += 1
+
+
+def find_entry(window: Window, extent: Extent, position: int) -> Lsn | None:
+    """Where the next verified entry header at or behind `position` begins, before the extent's limit."""
+    return _find(window, extent, position)
+
+
+def _find(window: Window, extent: Extent, position: int) -> Lsn | None:
+    base, marker, seed = extent.base, extent.marker, seed_of(extent.marker)
+    while position + ENTRY_HEADER_BYTES <= extent.limit:
+        view = window.at(position - base, min(_FIND_BYTES, extent.limit - position))
+        if len(view) < ENTRY_HEADER_BYTES:
+            return None
+        haystack = bytes(view)
+        at = haystack.find(marker)
+        while at >= 0:
+            if at % ALIGNMENT == 0 and at + ENTRY_HEADER_BYTES <= len(haystack):
+                head = parse(memoryview(haystack)[at:], marker, seed, position + at)
+                if head is not None and head.stored.end <= extent.limit:
+                    return Lsn(position + at)
+            at = haystack.find(marker, at + 1)
+        position += (len(haystack) - ENTRY_HEADER_BYTES) // ALIGNMENT * ALIGNMENT + ALIGNMENT
+    return None
+
+
+def first_entry_without_header(window: Window, base: Lsn, size: int) -> tuple[Lsn, bytes] | None:
+    """Position and marker of the first entry of a segment whose header is lost, or None if no entry proves itself.
+
+    An entry proves itself by its own LSN and by a checksum that is seeded with its own marker.
+    """
+    for offset in range(HEADER_ALIGNMENT, size - ENTRY_HEADER_BYTES + 1, HEADER_ALIGNMENT):
+        view = window.at(offset, ENTRY_HEADER_BYTES)
+        if len(view) < ENTRY_HEADER_BYTES:
+            return None
+        marker = bytes(view[:MARKER_BYTES])
+        if any(marker) and parse(view, marker, seed_of(marker), base + offset) is not None:
+            return Lsn(base + offset), marker
+    return None

@@ -1,0 +1,153 @@
+"""Where segments come from and where they go: spares, fresh files, the budget.
+
+Threads: `open` is called by the log's thread, `retire` by the pipeline's; the lock guards the spares and the bytes in use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from collectord.clock import Clock
+from collectord.errors import SpoolFull
+from collectord.model import Lsn
+from collectord.wal.catalog import Catalog
+from collectord.wal.counts import Tally
+from collectord.wal.disk import NO_SPACE, Disk, write_all
+from collectord.wal.recovery import Recovered
+from collectord.wal.retention import dispose, free
+from collectord.wal.segment import (
+    HEADER_ALIGNMENT,
+    SPARE_SUFFIX,
+    UNFINISHED_SUFFIX,
+    Active,
+    Segment,
+    SegmentHeader,
+    align,
+    segment_name,
+)
+
+
+class Supply:
+    """Begins segments and disposes of them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        spool_id: bytes,
+        recovered: Recovered,
+        catalog: Catalog,
+        *,
+        segment_bytes: int,
+        budget_bytes: int,
+        clock: Clock,
+        disk: Disk,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._directory = directory
+        self._spool_id = spool_id
+        self._catalog = catalog
+        self._segment_bytes = align(segment_bytes, HEADER_ALIGNMENT)
+        self.budget_bytes = budget_bytes
+        self._clock = clock
+        self._disk = disk
+        self._random = random
+        self._next_base: int = recovered.next_base
+        self._lock = threading.Lock()
+        self._retiring = threading.Lock()
+        self._spares: list[tuple[Path, int]] = [(path, path.stat().st_size) for path in recovered.spares]
+        self._used = sum(segment.size for segment in recovered.segments) + sum(size for _, size in self._spares)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of all files: segments and spares."""
+        return self._used
+
+    def begin(self, previous_end: Lsn, counts: Tally, need: int) -> Active:
+        """Begins a segment that has room for `need` bytes of entries, its header durable, and adds it to the catalog.
+
+        Raises SpoolFull if budget or disk leave no room, else OSError; in both cases nothing has changed.
+        """
+        base = Lsn(self._next_base)
+        header = SegmentHeader(self._random(16), self._spool_id, base, previous_end, 0, self._clock.wall_ns(), counts)
+        # The length of the header does not depend on the capacity, which needs it.
+        length = len(header.pack())
+        capacity = max(self._segment_bytes, align(length + need, HEADER_ALIGNMENT))
+        header = SegmentHeader(header.id, self._spool_id, base, previous_end, capacity, header.created_ns, counts)
+        path = self._directory / segment_name(base)
+        try:
+            fd, source = self._file(capacity, path)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise SpoolFull(f"the disk has no room for a segment of {capacity} bytes") from error
+            raise
+        try:
+            write_all(self._disk, fd, [header.pack()], 0)
+            self._disk.sync(fd)
+            self._disk.rename(source, path)
+        except OSError:
+            self._abandon(fd, source, path, capacity)
+            raise
+        self._next_base = base + capacity
+        segment = Segment(path, base, Lsn(base + length), capacity, header.id[:8], size=capacity)
+        self._catalog.add(segment)
+        return Active(segment, fd)
+
+    def _file(self, capacity: int, path: Path) -> tuple[int, Path]:
+        """A file of `capacity` bytes that is counted as in use: a spare, or a fresh one within the budget."""
+        with self._lock:
+            fitting = next((spare for spare in self._spares if spare[1] == capacity), None)
+            if fitting is not None:
+                self._spares.remove(fitting)
+            else:
+                self._make_room(capacity)
+                self._used += capacity
+        try:
+            if fitting is not None:
+                return self._disk.open(fitting[0]), fitting[0]
+            source = path.with_suffix(UNFINISHED_SUFFIX)
+            return self._disk.create(source, capacity), source
+        except OSError:
+            with self._lock:
+                self._used -= capacity
+            raise
+
+    def _make_room(self, capacity: int) -> None:
+        """Gives up spares of another size where the budget asks for it. Called with the lock held."""
+        while self._spares and self._used + capacity > self.budget_bytes:
+            misfit, size = self._spares[-1]
+            self._disk.remove(misfit)
+            self._spares.pop()
+            self._used -= size
+        if self._used + capacity > self.budget_bytes:
+            raise SpoolFull(f"the log's budget is used up: {self._used} of {self.budget_bytes} bytes")
+
+    def _abandon(self, fd: int, source: Path, path: Path, capacity: int) -> None:
+        """Forgets a file that failed before it became a segment."""
+        self._disk.close(fd)
+        for leftover in (source, path):
+            leftover.unlink(missing_ok=True)
+        with self._lock:
+            self._used -= capacity
+
+    def retire(self, before: Lsn) -> None:
+        """Recycles or unlinks every segment that ends at or before `before`; needs no free space.
+
+        Raises OSError; what was not disposed of then is with the next call.
+        """
+        with self._retiring:
+            with self._lock:
+                freed = free(self._catalog.segments(), before)
+                disposal = dispose(freed, len(self._spares), self._segment_bytes, self._used, self.budget_bytes)
+            for segment in disposal.unlink:
+                self._disk.remove(segment.path)
+                self._catalog.discard(segment)
+                with self._lock:
+                    self._used -= segment.size
+            for segment in disposal.recycle:
+                spare = segment.path.with_suffix(SPARE_SUFFIX)
+                self._disk.rename(segment.path, spare)
+                self._catalog.discard(segment)
+                with self._lock:
+                    self._spares.append((spare, segment.size))

@@ -1,0 +1,390 @@
+"""A daemon for the client's tests: a real gRPC server that speaks the contract, keeps rows in memory, and misbehaves.
+
+It follows `proto/collectord/v1/collector.proto`: only mark + 1 is accepted, anything further on is answered Resume, a
+repeat is answered and not stored. What it stores, it decodes into plain Python rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import grpc
+from collectord_client._pb import collector_pb2 as pb
+
+FORMATS = {
+    1: "?",
+    2: "b",
+    3: "h",
+    4: "i",
+    5: "q",
+    6: "B",
+    7: "H",
+    8: "I",
+    9: "Q",
+    10: "e",
+    11: "f",
+    12: "d",
+    14: "q",
+    15: "q",
+}
+HOUR = 3_600_000_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it was received."""
+
+    client: bytes
+    sequence: int
+    designation: str
+    names: tuple[str, ...]
+    types: tuple[int, ...]
+    values: tuple[Any, ...]
+    time_ns: int
+    row: int
+    correlation: str
+    request: str | None
+
+
+@dataclass
+class Client:
+    """What is remembered per client id."""
+
+    mark: int = 0
+    pid: int = 0
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class FakeDaemon:
+    """Serves on `endpoint`; stop and start again at will. The attributes may be changed while it runs."""
+
+    def __init__(self, endpoint: str, spool_id: bytes = b"spool-one") -> None:
+        self.endpoint = endpoint
+        self.spool_id = spool_id
+        self.credit = 512 << 10
+        self.max_message = 4 << 20
+        self.collect = True
+        self.hold_acks = False
+        self.reject: dict[str, str] = {}
+        """Designation to the reason for which its batches are rejected."""
+        self.resume_every = 0
+        """Refuse each n-th batch with Resume, once."""
+        self.break_every = 0
+        """End the stream instead of answering each n-th batch, after storing it."""
+        self.token = ""
+        self.lock = threading.Condition()
+        self.clients: dict[bytes, Client] = {}
+        self.rows: list[Row] = []
+        self.batches: list[Any] = []
+        self.sizes: list[int] = []
+        self.hellos: list[Any] = []
+        self.repeats = 0
+        self.resumes = 0
+        self.most_under_way = 0
+        self.protocol_errors: list[str] = []
+        self._held: list[tuple[SimpleQueue[bytes | None], int]] = []
+        self._streams: set[SimpleQueue[bytes | None]] = set()
+        self._seen = 0
+        self._refused: set[int] = set()
+        self._server: grpc.Server | None = None
+        self.start()
+
+    # -- life
+
+    def start(self) -> None:
+        server = grpc.server(
+            futures.ThreadPoolExecutor(64),
+            options=[("grpc.max_receive_message_length", 8 << 20), ("grpc.so_reuseport", 0)],
+        )
+        handler = grpc.stream_stream_rpc_method_handler(self._collect)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("collectord.v1.Collector", {"Collect": handler}),)
+        )
+        if self.endpoint.startswith("unix:"):
+            Path(self.endpoint.removeprefix("unix:")).unlink(missing_ok=True)
+        port = server.add_insecure_port(self.endpoint)
+        if self.endpoint.endswith(":0"):
+            self.endpoint = f"127.0.0.1:{port}"
+        server.start()
+        self._server = server
+
+    def stop(self) -> None:
+        """As if killed: streams end without a word, the marks stay."""
+        assert self._server is not None
+        self.break_streams()
+        self._server.stop(None).wait()
+        self._server = None
+        if self.endpoint.startswith("unix:"):
+            Path(self.endpoint.removeprefix("unix:")).unlink(missing_ok=True)
+
+    def forget(self, spool_id: bytes) -> None:
+        """Another log takes this one's place."""
+        with self.lock:
+            self.spool_id = spool_id
+            self.clients.clear()
+
+    def break_streams(self) -> None:
+        with self.lock:
+            for answers in self._streams:
+                answers.put(None)
+
+    def release(self) -> None:
+        """Sends the acks that were held."""
+        with self.lock:
+            self.hold_acks = False
+            for answers, sequence in self._held:
+                answers.put(_ack(sequence))
+            self._held.clear()
+
+    def settings(self, collect: bool) -> None:
+        """Switches collecting on or off on all open streams."""
+        with self.lock:
+            self.collect = collect
+            for answers in self._streams:
+                answers.put(pb.ServerMessage(settings=pb.Settings(collect=collect)).SerializeToString())
+
+    def say(self, message: Any) -> None:
+        """Sends any ServerMessage on all open streams."""
+        with self.lock:
+            for answers in self._streams:
+                answers.put(message.SerializeToString())
+
+    def wait(self, condition: Any, timeout: float = 20.0) -> bool:
+        """Until `condition()` holds."""
+        with self.lock:
+            return self.lock.wait_for(condition, timeout)
+
+    # -- the protocol
+
+    def _collect(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        answers: SimpleQueue[bytes | None] = SimpleQueue()
+        with self.lock:
+            self._streams.add(answers)
+            self.lock.notify_all()
+        reader = threading.Thread(target=self._read, args=(messages, answers, context), daemon=True)
+        reader.start()
+        try:
+            while context.is_active():
+                try:
+                    answer = answers.get(timeout=0.5)
+                except Empty:
+                    continue
+                if answer is None:
+                    return
+                yield answer
+        finally:
+            with self.lock:
+                self._streams.discard(answers)
+                self.lock.notify_all()
+
+    def _read(
+        self, messages: Iterator[bytes], answers: SimpleQueue[bytes | None], context: grpc.ServicerContext
+    ) -> None:
+        schemas: dict[bytes, Any] = {}
+        client_id = b""
+        under_way = 0
+        try:
+            for raw in messages:
+                message = pb.ClientMessage.FromString(raw)
+                kind = message.WhichOneof("message")
+                with self.lock:
+                    if kind == "hello":
+                        client_id = message.hello.client_id
+                        self.hellos.append(message.hello)
+                        if self.token and message.hello.token != self.token:
+                            context.cancel()
+                            return
+                        client = self.clients.setdefault(client_id, Client())
+                        client.pid = message.hello.pid
+                        answers.put(self._welcome(client))
+                    elif not client_id:
+                        self.protocol_errors.append(f"{kind} before hello")
+                    elif kind == "declare":
+                        schema = pb.Schema.FromString(message.declare.schema)
+                        schemas[hashlib.sha256(message.declare.schema).digest()[:16]] = schema
+                    elif kind == "dropped":
+                        for count in message.dropped.counts:
+                            self.clients[client_id].dropped[count.stream.designation, count.reason] = count.rows
+                    elif kind == "batch":
+                        self._batch(raw, message.batch, schemas, client_id, answers)
+                    self.lock.notify_all()
+        except grpc.RpcError:
+            # The client has gone.
+            return
+        except Exception as error:
+            # Here no test would see it: so it is kept, and every test looks.
+            with self.lock:
+                self.protocol_errors.append(repr(error))
+                self.lock.notify_all()
+        finally:
+            answers.put(None)
+
+    def _welcome(self, client: Client) -> bytes:
+        return pb.ServerMessage(
+            welcome=pb.Welcome(
+                spool_id=self.spool_id,
+                next_sequence=client.mark + 1,
+                credit_bytes=self.credit,
+                max_message_bytes=self.max_message,
+                settings=pb.Settings(collect=self.collect),
+            )
+        ).SerializeToString()
+
+    def _batch(self, raw: bytes, batch: Any, schemas: dict[bytes, Any], client_id: bytes, answers: Any) -> None:
+        client = self.clients.get(client_id)
+        if client is None:
+            return
+        if len(raw) > self.max_message:
+            self.protocol_errors.append(f"a message of {len(raw)} bytes")
+        self._seen += 1
+        if batch.sequence <= client.mark:
+            self.repeats += 1
+            answers.put(_ack(client.mark))
+            return
+        refuse = self.resume_every and batch.sequence % self.resume_every == 0 and batch.sequence not in self._refused
+        if batch.sequence != client.mark + 1 or refuse:
+            if refuse and batch.sequence == client.mark + 1:
+                self._refused.add(batch.sequence)
+            self.resumes += 1
+            answers.put(pb.ServerMessage(resume=pb.Resume(next_sequence=client.mark + 1)).SerializeToString())
+            return
+        schema = schemas.get(batch.schema_id)
+        if schema is None:
+            self.protocol_errors.append("a batch of an undeclared schema")
+            return
+        client.mark = batch.sequence
+        reason = self.reject.get(schema.stream.designation)
+        if reason:
+            answers.put(
+                pb.ServerMessage(
+                    reject=pb.Reject(sequence=batch.sequence, reason=reason, detail="as told", rows=batch.rows)
+                ).SerializeToString()
+            )
+            return
+        self.batches.append(batch)
+        self.sizes.append(len(raw))
+        self.rows += decode(client_id, schema, batch)
+        if self.break_every and self._seen % self.break_every == 0:
+            answers.put(None)
+        elif self.hold_acks:
+            self._held.append((answers, batch.sequence))
+        else:
+            answers.put(_ack(batch.sequence))
+
+
+def _ack(sequence: int) -> bytes:
+    return bytes(pb.ServerMessage(ack=pb.Ack(sequence=sequence)).SerializeToString())
+
+
+def decode(client_id: bytes, schema: Any, batch: Any) -> list[Row]:
+    """The rows of a batch; raises AssertionError where it breaks the contract."""
+    types = tuple(column.type for column in schema.columns)
+    names = tuple(column.name for column in schema.columns)
+    assert len(set(names)) == len(names), names
+    assert 1 <= batch.rows <= 1_000_000
+    if schema.layout == pb.LAYOUT_TENSOR:
+        assert len(set(types)) == 1
+        assert not batch.columns
+        flat = struct.unpack(f"<{batch.rows * len(types)}{FORMATS[types[0]]}", batch.tensor)
+        values = [flat[at : at + len(types)] for at in range(0, len(flat), len(types))]
+    else:
+        assert not batch.tensor
+        assert len(batch.columns) == len(types)
+        values = list(
+            zip(
+                *(_column(kind, data, batch.rows) for kind, data in zip(types, batch.columns, strict=True)), strict=True
+            )
+        )
+    assert len(values) == batch.rows
+    requests = batch.requests
+    count = len(requests.times) // 8
+    times = struct.unpack(f"<{count}q", requests.times)
+    counts = struct.unpack(f"<{count}I", requests.row_counts) if requests.row_counts else (1,) * count
+    firsts = struct.unpack(f"<{count}I", requests.first_rows) if requests.first_rows else (0,) * count
+    ids = _ids(schema.correlation, requests.correlation_ids, requests.correlation_offsets, count)
+    asked = _ids(schema.request, requests.request_ids, requests.request_offsets, count)
+    assert sum(counts) == batch.rows
+    assert all(counts)
+    assert len({when // HOUR for when in times}) == 1, "hours are mixed"
+    rows = []
+    at = 0
+    for request in range(count):
+        for row in range(firsts[request], firsts[request] + counts[request]):
+            rows.append(
+                Row(
+                    client_id,
+                    batch.sequence,
+                    schema.stream.designation,
+                    names,
+                    types,
+                    tuple(values[at]),
+                    times[request],
+                    row,
+                    str(ids[request]),
+                    asked[request],
+                )  # fmt: skip
+            )
+            at += 1
+    return rows
+
+
+def _column(kind: int, data: Any, rows: int) -> list[Any]:
+    if kind == pb.COLUMN_TYPE_STRING:
+        offsets = struct.unpack(f"<{rows + 1}i", data.offsets)
+        assert offsets[0] == 0
+        assert offsets[-1] == len(data.data)
+        values: list[Any] = [data.data[at:end].decode() for at, end in pairwise(offsets)]
+    else:
+        assert not data.offsets
+        values = list(struct.unpack(f"<{rows}{FORMATS[kind]}", data.data))
+    if data.validity:
+        assert len(data.validity) == (rows + 7) // 8
+        values = [v if data.validity[at // 8] >> (at % 8) & 1 else None for at, v in enumerate(values)]
+    return values
+
+
+def _ids(layout: int, data: bytes, offsets: bytes, count: int) -> list[str | None]:
+    if layout == pb.ID_LAYOUT_NONE:
+        assert not data
+        return [None] * count
+    if layout == pb.ID_LAYOUT_UUID:
+        assert len(data) == 16 * count
+        return [str(uuid.UUID(bytes=data[at : at + 16])) for at in range(0, len(data), 16)]
+    ends = struct.unpack(f"<{count + 1}i", offsets)
+    assert ends[0] == 0
+    assert ends[-1] == len(data)
+    return [data[at:end].decode() for at, end in pairwise(ends)]
+
+
+def main() -> None:
+    """Serves on the endpoint given, and writes one line per row to the file given: for scripts in other processes."""
+    import json
+    import sys
+
+    daemon = FakeDaemon(sys.argv[1])
+    out = Path(sys.argv[2])
+    done = 0
+    print("ready", flush=True)
+    while True:
+        with daemon.lock:
+            daemon.lock.wait(0.05)
+            rows, done = daemon.rows[done:], len(daemon.rows)
+        with out.open("a") as file:
+            for row in rows:
+                pid = daemon.clients[row.client].pid
+                file.write(json.dumps([pid, row.designation, row.values, row.correlation]) + os.linesep)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,417 @@
+"""What is collected arrives, value for value, whatever it came in."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import math
+import struct
+import sys
+import uuid
+from typing import Any
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from collectord_client import Client, CollectError
+from collectord_client.block import Block, Part
+from collectord_client.page import bitmap
+
+from tests.client.fakedaemon import FakeDaemon
+
+DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
+ORDERS = ["C", "F", "strided", "reversed", "readonly", "swapped"]
+
+
+def arrived(client: Client, daemon: FakeDaemon) -> list[tuple[Any, ...]]:
+    """The rows received so far, once all of them are."""
+    assert client.flush(10)
+    return [row.values for row in daemon.rows]
+
+
+def bits(values: Any, dtype: Any) -> list[bytes]:
+    """Floats by their bits, because NaN equals nothing."""
+    return [np.asarray(row, dtype).tobytes() for row in values]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_in_every_memory_layout(client: Client, daemon: FakeDaemon, dtype: str, order: str) -> None:
+    base = np.frombuffer(np.random.default_rng(7).bytes(12 * np.dtype(dtype).itemsize), dtype).reshape(3, 4)
+    if dtype == "?":
+        base = np.arange(12).reshape(3, 4) % 3 == 0
+    data = {
+        "C": base,
+        "F": np.asfortranarray(base),
+        "strided": np.repeat(np.repeat(base, 2, 0), 3, 1)[::2, ::3],
+        "reversed": base[::-1, ::-1].copy()[::-1, ::-1],
+        "readonly": base.copy(),
+        "swapped": base.astype(base.dtype.newbyteorder(">")),
+    }[order]
+    if order == "readonly":
+        data.setflags(write=False)
+    client.collect(data)
+    assert bits(arrived(client, daemon), dtype) == bits(base, dtype)
+    assert len({row.types for row in daemon.rows}) == 1
+
+
+@hypothesis.settings(
+    max_examples=100, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    hnp.arrays(st.sampled_from([np.dtype(d) for d in DTYPES]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=20))
+)
+def test_any_table_of_numbers(client: Client, daemon: FakeDaemon, data: np.ndarray[Any, Any]) -> None:
+    daemon.rows.clear()
+    client.collect(data)
+    assert bits(arrived(client, daemon), data.dtype) == bits(data, data.dtype)
+
+
+def test_later_changes_do_not_matter(client: Client, daemon: FakeDaemon) -> None:
+    """The v2 SDK sent what the frame held later."""
+    array = np.ones((2, 3))
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    rows = [[1, "x"], [2, "y"]]
+    table = {"a": [1, 2]}
+    bound = client.collector("inputs")
+    for _ in range(3):
+        bound.collect(array)
+    client.collect(frame)
+    client.collect(rows)
+    client.collect(table)
+    array[:] = 7
+    frame.iloc[:, 0] = 7.0
+    rows[0][0] = 7
+    table["a"][0] = 7
+    got = arrived(client, daemon)
+    assert not any(7 in row for row in got)
+    assert len(got) == 12
+
+
+def test_a_fast_call_after_another_shape_or_dtype(client: Client, daemon: FakeDaemon) -> None:
+    """The short way is for what looks exactly like the last array."""
+    bound = client.collector("inputs")
+    expected = []
+    for k in range(60):
+        dtype = ["f8", "f4", "i8", ">f8"][k % 4] if k > 20 else "f8"
+        data = np.arange(6, dtype=dtype).reshape((2, 3) if k % 7 else (3, 2)) + k
+        bound.collect(data)
+        expected += [tuple(row) for row in data.tolist()]
+    assert sorted(arrived(client, daemon)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ([1.5, 2.5], [(1.5, 2.5)]),
+        ([1, 2], [(1, 2)]),
+        ((1, 2.5), [(1.0, 2.5)]),
+        ([True, False], [(True, False)]),
+        ([2**63], [(2**63,)]),
+        ([2**70], [(str(2**70),)]),
+        ([-(2**63), 2**63 - 1], [(-(2**63), 2**63 - 1)]),
+        ([[2**60, 1], [0.5, 1]], [(str(2**60), 1), ("0.5", 1)]),
+        ([1, "x", None, True, 0.1], [(1, "x", None, True, 0.1)]),
+        ([[1, "a"], [2, None]], [(1, "a"), (2, None)]),
+        ([[1, "a"], ["x", "b"], [True, "c"], [0.1, "d"]], [("1", "a"), ("x", "b"), ("true", "c"), ("0.1", "d")]),
+        ([[math.nan, "a"], ["x", "b"]], [("NaN", "a"), ("x", "b")]),
+        ([[None, 1]], [(None, 1)]),
+        ("text", [("text",)]),
+        (0.7, [(0.7,)]),
+        (3, [(3,)]),
+        (None, [(None,)]),
+        (["ünïcödé, \"quoted\"\n", "", "日本"], [("ünïcödé, \"quoted\"\n", "", "日本")]),
+        ({"a": 1, "b": "x"}, [(1, "x")]),
+        ({"a": [1, 2], "b": ["x", None]}, [(1, "x"), (2, None)]),
+        ([{"a": 1}, {"a": 2, "b": "x"}], [(1, None), (2, "x")]),
+        ([np.float32(0.1), "x"], [(0.1, "x")]),
+        ([np.array([1.0, 2.0]), np.array([3.0, 4.0])], [(1.0, 2.0), (3.0, 4.0)]),
+        ([decimal.Decimal("1.10"), datetime.date(2018, 12, 31)], [("1.10", "2018-12-31")]),
+        ([datetime.datetime(1970, 1, 1, 0, 0, 1), "x"], [(1_000_000_000, "x")]),
+        (np.array(["a", "b"]), [("a", "b")]),
+        (np.array([1, "x", None], dtype=object), [(1, "x", None)]),
+        (np.array(["1970-01-01T00:00:01", "NaT"], "M8[s]"), [(1_000_000_000, None)]),
+        (np.float32(0.5), [(0.5,)]),
+        (np.array(5), [(5,)]),
+        (np.ma.masked_array([[1.0, 2.0]], [[False, True]]), [(1.0, None)]),
+        (uuid.UUID(int=5), [(str(uuid.UUID(int=5)),)]),
+        (enum.Enum("Colour", {"RED": "red"}).RED, [("red",)]),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_python_values(client: Client, daemon: FakeDaemon, data: Any, expected: list[tuple[Any, ...]]) -> None:
+    client.collect(data)
+    got = arrived(client, daemon)
+    assert got == expected
+    assert [[type(v) is bool for v in row] for row in got] == [[type(v) is bool for v in row] for row in expected]
+
+
+@hypothesis.settings(
+    max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(st.lists(st.lists(st.one_of(st.none(), st.text()), min_size=3, max_size=3), min_size=1, max_size=40))
+def test_any_text_and_null(client: Client, daemon: FakeDaemon, table: list[list[str | None]]) -> None:
+    daemon.rows.clear()
+    client.collect(table)
+    assert arrived(client, daemon) == [tuple(row) for row in table]
+
+
+def test_numbers_that_come_and_go_keep_one_schema(client: Client, daemon: FakeDaemon) -> None:
+    """JSON writes 1.0 as 1: that must not make a schema per combination."""
+    bound = client.collector("inputs", feature_names=["a", "b", "c", "d"])
+    bound.collect([0.5, "x", 0.5, True])
+    for row in ([1, "x", 2, True], [1, "x", 0.5, None], [None, "x", 1, True], [0.5, None, 3, False]):
+        bound.collect(row)
+    assert client.flush(10)
+    assert len({row.types for row in daemon.rows}) == 1
+
+
+FRAME = pd.DataFrame(
+    {
+        "int": pd.Series([1, 2, 3], dtype="int64"),
+        "small": pd.Series([1, 2, 3], dtype="uint8"),
+        "float": [0.5, math.inf, -0.0],
+        "bool": [True, False, True],
+        "text": ["a", None, "ü"],
+        "object": pd.Series([1, "x", True], dtype=object),
+        "missing": pd.Series(["x", math.nan, None], dtype=object),
+        "nullable": pd.Series([1, None, 3], dtype="Int64"),
+        "truth": pd.Series([True, None, False], dtype="boolean"),
+        "real": pd.Series([0.5, None, 1.5], dtype="Float32"),
+        "when": pd.to_datetime(["1970-01-01 00:00:01", None, "2018-12-31 23:59:59.123456789"], format="ISO8601"),
+        "zone": pd.to_datetime(["1970-01-01 02:00:01+02:00", None, "1970-01-01 02:00:03+02:00"]),
+        "class": pd.Categorical(["u", None, "v"]),
+        "number": pd.Categorical([5, None, 7]),
+        "empty": pd.Series([None, None, None], dtype=object),
+        "arrow": pd.Series([1, None, 3], dtype="int32[pyarrow]"),
+        "span": pd.to_timedelta(["1s", None, "2s"]),
+    }
+)
+FRAME_ROWS = [
+    (1, 1, 0.5, True, "a", "1", "x", 1, True, 0.5, 10**9, 10**9, "u", 5, None, 1, "0 days 00:00:01"),
+    (2, 2, math.inf, False, None, "x", None, None, None, None, None, None, None, None, None, None, None),
+    (3, 3, -0.0, True, "ü", "true", None, 3, False, 1.5, 1546300799123456789, 3 * 10**9, "v", 7, None, 3, "0 days 00:00:02"),
+]  # fmt: skip
+
+
+def test_a_frame_of_everything(client: Client, daemon: FakeDaemon) -> None:
+    client.collect(FRAME)
+    got = arrived(client, daemon)
+    assert got == FRAME_ROWS
+    assert daemon.rows[0].names == tuple(FRAME.columns)
+    kinds = dict(zip(FRAME.columns, daemon.rows[0].types, strict=True))
+    assert kinds["when"] == 14
+    assert kinds["zone"] == 15
+
+
+def test_a_frame_of_one_dtype_is_a_tensor(client: Client, daemon: FakeDaemon) -> None:
+    data = np.random.default_rng(1).random((5, 4)).astype("f4")
+    client.collect(pd.DataFrame(data, columns=[0, 1, "x", ("a", 1)]))
+    assert bits(arrived(client, daemon), "f4") == bits(data, "f4")
+    assert daemon.rows[0].names == ("0", "1", "x", "('a', 1)")
+    assert daemon.batches[0].tensor
+
+
+def test_slices_and_columns_named_alike(client: Client, daemon: FakeDaemon) -> None:
+    """Columns with one name killed the v2 SDK's only worker."""
+    frame = pd.DataFrame([[1, "a", 3], [4, "b", 6]], columns=["x", "x", "$aml_request_id"])
+    client.collect(frame[::-1])
+    assert arrived(client, daemon) == [(4, "b", 6), (1, "a", 3)]
+    assert daemon.rows[0].names == ("x", "x.1", "$aml_request_id.1")
+    assert client.stats()["notes"] == {"renamed": 1}
+
+
+@pytest.mark.parametrize("series", [pd.Series([0.1, 0.2]), pd.Series(["a", "b"]), pd.Series([True, None])], ids=str)
+def test_a_series_of_predictions_is_a_column(client: Client, daemon: FakeDaemon, series: Any) -> None:
+    client.collect(series, "predictions")
+    assert arrived(client, daemon) == [(value,) for value in series.tolist()]
+
+
+def test_a_series_with_named_values_is_a_row(client: Client, daemon: FakeDaemon) -> None:
+    client.collect(pd.Series({"a": 0.5, "b": 1.5}))
+    client.collect(pd.DataFrame({"a": [1], "b": ["x"]}).iloc[0])
+    assert arrived(client, daemon) == [(0.5, 1.5), (1, "x")]
+    assert {row.names for row in daemon.rows} == {("a", "b")}
+
+
+ARROW = pa.table(
+    {
+        "i": pa.array([1, None, 3], pa.int16()),
+        "f": pa.array([0.5, 1.5, None], pa.float32()),
+        "b": pa.array([True, None, False]),
+        "s": pa.array(["a", None, "ü"]),
+        "l": pa.array(["a", "", "c"], pa.large_string()),
+        "d": pa.array(["x", "y", "x"]).dictionary_encode(),
+        "t": pa.array([1, None, 3], pa.timestamp("s")),
+        "z": pa.array([1, 2, 3], pa.timestamp("ms", "UTC")),
+        "n": pa.array([1, 2, 3], pa.uint64()),
+        "date": pa.array([datetime.date(2018, 12, 31)] * 3),
+    }
+)
+ARROW_ROWS = [
+    (1, 0.5, True, "a", "a", "x", 10**9, 10**6, 1, "2018-12-31"),
+    (None, 1.5, None, None, "", "y", None, 2 * 10**6, 2, "2018-12-31"),
+    (3, None, False, "ü", "c", "x", 3 * 10**9, 3 * 10**6, 3, "2018-12-31"),
+]
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: t.to_batches()[0], lambda t: pl.from_arrow(t)])
+def test_arrow_tables_batches_and_polars(client: Client, daemon: FakeDaemon, wrap: Any) -> None:
+    client.collect(wrap(ARROW))
+    assert arrived(client, daemon) == ARROW_ROWS
+    assert daemon.rows[0].names == tuple(ARROW.column_names)
+
+
+def test_arrow_in_slices_and_chunks(client: Client, daemon: FakeDaemon) -> None:
+    client.collect(pa.concat_tables([ARROW, ARROW]).slice(1, 4))
+    assert arrived(client, daemon) == [ARROW_ROWS[at] for at in (1, 2, 0, 1)]
+
+
+def test_one_arrow_array_follows_the_rule_for_one_dimension(client: Client, daemon: FakeDaemon) -> None:
+    client.collect(pa.array([1.5, 2.5]), "inputs")
+    client.collect(pl.Series([1.5, 2.5]), "predictions", ["p"])
+    got = arrived(client, daemon)
+    assert sorted(got) == [(1.5,), (1.5, 2.5), (2.5,)]
+
+
+def test_polars_without_pyarrow(client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pyarrow")
+    client.collect(pl.DataFrame({"a": [1, 2], "b": ["x", None], "c": pl.Series([0.1, 0.2], dtype=pl.Float32)}))
+    got = arrived(client, daemon)
+    assert [row[:2] for row in got] == [(1, "x"), (2, None)]
+    assert daemon.rows[0].types[2] == 11
+
+
+@pytest.mark.parametrize(
+    ("names", "request_rows", "shape"),
+    [
+        (None, 1, "row"),
+        (None, 3, "column"),
+        (["p"], 1, "column"),
+        (["p"], 3, "column"),
+        (["p"], 2, "column"),
+        (["a", "b", "c"], 1, "row"),
+        (["a", "b", "c"], 3, "column"),
+        (["a", "b", "c"], 2, "row"),
+        (["a", "b"], 1, "row"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.array, list, tuple, pa.array, lambda v: np.array(v, dtype=object)])
+def test_the_rule_for_one_dimension(
+    client: Client, daemon: FakeDaemon, kind: Any, names: Any, request_rows: int, shape: str
+) -> None:
+    """N rows if the request has N > 1 rows, or if there is exactly one feature name and N > 1; else one row."""
+    context = client.collect(np.zeros((request_rows, 2)))
+    client.collect(kind([0.1, 0.2, 0.3]), "predictions", names, context=context)
+    assert client.flush(10)
+    got = [row.values for row in daemon.rows if row.designation == "predictions"]
+    assert got == ([(0.1,), (0.2,), (0.3,)] if shape == "column" else [(0.1, 0.2, 0.3)])
+    if shape == "column" and names and len(names) == 3:
+        assert client.stats()["notes"]["ambiguous"] == 1
+
+
+@pytest.mark.parametrize("kind", [np.array, list])
+def test_one_value_is_one_row(client: Client, daemon: FakeDaemon, kind: Any) -> None:
+    client.collect(kind([0.5]), "predictions", ["p"])
+    assert arrived(client, daemon) == [(0.5,)]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"riff", "unsupported_media"),
+        (bytearray(b"riff"), "unsupported_media"),
+        ([b"png"], "unsupported_media"),
+        (np.zeros((2, 3, 4)), "unsupported_media"),
+        (np.array([b"png"]), "unsupported_media"),
+        (pa.table({"x": [b"png"]}), "unsupported_media"),
+        (pd.DataFrame({"x": [b"png"]}), "unsupported_media"),
+        (np.array([1j]), "unsupported_type"),
+        (np.zeros(2, np.longdouble), "unsupported_type"),
+        (np.zeros(2, [("a", "i4")]), "unsupported_type"),
+        (1j, "unsupported_type"),
+        ([[1, [2]]], "unsupported_type"),
+        ([{"a": {"b": 1}}], "unsupported_type"),
+        (pa.table({"x": [[1]]}), "unsupported_type"),
+        (pd.DataFrame({"x": [[1]]}), "unsupported_type"),
+        (object(), "unsupported_type"),
+        (iter([1]), "unsupported_type"),
+        (print, "unsupported_type"),
+        (np.array(["9999-01-01"], "M8[D]"), "unsupported_type"),
+        ([[1, 2], [3]], "ragged"),
+        ([[1, 2], 3], "ragged"),
+        ({"a": [1, 2], "b": [1]}, "ragged"),
+        ({"a": [1, 2], "b": 1}, "ragged"),
+        ([np.zeros(2), np.zeros(3)], "ragged"),
+        ([], "no_rows"),
+        (np.zeros((0, 3)), "no_rows"),
+        (np.zeros(0), "no_rows"),
+        (pd.DataFrame({"a": []}), "no_rows"),
+        ([[]], "no_columns"),
+        ({}, "no_columns"),
+        (np.zeros((3, 0)), "no_columns"),
+        (pd.DataFrame(index=[1, 2]), "no_columns"),
+        (np.zeros((1, 10_001)), "too_many_columns"),
+        ([1] * 10_001, "too_many_columns"),
+        (["x" * (4 << 20)], "row_too_large"),
+        (["\ud800"], "invalid_utf8"),
+        ({"a\0": 1}, "bad_name"),
+        ({"\ud800": 1}, "bad_name"),
+        ({"x" * 1025: 1}, "bad_name"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_cannot_be_collected_is_counted_and_never_raised(
+    make: Any, daemon: FakeDaemon, data: Any, reason: str
+) -> None:
+    quiet, strict = make(), make(strict=True)
+    context = quiet.collect(data)
+    assert context.rows == 0
+    assert list(quiet.stats()["dropped"]) == [reason]
+    with pytest.raises(CollectError) as caught:
+        strict.collect(data)
+    assert caught.value.reason == reason
+    quiet.collect([1.0])
+    assert quiet.flush(10)
+    assert [row.values for row in daemon.rows] == [(1.0,)]
+    assert daemon.wait(lambda: ("inputs", reason) in [key for c in daemon.clients.values() for key in c.dropped])
+
+
+def test_an_accident_of_ours_does_not_reach_the_scoring_script(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bad:
+        __array__ = property(lambda self: 1 / 0)
+
+    client = make()
+    assert client.collect(Bad()).rows == 0
+    assert client.stats()["dropped"] == {"internal_error": 1}
+
+
+@hypothesis.given(st.lists(st.booleans(), max_size=70))
+def test_bitmaps_are_arrows(mask: list[bool]) -> None:
+    got = bitmap(bytes(mask))
+    assert len(got) == (len(mask) + 7) // 8
+    assert [bool(got[at // 8] >> (at % 8) & 1) for at in range(len(mask))] == mask
+
+
+@hypothesis.given(st.lists(st.text(max_size=30), min_size=1, max_size=50), st.integers(40, 400))
+def test_pieces_of_a_block_put_together_are_the_block(texts: list[str], page: int) -> None:
+    from array import array
+
+    encoded = [text.encode() for text in texts]
+    numbers = struct.pack(f"<{len(texts)}q", *range(len(texts)))
+    block = Block(
+        None, (13, 5), len(texts), None,
+        (Part(b"".join(encoded), array("i", map(len, encoded)), bytes(len(texts))), Part(numbers)),
+    )  # fmt: skip
+    pieces = block.cut(page)
+    assert [at for at, _ in pieces] == [sum(p.rows for _, p in pieces[:k]) for k in range(len(pieces))]
+    assert b"".join(p.parts[0].data for _, p in pieces) == block.parts[0].data
+    assert b"".join(p.parts[1].data for _, p in pieces) == numbers
+    assert sum(p.rows for _, p in pieces) == len(texts)
+    assert all(p.rows == 1 or p.size <= 2 * page for _, p in pieces)

@@ -1,0 +1,323 @@
+"""The journey behind the acknowledgement, with the real rooms and a store in memory that fails as it is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from collectord._pb import collector_pb2 as pb
+from collectord.buffer.seal import SealRules
+from collectord.clock import SystemClock
+from collectord.encode.frame import first_frame_text, iter_frames
+from collectord.ingest.marks import Marks
+from collectord.metrics import Metrics
+from collectord.model import Entry, EntryKind, Partition, Schema
+from collectord.pipeline import Pipeline
+from collectord.schema import parse_schema
+from collectord.testing.store import Fault, MemoryStore
+from collectord.upload.appender import Appender
+from collectord.upload.ledger import Ledger
+from collectord.upload.naming import Layout
+from collectord.upload.store import Blocked, Unknown
+from collectord.wal.reader import LogReader
+from collectord.wal.recovery import recover
+from collectord.wal.writer import LogWriter
+
+HOUR = 3_600_000_000_000
+NOON = 1_700_000_000 // 86_400 * 86_400 * 1_000_000_000 + 12 * HOUR
+
+
+class Frames:
+    def first_frame_text(self, codec: str, head: bytes) -> bytes | None:
+        return first_frame_text(codec, head)
+
+
+class Node:
+    """Log, ledger and pipeline on one spool; may be stopped and opened again."""
+
+    def __init__(self, spool: Path, store: MemoryStore, *, flush_bytes: int = 1 << 20, flush_interval: float = 3600) -> None:
+        spool.mkdir(exist_ok=True)
+        self.ledger = Ledger(spool)
+        self.recovered = recover(spool / "log", self.ledger.spool_id, self.ledger.lsn_floor())
+        self.log = LogWriter(
+            spool / "log", self.ledger.spool_id, self.recovered, segment_bytes=1 << 20, budget_bytes=64 << 20
+        )
+        self.marks = Marks()
+        self.marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self.ledger.clients())
+        layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex())
+        clock = SystemClock()
+        segments = self.recovered.segments
+        self.pipeline = Pipeline(
+            log=self.log,
+            reader=LogReader(self.log.catalog, segments[0].base if segments else self.recovered.end),
+            ledger=self.ledger,
+            appender=Appender(store, self.ledger, spool / "frames", layout, Frames(), clock, random.Random(1)),
+            layout=layout,
+            marks=self.marks,
+            metrics=Metrics(),
+            clock=clock,
+            rules=SealRules(flush_bytes, 2 << 20, flush_interval, b"salt"),
+            codec="zstd",
+            level=1,
+            lowercase_workspace=False,
+            workers=4,
+            max_streams=1000,
+            mark_seconds=1e6,
+            connected=frozenset,
+            received={stream: counts.rows for stream, counts in self.recovered.counts.snapshot().items()},
+            received_to=self.recovered.end,
+        )
+        self.pipeline.replay()
+        self.log.start()
+        self.pipeline.start()
+
+    def append(self, *entries: Entry) -> None:
+        """Makes entries durable and waits for it."""
+        finished = threading.Event()
+        errors: list[Exception] = []
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                errors.append(error)
+            finished.set()
+
+        self.log.append(entries, done)
+        assert finished.wait(10)
+        assert not errors, errors
+
+    def stop(self) -> None:
+        self.log.close()
+        self.pipeline.stop()
+        self.ledger.close()
+
+    def balanced(self) -> bool:
+        books = self.pipeline.books()
+        assert books
+        return all(book.received == book.landed + book.in_log + book.quarantined for book in books)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def node(tmp_path: Path, store: MemoryStore) -> Iterator[Callable[..., Node]]:
+    nodes: list[Node] = []
+
+    def make(**settings: float) -> Node:
+        nodes.append(Node(tmp_path / "spool", store, **settings))  # type: ignore[arg-type]
+        return nodes[-1]
+
+    yield make
+    for made in nodes:
+        made.stop()
+
+
+def schema(designation: str = "inputs", columns: tuple[str, ...] = ("x", "y")) -> Schema:
+    message = pb.Schema(
+        stream=pb.Stream(model="m", designation=designation),
+        columns=[pb.Column(name=name, type=pb.COLUMN_TYPE_FLOAT64) for name in columns],
+        layout=pb.LAYOUT_TENSOR,
+        correlation=pb.ID_LAYOUT_UUID,
+    )
+    return parse_schema(message.SerializeToString())
+
+
+class Client:
+    """Makes entries as ingest would, and remembers what it gave."""
+
+    def __init__(self, of: Schema) -> None:
+        self.schema = of
+        self.id = os.urandom(16)
+        self.sequence = 0
+        self.ids: list[str] = []
+
+    def batch(self, rows: int, time_ns: int = NOON) -> Entry:
+        self.sequence += 1
+        ids = [uuid.uuid4() for _ in range(rows)]
+        self.ids += [str(one) for one in ids]
+        values = np.random.default_rng(self.sequence).standard_normal((rows, len(self.schema.columns)))
+        message = pb.Batch(
+            sequence=self.sequence,
+            schema_id=self.schema.id,
+            rows=rows,
+            requests=pb.Requests(
+                times=np.full(rows, time_ns).tobytes(), correlation_ids=b"".join(one.bytes for one in ids)
+            ),
+            tensor=values.tobytes(),
+        )
+        partition = Partition.of(self.schema.id, time_ns, 1440)
+        payload = message.SerializeToString()
+        return Entry(EntryKind.BATCH, self.id, self.sequence, rows, payload, self.schema, partition)
+
+
+def landed_ids(store: MemoryStore, contains: str = "") -> list[str]:
+    """The correlation ids in the blobs, in their order; every blob has one header."""
+    ids: list[str] = []
+    for name, blob in sorted(store.blobs.items()):
+        if contains not in name:
+            continue
+        text = b"".join(frame.text for frame in iter_frames("zstd", io.BytesIO(bytes(blob.content))))
+        header, *rows = text.decode().splitlines()
+        column = header.split(",").index("$aml_dc_correlation_id")
+        assert not [row for row in rows if row == header]
+        ids += [row.split(",")[column] for row in rows]
+    return ids
+
+
+def test_acknowledged_rows_land_once_in_the_order_of_the_log(node: Callable[..., Node], store: MemoryStore) -> None:
+    """Several batches of one client stand in the blob in the order in which they were sent."""
+    running = node()
+    client = Client(schema())
+    for rows in (1, 10, 1000, 3):
+        running.append(client.batch(rows))
+    assert running.pipeline.flush(10)
+    assert landed_ids(store) == client.ids
+    assert running.balanced()
+
+
+def test_rows_are_uploaded_by_age_without_a_flush(node: Callable[..., Node], store: MemoryStore) -> None:
+    """A quiet stream appears by itself after the flush interval."""
+    running = node(flush_interval=0.2)
+    client = Client(schema())
+    running.append(client.batch(5))
+    wait_until(lambda: len(landed_ids(store)) == 5)
+
+
+def test_a_batch_larger_than_a_frame_is_cut_between_rows(node: Callable[..., Node], store: MemoryStore) -> None:
+    """Frames smaller than a batch hold whole rows, and the cursor stands inside the batch in between."""
+    running = node(flush_bytes=4096)
+    client = Client(schema())
+    running.append(client.batch(5000))
+    running.append(client.batch(10))
+    assert running.pipeline.flush(20)
+    assert landed_ids(store) == client.ids
+    appends = [request for request in store.requests if request[0] == "append"]
+    assert len(appends) > 20
+    assert running.balanced()
+
+
+def test_a_restart_continues_inside_a_batch(tmp_path: Path, store: MemoryStore) -> None:
+    """What has landed of a batch before the stop is not sent again after it."""
+    first = Node(tmp_path / "spool", store, flush_bytes=4096)
+    client = Client(schema())
+    store.plan("append", *[None] * 5, *[Fault(Blocked("authorization", "no"))] * 1000)
+    first.append(client.batch(5000))
+    wait_until(lambda: store.fired > 0)
+    first.stop()
+    some = landed_ids(store)
+    assert 0 < len(some) < 5000
+    store.heal()
+    second = Node(tmp_path / "spool", store, flush_bytes=4096)
+    try:
+        assert second.pipeline.flush(20)
+        assert landed_ids(store) == client.ids
+        assert second.balanced()
+        assert second.marks.durable(client.id) == 1
+    finally:
+        second.stop()
+
+
+def test_one_blocked_blob_holds_up_nobody_else(node: Callable[..., Node], store: MemoryStore) -> None:
+    """While one stream's blob refuses, another stream lands; the first lands when it heals."""
+    running = node(flush_interval=0.1)
+    refused, healthy = Client(schema("inputs")), Client(schema("labels"))
+    store.plan("append", *[Fault(Blocked("authorization", "no"))] * 1)
+    running.append(refused.batch(3))
+    wait_until(lambda: store.fired > 0)
+    running.append(healthy.batch(4))
+    wait_until(lambda: len(landed_ids(store, "labels")) == 4)
+    assert any(trouble.blocked for _, trouble in running.pipeline.troubles())
+    assert running.balanced()
+    assert running.pipeline.flush(10)
+    assert landed_ids(store, "inputs") == refused.ids
+
+
+def test_a_lost_reply_is_settled_without_a_second_copy(node: Callable[..., Node], store: MemoryStore) -> None:
+    """The append took place, the answer did not arrive: the frame is there once."""
+    running = node(flush_interval=0.1)
+    client = Client(schema())
+    store.plan("append", None, Fault(Unknown("reset"), when="after"))
+    running.append(client.batch(7))
+    wait_until(lambda: store.fired > 0)
+    assert running.pipeline.flush(10)
+    assert landed_ids(store) == client.ids
+    assert running.balanced()
+
+
+def test_segments_go_when_everything_in_them_has_landed(node: Callable[..., Node], store: MemoryStore) -> None:
+    """The log does not keep what is in its blob."""
+    running = node(flush_interval=0.1)
+    client = Client(schema())
+    for _ in range(8):
+        running.append(client.batch(10_000))
+    assert running.pipeline.flush(20)
+    wait_until(lambda: len(running.log.catalog.segments()) <= 1)
+    assert running.ledger.clients()[0].mark >= 7
+
+
+def test_two_schemas_that_alternate_make_two_parts(node: Callable[..., Node], store: MemoryStore) -> None:
+    """A changed header goes to a part of its own, and back again to the first one."""
+    running = node()
+    a, b = Client(schema(columns=("x", "y"))), Client(schema(columns=("x", "y", "z")))
+    for _ in range(4):
+        running.append(a.batch(2))
+        assert running.pipeline.flush(10)
+        running.append(b.batch(2))
+        assert running.pipeline.flush(10)
+    assert len(store.blobs) == 2
+    assert sorted(landed_ids(store)) == sorted(a.ids + b.ids)
+    assert running.balanced()
+
+
+def test_a_day_has_a_blob_of_its_own(node: Callable[..., Node], store: MemoryStore) -> None:
+    """Rows before and after midnight are filed under their own day."""
+    running = node()
+    client = Client(schema())
+    running.append(client.batch(2, NOON), client.batch(3, NOON + 12 * HOUR))
+    assert running.pipeline.flush(10)
+    assert sorted(len(landed_ids(store, day)) for day in ("/14/", "/15/")) == [2, 3]
+
+
+def test_dropped_rows_are_kept_in_the_books(tmp_path: Path, store: MemoryStore) -> None:
+    """What clients say to have dropped is a running total: repeated reports and restarts add nothing."""
+    client = os.urandom(16)
+
+    def report(rows: int) -> Entry:
+        count = pb.DropCount(stream=pb.Stream(model="m", designation="inputs"), reason="outbox_full", rows=rows)
+        return Entry(EntryKind.DROPPED, client, 0, 0, pb.Dropped(counts=[count]).SerializeToString())
+
+    first = Node(tmp_path / "spool", store)
+    first.append(report(5), report(9))
+    first.append(report(9))
+    wait_until(lambda: dropped(first) == 9)
+    first.stop()
+    second = Node(tmp_path / "spool", store)
+    try:
+        second.append(report(11))
+        wait_until(lambda: dropped(second) == 11)
+    finally:
+        second.stop()
+
+
+def dropped(running: Node) -> int:
+    return sum(book.dropped_by_clients.get("outbox_full", 0) for book in running.pipeline.books())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    """Returns as soon as the condition holds; fails if it never does."""
+    pause = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        pause.wait(0.02)
+    raise AssertionError("the condition never held")

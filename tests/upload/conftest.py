@@ -1,0 +1,79 @@
+"""The stores under test, each with the hands of somebody who meddles with its blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+from collectord.testing.store import MemoryStore, StoredBlob
+from collectord.upload.azureblob import AzureBlob
+from collectord.upload.localdir import LocalDirectory
+from collectord.upload.store import BlobStore
+from tests.conftest import Azurite
+
+
+@dataclass
+class Backend:
+    """A store whose container is absent at first, and what else may happen to its blobs."""
+
+    store: BlobStore
+    delete: Callable[[str], None]
+    overwrite: Callable[[str, bytes], None]
+    """Somebody puts another, appendable blob in its place."""
+    obstruct: Callable[[str], None]
+    """Something that is not an append blob takes the name."""
+
+
+def memory_backend() -> Backend:
+    store = MemoryStore(container=False)
+
+    def overwrite(blob: str, data: bytes) -> None:
+        store.blobs[blob] = StoredBlob(bytearray(data))
+
+    def obstruct(blob: str) -> None:
+        store.blobs[blob] = StoredBlob(bytearray(b"block"), appendable=False)
+
+    return Backend(store, store.blobs.__delitem__, overwrite, obstruct)
+
+
+def directory_backend(root: Path) -> Backend:
+    def obstruct(blob: str) -> None:
+        (root / blob).mkdir(parents=True)
+
+    return Backend(
+        LocalDirectory(root),
+        lambda blob: (root / blob).unlink(),
+        lambda blob, data: (root / blob).write_bytes(data) and None,
+        obstruct,
+    )
+
+
+def azurite_backend(azurite: Azurite, container: str) -> Backend:
+    client = BlobServiceClient.from_connection_string(azurite.connection_string()).get_container_client(container)
+
+    def overwrite(blob: str, data: bytes) -> None:
+        one = client.get_blob_client(blob)
+        one.delete_blob()
+        one.create_append_blob()
+        one.append_block(data)
+
+    def obstruct(blob: str) -> None:
+        client.get_blob_client(blob).upload_blob(b"block")
+
+    store = AzureBlob(container, connection_string=azurite.connection_string())
+    return Backend(store, lambda blob: client.get_blob_client(blob).delete_blob(), overwrite, obstruct)
+
+
+@pytest.fixture(params=["memory", "directory", "azurite"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, new_container: Callable[[], str]) -> Backend:
+    match request.param:
+        case "memory":
+            return memory_backend()
+        case "directory":
+            return directory_backend(tmp_path / "store")
+        case _:
+            return azurite_backend(request.getfixturevalue("azurite"), new_container())
