@@ -73,8 +73,9 @@ cdef enum:
     BOOL_VALUE = 23
     ID_TOO_LONG = 24
 
-# A schema has at most this many; without the bound, 4 MiB of empty fields would need a table of 100 MB.
+# Those of the proto. Without a bound on the columns, 4 MiB of empty fields would need a table of 100 MB.
 cdef enum:
+    MAX_ROWS = 1000000
     MAX_COLUMNS = 10000
 
 cdef int64_t HOUR_NS = 3600000000000
@@ -280,6 +281,8 @@ cdef int find_all(const uint8_t* base, int64_t size, vector[int64_t]& words) noe
         return BAD_SCHEMA_ID
     if words[T_ROWS] == 0:
         return NO_ROWS
+    if words[T_ROWS] > MAX_ROWS:
+        return TOO_MANY_ROWS
     if requests_start < 0:
         return NO_REQUESTS
     status = find_requests(base, requests_start, requests_end, words.data(), &times_length, &counts_length,

@@ -21,6 +21,10 @@ from collectord.errors import ConfigError
 
 MAX_SOCKET_PATH = 107
 ADMIN_SOCKET = "admin.sock"
+MOST_DAYS = 36_525
+LEAST_SEGMENTS = 4
+"""Segments of the log that the spool's budget must hold."""
+HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
@@ -37,6 +41,14 @@ def parse_size(value: object) -> object:
 
 def _parse_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _parse_mode(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"(0o?)?[0-7]{1,4}", value):
+        raise ValueError("a mode is an octal number such as 0660")
+    return int(value, 8)
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -56,30 +68,42 @@ class Settings(BaseSettings):
         ("unix:./collectord-data/collectord.sock",),
         description="Where clients connect: unix:PATH or HOST:PORT, comma-separated. Without TLS only loopback hosts.",
     )
-    admin: str | None = Field(None, description="HOST:PORT of the HTTP side: /livez, /readyz, /metrics. Off unless set.")
+    admin: str | None = Field(
+        None, description="HOST:PORT of the HTTP side: /livez, /readyz, /metrics. Off unless set."
+    )
     codec: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the blobs.")
     level: int = Field(1, ge=1, le=19, description="Compression level; for gzip 1 to 3.")
     layout: str = Field("documented", description="Names of the blobs: documented, sdk-v1, or a template.")
     boundary: Literal["day", "hour"] = Field("day", description="The period that a blob covers.")
     node: str = Field(default_factory=socket.gethostname, description="Label of this node, for {node} in a template.")
-    flush_interval: float = Field(60.0, gt=0, le=86_400, description="Seconds after which a row is uploaded at the latest.")
-    flush_bytes: Size = Field(1 << 20, ge=4096, le=3 << 20, description="Compressed bytes at which a frame is uploaded.")
+    flush_interval: float = Field(
+        60.0, gt=0, le=86_400, description="Seconds after which a row is uploaded at the latest."
+    )
+    flush_bytes: Size = Field(
+        1 << 20, ge=4096, le=3 << 20, description="Compressed bytes at which a frame is uploaded."
+    )
     drain_deadline: float = Field(50.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for uploading.")
-    durability: Literal["fsync", "os"] = Field("fsync", description="os: acknowledge without fsync; lost on power loss.")
+    durability: Literal["fsync", "os"] = Field(
+        "fsync", description="os: acknowledge without fsync; lost on power loss."
+    )
     memory_budget: Size = Field(256 << 20, ge=64 << 20, description="Memory that the daemon plans with, in bytes.")
     spool_budget: Size = Field(8 << 30, ge=256 << 20, description="Most bytes in the spool directory.")
     segment_bytes: Size = Field(64 << 20, ge=16 << 20, le=1 << 30, description="Size of a segment of the log.")
     uploads: int = Field(4, ge=1, le=64, description="Appends under way at the same time.")
-    late_days: float = Field(35.0, ge=0, description="Scoring times older than this many days are rejected.")
-    early_days: float = Field(1.0, ge=0, description="Scoring times further ahead than this many days are rejected.")
+    late_days: float = Field(
+        35.0, ge=0, le=MOST_DAYS, description="Scoring times older than this many days are rejected."
+    )
+    early_days: float = Field(
+        1.0, ge=0, le=MOST_DAYS, description="Scoring times further ahead than this many days are rejected."
+    )
     collect_default: bool = Field(True, description="Whether clients collect as long as nobody says otherwise.")
-    socket_mode: Annotated[int, BeforeValidator(lambda v: int(v, 8) if isinstance(v, str) else v)] = Field(
+    socket_mode: Annotated[int, BeforeValidator(_parse_mode)] = Field(
         0o666, ge=0, le=0o777, description="Mode of the unix socket, octal. Connecting needs write permission."
     )
     socket_group: str | None = Field(None, description="Group that owns the unix socket.")
     max_clients: int = Field(4096, ge=1, description="Connected clients; one more is refused.")
     max_streams: int = Field(10_000, ge=1, description="Partitions open at a time; rows of one more are rejected.")
-    mark_days: float = Field(7.0, gt=0, description="How long a silent client's sequence is remembered.")
+    mark_days: float = Field(7.0, gt=0, le=MOST_DAYS, description="How long a silent client's sequence is remembered.")
     azure_connection_string: SecretStr | None = Field(None, description="Account of an az:// store.")
     azure_account_url: SecretStr | None = Field(
         None, description="https://ACCOUNT.blob.core.windows.net, with a SAS or azure-identity's default credential."
@@ -106,11 +130,13 @@ class Settings(BaseSettings):
     def _listen_is_safe(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("at least one address is needed")
+        if len(set(value)) < len(value):
+            raise ValueError("an address occurs twice")
         for address in value:
             if address.startswith("unix:"):
-                path = str(Path(address[5:]).resolve())
-                if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-                    raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
+                if not address[5:]:
+                    raise ValueError("unix: needs a path, such as unix:/run/collectord/collectord.sock")
+                _check_socket_path(Path(address[5:]).resolve())
             else:
                 host, _ = split_address(address)
                 if not is_loopback(host):
@@ -127,9 +153,24 @@ class Settings(BaseSettings):
             split_address(value)
         return value or None
 
+    @field_validator("spool", mode="before")
+    @classmethod
+    def _spool_is_named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("a directory is needed")
+        return value
+
+    @field_validator("spool")
+    @classmethod
+    def _admin_socket_fits(cls, value: Path) -> Path:
+        _check_socket_path(value.resolve() / ADMIN_SOCKET)
+        return value
+
     @field_validator("store")
     @classmethod
     def _store_is_known(cls, value: str) -> str:
+        if not value:
+            raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
         if "://" in value and not value.startswith("az://"):
             raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
         if value.startswith("az://") and not value[5:].split("/")[0]:
@@ -140,8 +181,24 @@ class Settings(BaseSettings):
     def _azure_has_an_account(self) -> Settings:
         if self.store.startswith("az://") and not (self.azure_connection_string or self.azure_account_url):
             raise ValueError(
-                "store is in Azure; set COLLECTORD_AZURE_CONNECTION_STRING, or COLLECTORD_AZURE_ACCOUNT_URL with a SAS "
+                f"store: {self.store!r} is in Azure; set COLLECTORD_AZURE_CONNECTION_STRING, or COLLECTORD_AZURE_ACCOUNT_URL with a SAS "
                 "or a credential that azure-identity finds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _level_is_known(self) -> Settings:
+        highest = HIGHEST_LEVEL[self.codec]
+        if self.level > highest:
+            raise ValueError(f"level: {self.level} is not accepted: codec {self.codec} has levels 1 to {highest}")
+        return self
+
+    @model_validator(mode="after")
+    def _log_has_room(self) -> Settings:
+        if self.segment_bytes * LEAST_SEGMENTS > self.spool_budget:
+            raise ValueError(
+                f"segment_bytes: {self.segment_bytes} is not accepted: the spool_budget of {self.spool_budget} must hold "
+                f"at least {LEAST_SEGMENTS} segments"
             )
         return self
 
@@ -178,7 +235,7 @@ def load(config_file: Path | None = None, overrides: Mapping[str, object] | None
         return Settings(**given)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(dict(item)) for item in error.errors())) from None
-    except ValueError as error:  # TOML syntax
+    except (ValueError, OSError) as error:  # TOML syntax, or a file that cannot be read
         raise ConfigError(f"config: {config_file}: {error}") from None
 
 
@@ -200,7 +257,9 @@ def _explain(item: dict[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return f"{field}: there is no such setting; `collectord config --help` lists them"
-    if not item["loc"] or "azure" in field:
+    if not item["loc"]:
+        return message
+    if "azure" in field:
         return f"{field}: {message}"
     return f"{field}: {item['input']!r} is not accepted: {message}"
 
@@ -211,11 +270,15 @@ def split_address(address: str) -> tuple[str, int]:
     Raises:
         ValueError: it is neither.
     """
-    host, separator, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not separator or not host or not port.isdigit() or int(port) > 65_535:
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]\s]+)):([0-9]{1,5})", address)
+    if not match or int(match[3]) > 65_535:
         raise ValueError(f"{address!r} is not HOST:PORT")
-    return host, int(port)
+    return match[1] or match[2], int(match[3])
+
+
+def _check_socket_path(path: Path) -> None:
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
 
 
 def is_loopback(host: str) -> bool:

@@ -28,7 +28,7 @@ from collectord.buffer.seal import SealRules
 from collectord.clock import SystemClock
 from collectord.config import Settings, is_loopback, split_address, unknown_environment
 from collectord.control.service import ControlService
-from collectord.encode.frame import FrameEncoder, first_frame_text
+from collectord.encode import frame
 from collectord.errors import ConfigError, LedgerMissing, SpoolInUse, SpoolUnusable
 from collectord.ingest.admission import Admission
 from collectord.ingest.marks import Marks
@@ -85,13 +85,6 @@ def tune_malloc() -> None:
         mallopt(m_top_pad, 16 << 20)
 
 
-class _Frames:
-    """What the appender has to know of the codecs."""
-
-    def first_frame_text(self, codec: str, head: bytes) -> bytes | None:
-        return first_frame_text(codec, head)
-
-
 class Daemon:
     """One running collectord."""
 
@@ -131,7 +124,7 @@ class Daemon:
         self._ledger = Ledger(spool)
         self._layout = Layout(
             settings.layout,
-            suffix=FrameEncoder(settings.codec, settings.level).suffix,
+            suffix=frame.FrameEncoder(settings.codec, settings.level).suffix,
             node=settings.node,
             writer=self._ledger.writer_id.hex(),
             prefix=Location.parse(settings.store).prefix,
@@ -161,7 +154,7 @@ class Daemon:
             self._ledger,
             frames,
             self._layout,
-            _Frames(),
+            frame,
             self._clock,
             random.Random(self._ledger.writer_id),
         )

@@ -42,6 +42,10 @@ class ProtocolError(NeverAgain):
     """A stream that does not follow the proto file; it is ended."""
 
 
+class TakenOver(NeverAgain):
+    """Another stream of the same client has begun; this one is ended."""
+
+
 class TooManyClients(TryAgain):
     """The limit of connected clients is reached."""
 

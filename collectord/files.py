@@ -29,18 +29,23 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    rename_durably(temporary, path)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        rename_durably(temporary, path)
+    except OSError:
+        # On a full disk the half-written copy would keep what it needs from others.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def rename_durably(source: Path, target: Path) -> None:
     """Renames within one directory and syncs it."""
-    os.replace(source, target)
+    source.replace(target)
     sync_directory(target.parent)
 
 
@@ -63,4 +68,7 @@ def try_lock(path: Path) -> int | None:
     except BlockingIOError:
         os.close(fd)
         return None
+    except OSError:
+        os.close(fd)
+        raise
     return fd

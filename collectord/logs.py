@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Literal
 
@@ -27,7 +28,7 @@ class _JsonFormatter(logging.Formatter):
 class _ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
-        tail = "".join(f" {name}={value}" for name, value in fields.items())
+        tail = "".join(f" {name}={_on_one_line(value)}" for name, value in fields.items())
         clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         text = f"{clock} {record.levelname.lower():7} {record.getMessage()}{tail}"
         if record.exc_info:
@@ -35,11 +36,18 @@ class _ConsoleFormatter(logging.Formatter):
         return text
 
 
+def _on_one_line(value: object) -> str:
+    """A client's words must not look like a line of ours."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
+
+
 class _Limit(logging.Filter):
     """Lets a message through at most once in `seconds`, with the number that was held back; errors always pass."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._now = now
         self._seconds = seconds
         self._last: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -48,7 +56,7 @@ class _Limit(logging.Filter):
             return True
         key = (record.name, str(record.msg))
         at, held = self._last.get(key, (-self._seconds, 0))
-        now = time.monotonic()
+        now = self._now()
         if now - at < self._seconds:
             self._last[key] = (at, held + 1)
             return False

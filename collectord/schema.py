@@ -121,11 +121,15 @@ def _columns(message: pb.Schema, tensor: bool) -> tuple[Column, ...]:
     for column in columns:
         size = len(column.name.encode())
         if not 0 < size <= MAX_NAME_BYTES or "\0" in column.name:
-            raise Rejected(Reason.BAD_NAME, f"a column name has {size} bytes or a NUL; 1 to {MAX_NAME_BYTES} are allowed")
+            raise Rejected(
+                Reason.BAD_NAME, f"a column name has {size} bytes or a NUL; 1 to {MAX_NAME_BYTES} are allowed"
+            )
         if column.name in seen:
             raise Rejected(Reason.DUPLICATE_COLUMN, f"column {column.name!r} occurs twice or is one of our own")
         seen.add(column.name)
         header_text += 2 * size + 3
     if header_text > MAX_HEADER_TEXT:
-        raise Rejected(Reason.HEADER_TOO_LARGE, f"the header may need {header_text} bytes; {MAX_HEADER_TEXT} are allowed")
+        raise Rejected(
+            Reason.HEADER_TOO_LARGE, f"the header may need {header_text} bytes; {MAX_HEADER_TEXT} are allowed"
+        )
     return columns

@@ -39,11 +39,15 @@ class ControlClient:
 
     def flush(self, timeout: float) -> pb.FlushResponse:
         """Uploads everything received so far, for at most `timeout` seconds. Raises NoDaemon."""
-        return self._call("Flush", pb.FlushRequest(timeout_seconds=timeout), pb.FlushResponse, timeout + 10)
+        answer: pb.FlushResponse = self._call(
+            "Flush", pb.FlushRequest(timeout_seconds=timeout), pb.FlushResponse, timeout + 10
+        )
+        return answer
 
     def ledger(self) -> pb.LedgerResponse:
         """The books of every stream. Raises NoDaemon."""
-        return self._call("Ledger", pb.LedgerRequest(), pb.LedgerResponse, 60.0)
+        answer: pb.LedgerResponse = self._call("Ledger", pb.LedgerRequest(), pb.LedgerResponse, 60.0)
+        return answer
 
     def _call(self, method: str, request: Any, response: Any, timeout: float) -> Any:
         call = self._channel.unary_unary(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import grpc
-import grpc.aio
+from google.protobuf.message import Message
 
 from collectord._pb import collector_pb2 as pb
 
@@ -41,15 +42,22 @@ class Daemon(Protocol):
     def books(self) -> Iterable[Books]: ...
 
 
+LONGEST_FLUSH = 3600.0
+FLUSHES = 4
+
+
 class ControlService:
     """Answers on the admin socket."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        # Flushes wait for the store, so they have threads of their own: status, and the daemon's own end, need not
+        # queue behind them.
+        self._flushes = ThreadPoolExecutor(FLUSHES, thread_name_prefix="collectord-flush")
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What a server registers."""
-        methods = {
+        methods: dict[str, tuple[Callable[..., Any], Any]] = {
             "Status": (self.status, pb.StatusRequest),
             "Flush": (self.flush, pb.FlushRequest),
             "Ledger": (self.ledger, pb.LedgerRequest),
@@ -60,7 +68,7 @@ class ControlService:
                 name: grpc.unary_unary_rpc_method_handler(
                     method,
                     request_deserializer=request.FromString,
-                    response_serializer=lambda message: message.SerializeToString(),
+                    response_serializer=_serialized,
                 )
                 for name, (method, request) in methods.items()
             },
@@ -71,8 +79,8 @@ class ControlService:
         return pb.StatusResponse(json=json.dumps(status))
 
     async def flush(self, request: pb.FlushRequest, context: object) -> pb.FlushResponse:
-        timeout = request.timeout_seconds if request.timeout_seconds > 0 else 60.0
-        complete = await asyncio.to_thread(self._daemon.flush, min(timeout, 3600.0))
+        timeout = min(request.timeout_seconds if request.timeout_seconds > 0 else 60.0, LONGEST_FLUSH)
+        complete = await asyncio.get_running_loop().run_in_executor(self._flushes, self._daemon.flush, timeout)
         reason = "" if complete else (self._daemon.last_error() or "the timeout has passed")
         return pb.FlushResponse(complete=complete, rows_waiting=self._daemon.waiting_rows(), reason=reason)
 
@@ -92,3 +100,7 @@ class ControlService:
                 for book in books
             ]
         )
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,1 +1,13 @@
-"""TEMP"""
+"""The encode room: Arrow record batches become CSV text, text becomes compressed frames, frames become text again.
+
+Promises: the same rows give the same bytes on every machine, however they are cut into batches; every float reads back
+to the same bits; a frame that is torn or damaged is named, never passed over.
+
+Assumes that batches were judged at ingest (text is UTF-8, times are in their window), but reads nothing outside their
+buffers even if not. Nothing here knows of streams' names in the store, of the log, or of time.
+
+Threads: a `CsvPlan` is immutable and shared; a `TextBuffer` and a `FrameEncoder` belong to one worker each. Encoding and
+compressing hold no GIL.
+
+Limits: 256 MiB of text per frame. A `TextBuffer` grows to the text of the largest call and keeps that size.
+"""

@@ -92,34 +92,33 @@ struct Decimal {
 
 /* Schubfach's rounding to odd: the whole part, its last bit set if there is a fraction worth the name. */
 static inline uint64_t odd(uint128 x) { return (uint64_t)(x >> 64) | ((uint64_t)x > 1); }
+static inline uint64_t odd_short(uint64_t x) { return x >> 32 | ((uint32_t)x > 1); }
+
+/* A power of ten times 2**shift, without its lowest 64 bits. 0 < shift < 64. */
+static inline uint128 shifted(const uint64_t *power, int shift) {
+    return (uint128)(power[0] >> (64 - shift)) << 64 | (power[0] << shift | power[1] >> (64 - shift));
+}
 
 /* The ends of the rounding interval and, between them, the value: factor - 2 (- 1 if lopsided), factor and factor + 2, all
    times 2**h and the power of ten. There is one product: the ends lie 2 (or 1) times the power beside it. */
 static inline void interval(const uint64_t *power, uint64_t factor, int h, bool lopsided, uint64_t *ends) {
-    uint128 whole_power = (uint128)power[0] << 64 | power[1], lower = (uint128)power[1] * (factor << h);
-    uint128 value = (uint128)power[0] * (factor << h) + (uint64_t)(lower >> 64), half = whole_power >> (63 - h);
+    uint128 lower = (uint128)power[1] * (factor << h);
+    uint128 value = (uint128)power[0] * (factor << h) + (uint64_t)(lower >> 64);
     uint64_t rest = (uint64_t)lower, half_rest = power[1] << (h + 1);
     ends[1] = odd(value);
-    ends[2] = odd(value + half + (rest + half_rest < rest));
-    if (lopsided) {
-        half = whole_power >> (64 - h);
-        half_rest = power[1] << h;
-    }
-    ends[0] = odd(value - half - (rest < half_rest));
+    ends[2] = odd(value + shifted(power, h + 1) + (rest + half_rest < rest));
+    h += !lopsided;
+    ends[0] = odd(value - shifted(power, h) - (rest < power[1] << h));
 }
 
 /* The same for float32, where 64 bits of the power and 32 of the fraction are enough. */
 static inline void interval_short(uint64_t power, uint64_t factor, int h, bool lopsided, uint64_t *ends) {
     uint128 product = (uint128)power * (factor << h);
-    uint64_t value = (uint64_t)(product >> 32), half = power >> (31 - h);
-    uint64_t rest = (uint32_t)product, half_rest = (uint32_t)(power << (h + 1));
-    ends[1] = odd((uint128)value << 32);
-    ends[2] = odd((uint128)(value + half + ((rest + half_rest) >> 32)) << 32);
-    if (lopsided) {
-        half = power >> (32 - h);
-        half_rest = (uint32_t)(power << h);
-    }
-    ends[0] = odd((uint128)(value - half - (rest < half_rest)) << 32);
+    uint64_t value = (uint64_t)(product >> 64) << 32 | (uint64_t)product >> 32, rest = (uint32_t)product;
+    ends[1] = odd_short(value);
+    ends[2] = odd_short(value + (power >> (31 - h)) + ((rest + (uint32_t)(power << (h + 1))) >> 32));
+    h += !lopsided;
+    ends[0] = odd_short(value - (power >> (32 - h)) - (rest < (uint32_t)(power << h)));
 }
 
 /* The shortest decimal that reads back as c * 2**q, the nearest of these; lopsided: the neighbour below is nearer.
@@ -137,15 +136,13 @@ template <bool Short> static inline Decimal shortest(uint64_t c, int q, bool lop
         interval(power, 4 * c, h, lopsided, ends);
     ends[0] += c & 1; /* the ends themselves belong to even c */
     ends[2] -= c & 1;
-    uint64_t s = ends[1] >> 2;
-    bool below = ends[0] <= 4 * s, above = 4 * s + 4 <= ends[2];
-    uint64_t longer = s + (below != above ? above : (ends[1] & 3) + (s & 1) > 2);
-    uint64_t tens = s / 10;
+    uint64_t s = ends[1] >> 2, tens = s / 10;
+    uint64_t below = ends[0] <= 4 * s, above = 4 * s + 4 <= ends[2], nearest = (ends[1] & 3) + (s & 1) > 2;
+    uint64_t longer = s + (nearest ^ ((nearest ^ above) & (below ^ above)));
     below = ends[0] <= 40 * tens;
     above = 40 * tens + 40 <= ends[2];
-    uint64_t shorter = 10 * (tens + above);
-    bool fewer = (below != above) & (s >= 10);
-    return {longer ^ ((longer ^ shorter) & -(uint64_t)fewer), k};
+    uint64_t shorter = 10 * (tens + above), fewer = (below ^ above) & (s >= 10);
+    return {longer ^ ((longer ^ shorter) & -fewer), k};
 }
 
 /* Digits (at most 9 for Short, else 17) and exponent in the layout of Python's repr. All of 17 digits are stored, straight
@@ -246,7 +243,12 @@ static inline bool few_decimals(float x, int decimals, uint64_t *scaled) {
 }
 
 static inline char *write_few_decimals(char *p, uint64_t scaled, int decimals) {
-    uint64_t whole = decimals ? scaled / TEN[decimals] : scaled;
+    if (decimals == 0) {
+        p = write_unsigned(p, scaled);
+        memcpy(p, ".0", 2);
+        return p + 2;
+    }
+    uint64_t whole = scaled / TEN[decimals];
     uint64_t digits = eight_digits((uint32_t)((scaled - whole * TEN[decimals]) * TEN[8 - decimals]));
     p = write_unsigned(p, whole);
     *p++ = '.';

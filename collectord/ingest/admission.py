@@ -27,21 +27,20 @@ class Admission:
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def acquire(self, size: int) -> None:
-        """Waits until `size` bytes fit."""
+        """Waits until `size` bytes fit. Whoever is cancelled while waiting holds nothing."""
         if not self._queue and self._fits(size):
             self.used += size
             return
         waiter = asyncio.get_running_loop().create_future()
-        entry = (size, waiter)
-        self._queue.append(entry)
+        self._queue.append((size, waiter))
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.release(size)
-            else:
-                self._queue.remove(entry)
+            if waiter.cancelled():
+                # The place in the queue is given up; whoever stands behind may fit now.
                 self._wake()
+            else:
+                self.release(size)
             raise
 
     def release(self, size: int) -> None:
@@ -53,8 +52,11 @@ class Admission:
         return self.used == 0 or self.used + size <= self.budget
 
     def _wake(self) -> None:
-        while self._queue and self._fits(self._queue[0][0]):
-            size, waiter = self._queue.popleft()
+        while self._queue:
+            size, waiter = self._queue[0]
             if not waiter.cancelled():
+                if not self._fits(size):
+                    return
                 self.used += size
                 waiter.set_result(None)
+            self._queue.popleft()

@@ -13,8 +13,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from collectord.errors import CollectordError, ProtocolError, TooManyClients
-from collectord.ingest.session import Gate, Session
+from collectord.errors import CollectordError, ProtocolError, TakenOver, TooManyClients
+from collectord.ingest.gate import Gate
+from collectord.ingest.session import Session
 from collectord.ingest.status import status_of
 from collectord.logs import event
 
@@ -26,11 +27,12 @@ _log = logging.getLogger("collectord.ingest")
 class CollectorService:
     """`collectord.v1.Collector`."""
 
-    def __init__(self, gate: Gate, max_clients: int) -> None:
+    def __init__(self, gate: Gate, max_clients: int, hello_seconds: float = HELLO_SECONDS) -> None:
         self._gate = gate
         self._max_clients = max_clients
+        self._hello_seconds = hello_seconds
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What a server registers."""
         collect = grpc.stream_stream_rpc_method_handler(self.collect)
         return grpc.method_handlers_generic_handler("collectord.v1.Collector", {"Collect": collect})
@@ -45,31 +47,37 @@ class CollectorService:
             gate.sessions.add(session)
             await self._converse(session, requests, context)
         except CollectordError as error:
-            reason = "protocol" if isinstance(error, ProtocolError) else "limit"
-            gate.metrics.count("collectord_streams_refused_total", reason=reason)
+            gate.leave(session)  # at once: a client that does not read holds up the abort
+            if not isinstance(error, TakenOver):
+                reason = "protocol" if isinstance(error, ProtocolError) else "limit"
+                gate.metrics.count("collectord_streams_refused_total", reason=reason)
             event(_log, logging.WARNING, "stream ended", reason=str(error), peer=session.peer, sdk=session.sdk)
             await context.abort(status_of(error), str(error))
         finally:
-            gate.sessions.discard(session)
+            gate.leave(session)
 
     async def _converse(
         self, session: Session, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         messages = requests.__aiter__()
         try:
-            first = await asyncio.wait_for(messages.__anext__(), HELLO_SECONDS)
+            first = await asyncio.wait_for(messages.__anext__(), self._hello_seconds)
         except (asyncio.TimeoutError, TimeoutError):
-            raise ProtocolError(f"no Hello within {HELLO_SECONDS:.0f} s") from None
+            raise ProtocolError(f"no Hello within {self._hello_seconds:g} s") from None
         except StopAsyncIteration:
             return
         await session.receive(first)
         sender = asyncio.create_task(self._send(session, context))
         reader = asyncio.create_task(self._read(session, messages))
+        running: set[asyncio.Future[Any]] = {sender, reader, session.over}
         try:
-            done, _ = await asyncio.wait((sender, reader), return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            await sender  # The client has said all; what is due to it still goes out.
+            # When the client has said all, what is due to it still goes out.
+            while sender in running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if session.over in done:
+                    raise session.over.result()
+                for task in done:
+                    task.result()
         finally:
             for task in (sender, reader):
                 task.cancel()

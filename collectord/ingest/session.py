@@ -8,124 +8,55 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
-from collectord.clock import Clock
-from collectord.errors import ProtocolError, Rejected, SpoolFull
-from collectord.ingest.admission import Admission, credit
-from collectord.ingest.marks import Marks
-from collectord.ingest.validate import Declared, Window
+from collectord.errors import ProtocolError, Rejected, SpoolFull, TakenOver
+from collectord.ingest.envelope import Kind, unwrap
+from collectord.ingest.gate import ENTRY_OVERHEAD, Outcome
+from collectord.ingest.gate import Gate as Gate
+from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
-from collectord.metrics import Metrics
-from collectord.model import Buffer, Entry, EntryKind, Partition, Reason, Schema
+from collectord.model import Entry, EntryKind, Reason
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 1000
+"""Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
 STALL_SECONDS = 1.0
 
-# Keys of ClientMessage's fields: number << 3 | wire type 2.
-_HELLO, _DECLARE, _BATCH, _DROPPED = 0x0A, 0x12, 0x1A, 0x22
+_SIZES = {Kind.HELLO: 4096, Kind.DECLARE: MAX_MESSAGE_BYTES, Kind.BATCH: MAX_MESSAGE_BYTES, Kind.DROPPED: 1 << 20}
+"""Most bytes of a message: protobuf turns each two of them into an object."""
+
+_M = TypeVar("_M", bound=Message)
 
 _log = logging.getLogger("collectord.ingest")
 
 
-class Log(Protocol):
-    """Where entries become durable."""
-
-    def append(self, entries: Sequence[Entry], done: Callable[[Exception | None], None]) -> None:
-        """Queues entries, without blocking. `done` is called once, on the log's thread: with None when they are durable,
-        else with the error; after an error everything that was queued before `done` returned fails too."""
-        ...
-
-
-class Streams(Protocol):
-    """Who knows how many partitions are open."""
-
-    def has_room(self, partition: Partition) -> bool:
-        """Whether rows of this partition may be taken in."""
-        ...
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of an entry that a session handed to the log; carried from the log's thread to the loop."""
-
-    session: Session
-    sequence: int
-    size: int
-    rows: int
-    rejected: Rejected | None
-    error: Exception | None = None
-
-
-@dataclass(slots=True)
-class Gate:
-    """What all sessions share."""
-
-    log: Log
-    streams: Streams
-    marks: Marks
-    admission: Admission
-    window: Window
-    spool_id: bytes
-    collect: bool
-    clock: Clock
-    metrics: Metrics
-    loop: asyncio.AbstractEventLoop
-    sessions: set[Session] = field(default_factory=set)
-    outcomes: deque[Outcome] = field(default_factory=deque)
-    scheduled: bool = False
-
-    def credit(self) -> int:
-        return credit(self.admission.budget, len(self.sessions))
-
-    def report(self, outcome: Outcome) -> None:
-        """From the log's thread. One wake-up of the loop serves a whole group."""
-        self.outcomes.append(outcome)
-        if not self.scheduled:
-            self.scheduled = True
-            self.loop.call_soon_threadsafe(self._settle)
-
-    def _settle(self) -> None:
-        self.scheduled = False
-        rows = batches = size = 0
-        while self.outcomes:
-            outcome = self.outcomes.popleft()
-            self.admission.release(outcome.size)
-            outcome.session.settle(outcome)
-            if outcome.error is None and outcome.rejected is None and outcome.sequence:
-                rows += outcome.rows
-                batches += 1
-                size += outcome.size
-        if batches:
-            self.metrics.count("collectord_records_received_total", rows)
-            self.metrics.count("collectord_batches_received_total", batches)
-            self.metrics.count("collectord_bytes_received_total", size)
-
-
 class Session:
-    """The state of one stream. Belongs to the event loop, but for `_done`, which the log's thread calls."""
+    """The state of one stream. Belongs to the event loop, but for what the log calls when it is done."""
 
     def __init__(self, gate: Gate, peer: str) -> None:
         self._gate = gate
-        self._declared = Declared()
+        self._declared = Declared(gate.schemas)
         self._acked = -1
         self._resume_to: int | None = None
         self._asked_from: int | None = None
         self._stalled: str | None = None
+        self._timer_runs = False
         self._welcome_due = False
         self._credit_sent = 0
-        self._credit_told = True
-        self._rejects: deque[tuple[int, Rejected, int]] = deque()
+        self._rejects: deque[tuple[int, Refusal, int]] = deque()
+        self._refused_pending = 0
+        self._told = asyncio.Event()
         self._pending = 0
         self._hung_up = False
         self.wake = asyncio.Event()
+        self.over: asyncio.Future[TakenOver] = gate.loop.create_future()
+        """Done when the stream has to end for a reason that lies outside of it."""
         self.peer = peer
         self.client = b""
         self.pid = 0
@@ -133,31 +64,29 @@ class Session:
         self.rows = 0
 
     async def receive(self, raw: bytes) -> None:
-        """Takes one serialized `ClientMessage`.
+        """Takes one serialized `ClientMessage`. Waits while the daemon's budget is used up, or too many refusals are
+        unread.
 
         Raises:
             ProtocolError: the stream has to be ended.
+            TooManyClients: likewise.
         """
-        key = raw[0] if raw else 0
-        if key == _BATCH:
-            await self._batch(_only_field(raw))
-            return
-        try:
-            message = pb.ClientMessage.FromString(raw)
-        except DecodeError as error:
-            raise ProtocolError(f"not a ClientMessage: {error}") from None
-        if key == _HELLO and message.HasField("hello"):
-            self._hello(message.hello)
-        elif not self.client:
+        unwrapped = unwrap(raw)
+        kind, content = unwrapped if unwrapped is not None else (None, memoryview(b""))
+        if not self.client and kind is not Kind.HELLO:
             raise ProtocolError("the first message must be Hello")
-        elif key == _DECLARE and message.HasField("declare"):
-            refused = self._declared.declare(message.declare.schema)
-            if refused is not None:
-                event(_log, logging.WARNING, "schema refused", reason=refused.reason, detail=refused.detail, peer=self.peer)
-        elif key == _DROPPED and message.HasField("dropped"):
-            await self._submit(Entry(EntryKind.DROPPED, self.client, 0, 0, message.dropped.SerializeToString()), None)
+        if kind is None:
+            return  # of a later version of the protocol
+        if len(content) > _SIZES[kind]:
+            raise ProtocolError(f"{kind.name.lower()} has {len(content)} bytes; {_SIZES[kind]} are allowed")
+        if kind is Kind.BATCH:
+            await self._batch(content)
+        elif kind is Kind.HELLO:
+            self._hello(_parsed(pb.Hello(), content))
+        elif kind is Kind.DECLARE:
+            self._declare(_parsed(pb.Declare(), content))
         else:
-            raise ProtocolError("a ClientMessage holds exactly one of hello, declare, batch, dropped")
+            await self._dropped(_parsed(pb.Dropped(), content))
 
     def outgoing(self) -> Iterator[bytes]:
         """The serialized `ServerMessage`s that are due now."""
@@ -169,9 +98,10 @@ class Session:
         if not self.client:
             return
         while self._rejects:
-            sequence, rejected, rows = self._rejects.popleft()
+            sequence, refusal, rows = self._rejects.popleft()
+            self._told.set()
             yield pb.ServerMessage(
-                reject=pb.Reject(sequence=sequence, reason=str(rejected.reason), detail=rejected.detail, rows=rows)
+                reject=pb.Reject(sequence=sequence, reason=str(refusal.reason), detail=refusal.detail, rows=rows)
             ).SerializeToString()
         durable = gate.marks.durable(self.client)
         if durable != self._acked:
@@ -198,16 +128,30 @@ class Session:
     def settle(self, outcome: Outcome) -> None:
         """The log has answered; on the loop."""
         self._pending -= 1
+        if outcome.refusal is not None:
+            self._refused_pending -= 1
+            self._told.set()
         if outcome.error is not None:
             self._stall(outcome.error)
             return
-        if outcome.rejected is not None:
-            self._rejects.append((outcome.sequence, outcome.rejected, outcome.rows))
-            self._gate.metrics.count("collectord_records_rejected_total", outcome.rows, reason=str(outcome.rejected.reason))
+        if outcome.refusal is not None:
+            self._rejects.append((outcome.sequence, outcome.refusal, outcome.rows))
         else:
             self.rows += outcome.rows
-        self._stalled = None
+        if outcome.sequence:
+            self._stalled = None
         self.wake.set()
+
+    def look_again(self, error: Exception | None) -> None:
+        """What this client sent on an earlier stream was settled; on the loop."""
+        if error is not None:
+            self._stall(error)
+        self.wake.set()
+
+    def take_over(self) -> None:
+        """Another stream of this client has begun."""
+        if not self.over.done():
+            self.over.set_result(TakenOver("another stream of this client has begun"))
 
     def _hello(self, hello: pb.Hello) -> None:
         if self.client:
@@ -219,88 +163,111 @@ class Session:
         self.client = hello.client_id
         self.pid = hello.pid
         self.sdk = f"{hello.sdk} {hello.version}".strip()
+        self._gate.greet(self)
         self._welcome_due = True
         self.wake.set()
 
     def _welcome(self) -> bytes:
         gate = self._gate
-        wanted = gate.marks.greet(self.client, gate.clock.wall_ns())
-        self._acked = wanted - 1
+        self._acked = gate.marks.durable(self.client)
         self._credit_sent = gate.credit()
         return pb.ServerMessage(
             welcome=pb.Welcome(
                 spool_id=gate.spool_id,
-                next_sequence=wanted,
+                next_sequence=self._acked + 1,
                 credit_bytes=self._credit_sent,
                 max_message_bytes=MAX_MESSAGE_BYTES,
                 settings=pb.Settings(collect=gate.collect),
             )
         ).SerializeToString()
 
+    def _declare(self, declare: pb.Declare) -> None:
+        refusal = self._declared.declare(declare.schema)
+        if refusal is not None:
+            event(_log, logging.WARNING, "schema refused", reason=refusal.reason, detail=refusal.detail, peer=self.peer)
+
+    async def _dropped(self, message: pb.Dropped) -> None:
+        payload, refused = counted_drops(message)
+        if refused:
+            event(_log, logging.WARNING, "a report of dropped rows was kept in part", left_out=refused, peer=self.peer)
+        await self._submit(Entry(EntryKind.DROPPED, self.client, 0, 0, payload), None)
+
     async def _batch(self, payload: memoryview) -> None:
-        if not self.client:
-            raise ProtocolError("the first message must be Hello")
         gate = self._gate
-        sequence, found, refused = _find(payload)
-        taken = gate.marks.taken(self.client)
-        if sequence <= taken:
-            if found is not None:
-                gate.metrics.count("collectord_records_repeated_total", found.rows)
-            self._acked = -1
-            self.wake.set()
+        refusal = None
+        try:
+            found = batch.find(payload)
+        except Rejected as rejected:
+            refusal = Refusal.of(rejected)
+            found = batch.glance(payload)
+        if not found.sequence:
+            raise ProtocolError("a batch without a readable sequence number; they start at 1")
+        if not self._is_next(found.sequence, found.rows):
             return
+        while len(self._rejects) + self._refused_pending >= MAX_UNREAD_REJECTS:
+            self._told.clear()
+            await self._told.wait()
+        if refusal is None:
+            try:
+                judged = self._declared.judge(payload, found, gate.window, gate.clock.wall_ns())
+                if not gate.streams.has_room(judged.partition):
+                    raise Rejected(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
+            except Rejected as rejected:
+                refusal = Refusal.of(rejected)
+        if refusal is None:
+            entry = Entry(
+                EntryKind.BATCH, self.client, found.sequence, judged.rows, payload, judged.schema, judged.partition
+            )
+        else:
+            schema = self._declared.schema(found.schema_id)
+            reason = str(refusal.reason).encode()
+            entry = Entry(EntryKind.REJECT, self.client, found.sequence, found.rows, reason, schema)
+        await self._submit(entry, refusal)
+
+    def _is_next(self, sequence: int, rows: int) -> bool:
+        """Whether this batch is wanted; answers a repeat and a gap."""
+        taken = self._gate.marks.taken(self.client)
         if sequence > taken + 1:
             self._ask_for(taken + 1)
-            return
-        entry: Entry
-        try:
-            if refused is not None:
-                raise refused
-            assert found is not None
-            judged = self._declared.judge(payload, found, gate.window, gate.clock.wall_ns())
-            if not gate.streams.has_room(judged.partition):
-                raise Rejected(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
-            refused = None
-            entry = Entry(
-                EntryKind.BATCH, self.client, sequence, judged.rows, payload, judged.schema, judged.partition
-            )
-        except Rejected as rejected:
-            refused = rejected
-            schema: Schema | None = self._declared.schema(found.schema_id) if found else None
-            rows = min(found.rows, batch.MAX_ROWS) if found else 0
-            entry = Entry(EntryKind.REJECT, self.client, sequence, rows, str(rejected.reason).encode(), schema)
-        if len(self._rejects) > MAX_UNREAD_REJECTS:
-            raise ProtocolError(f"more than {MAX_UNREAD_REJECTS} rejected batches and the client does not read")
-        await self._submit(entry, refused)
+        elif sequence <= taken:
+            self._gate.metrics.count("collectord_records_repeated_total", rows)
+            self._acked = -1
+            self.wake.set()
+        return sequence == taken + 1
 
-    async def _submit(self, entry: Entry, rejected: Rejected | None) -> None:
+    async def _submit(self, entry: Entry, refusal: Refusal | None) -> None:
         gate = self._gate
         size = len(entry.payload)
-        await gate.admission.acquire(size)
-        outcome = Outcome(self, entry.sequence, size, entry.rows, rejected)
-        client = self.client
+        outcome = Outcome(self, self.client, entry.sequence, size, size + ENTRY_OVERHEAD, entry.rows, refusal)
+        await gate.admission.acquire(outcome.charged)
+        handed_over = False
+        try:
+            handed_over = self._hand_over(entry, outcome)
+        finally:
+            if not handed_over:
+                gate.admission.release(outcome.charged)
 
-        def done(error: Exception | None) -> None:
-            if error is None:
-                if outcome.sequence:
-                    gate.marks.observe(client, outcome.sequence, gate.clock.wall_ns())
-            else:
-                outcome.error = error
-                gate.marks.give_back(client)
-            gate.report(outcome)
-
+    def _hand_over(self, entry: Entry, outcome: Outcome) -> bool:
+        """Gives an entry to the log, unless it is not wanted any more."""
+        gate, marks = self._gate, self._gate.marks
         # Under the lock of the marks, so that a failing log cannot hand back the sequence between the two steps.
-        with gate.marks.lock:
+        with marks.lock:
             if entry.sequence:
-                taken = gate.marks.taken(client)
-                if entry.sequence != taken + 1:
-                    gate.admission.release(size)
-                    if entry.sequence > taken + 1:
-                        self._ask_for(taken + 1)
-                    return
-                gate.marks.take(client, entry.sequence)
+                # It may have waited for the budget. Meanwhile the log may have failed, or another stream have begun.
+                if self.over.done() or not self._is_next(entry.sequence, entry.rows):
+                    return False
+                outcome.epoch = marks.take(self.client, entry.sequence)
             self._pending += 1
-            gate.log.append([entry], done)
+            self._refused_pending += outcome.refusal is not None
+            try:
+                gate.log.append([entry], _done(gate, outcome))
+            except BaseException:
+                self._pending -= 1
+                self._refused_pending -= outcome.refusal is not None
+                if entry.sequence:
+                    marks.give_back(self.client, outcome.epoch)
+                raise
+        return True
 
     def _ask_for(self, sequence: int) -> None:
         """A gap: everything behind it is refused until this one comes. Asked once, not for each."""
@@ -313,40 +280,38 @@ class Session:
         """The log cannot take anything: withhold credit, and ask again for what was lost after a while."""
         if self._stalled is None:
             self._stalled = "the spool is full" if isinstance(error, SpoolFull) else "the log cannot write"
-            self._gate.loop.call_later(STALL_SECONDS, self._unstall)
             event(_log, logging.WARNING, "batches are not acknowledged", why=str(error))
+        if not self._timer_runs:
+            self._timer_runs = True
+            self._gate.later(STALL_SECONDS, self._unstall)
         self.wake.set()
 
     def _unstall(self) -> None:
-        if self.client and self in self._gate.sessions:
+        self._timer_runs = False
+        if self in self._gate.sessions and not self.over.done():
             self._stalled = None
             self._asked_from = None
             self._ask_for(self._gate.marks.taken(self.client) + 1)
 
 
-def _find(payload: memoryview) -> tuple[int, batch.Found | None, Rejected | None]:
+def _done(gate: Gate, outcome: Outcome) -> Callable[[Exception | None], None]:
+    """What the log calls, on its own thread."""
+
+    def done(error: Exception | None) -> None:
+        outcome.error = error
+        if outcome.sequence:
+            if error is None:
+                gate.marks.observe(outcome.client, outcome.sequence, gate.clock.wall_ns())
+            else:
+                gate.marks.give_back(outcome.client, outcome.epoch)
+        gate.report(outcome)
+
+    return done
+
+
+def _parsed(message: _M, content: memoryview) -> _M:
     try:
-        found = batch.find(payload)
-    except Rejected as rejected:
-        sequence = batch.sequence_of(payload)
-        if not sequence:
-            raise ProtocolError(f"a batch without a readable sequence number: {rejected.detail}") from None
-        return sequence, None, rejected
-    if not found.sequence:
-        raise ProtocolError("batch.sequence starts at 1")
-    return found.sequence, found, None
-
-
-def _only_field(raw: Buffer) -> memoryview:
-    """The content of a message that consists of one length-delimited field."""
-    view = memoryview(raw)
-    size = shift = 0
-    for at in range(1, min(len(view), 6)):
-        size |= (view[at] & 0x7F) << shift
-        shift += 7
-        if view[at] < 0x80:
-            content = view[at + 1 :]
-            if len(content) != size:
-                raise ProtocolError(f"a batch of {size} bytes in a message with {len(content)}")
-            return content
-    raise ProtocolError("not a ClientMessage: the length of the batch is torn")
+        message.ParseFromString(bytes(content))
+    except DecodeError as error:
+        raise ProtocolError(f"not a {message.DESCRIPTOR.name}: {error}") from None
+    return message

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from collectord import batch
+from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
 from collectord.model import Buffer, Partition, Reason, Schema
-from collectord.schema import parse_schema, schema_id
+from collectord.schema import parse_schema, schema_id, stream_of
 
 DAY_NS = 86_400_000_000_000
 MAX_SCHEMAS_PER_CLIENT = 1000
+MAX_COLUMNS_PER_CLIENT = 100_000
+"""Of all the schemas of a client together."""
+MAX_DROP_COUNTS = 1000
+
+Shared = MutableMapping[bytes, batch.Rules]
+"""Schemas in use by any client, by id. Whoever declares one of them gets the same object."""
+
+
+def shared_schemas() -> Shared:
+    """An empty cache, which keeps a schema as long as a client does."""
+    return WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something is refused for good. Unlike an exception it holds no frames, and so no payload."""
+
+    reason: Reason
+    detail: str
+
+    @staticmethod
+    def of(rejected: Rejected) -> Refusal:
+        return Refusal(rejected.reason, rejected.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +60,24 @@ class Judged:
 class Declared:
     """The schemas that one client has declared on its stream, the refused ones included."""
 
-    def __init__(self) -> None:
-        self._rules: dict[bytes, batch.Rules | Rejected] = {}
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._rules: dict[bytes, batch.Rules | Refusal] = {}
+        self._columns = 0
+        self._full: Refusal | None = None
 
-    def declare(self, raw: bytes) -> Rejected | None:
+    def declare(self, raw: bytes) -> Refusal | None:
         """Remembers a schema. A refused one is remembered too: each batch that names it is refused for its reason."""
         key = schema_id(raw)
         if key in self._rules:
             return None
         if len(self._rules) >= MAX_SCHEMAS_PER_CLIENT:
-            return Rejected(Reason.TOO_MANY_SCHEMAS, f"a client may declare {MAX_SCHEMAS_PER_CLIENT} schemas")
-        try:
-            self._rules[key] = batch.Rules.of(parse_schema(raw))
-        except Rejected as rejected:
-            self._rules[key] = rejected
-            return rejected
-        return None
+            self._full = Refusal(Reason.TOO_MANY_SCHEMAS, f"a client may declare {MAX_SCHEMAS_PER_CLIENT} schemas")
+            return self._full
+        refusal = self._learn(key, raw)
+        if refusal is not None:
+            self._rules[key] = refusal
+        return refusal
 
     def schema(self, key: bytes) -> Schema | None:
         """A declared schema, if it was accepted."""
@@ -64,10 +92,42 @@ class Declared:
         """
         rules = self._rules.get(found.schema_id)
         if rules is None:
+            if self._full is not None:
+                raise Rejected(self._full.reason, self._full.detail)
             raise Rejected(Reason.UNKNOWN_SCHEMA, f"schema {found.schema_id.hex()} was not declared on this stream")
-        if isinstance(rules, Rejected):
-            raise rules
+        if isinstance(rules, Refusal):
+            raise Rejected(rules.reason, rules.detail)
         earliest = max(0, now_ns - window.late_ns)
         time_ns = batch.check(payload, found, rules, earliest, now_ns + window.early_ns)
         partition = Partition.of(found.schema_id, time_ns, window.boundary_minutes)
         return Judged(rules.schema, partition, found.rows)
+
+    def _learn(self, key: bytes, raw: bytes) -> Refusal | None:
+        rules = self._shared.get(key)
+        if rules is None:
+            try:
+                rules = batch.Rules.of(parse_schema(raw))
+            except Rejected as rejected:
+                return Refusal.of(rejected)
+        columns = len(rules.schema.columns)
+        if self._columns + columns > MAX_COLUMNS_PER_CLIENT:
+            return Refusal(
+                Reason.TOO_MANY_SCHEMAS, f"the schemas of a client may have {MAX_COLUMNS_PER_CLIENT} columns together"
+            )
+        self._columns += columns
+        self._rules[key] = self._shared[key] = rules
+        return None
+
+
+def counted_drops(message: pb.Dropped) -> tuple[bytes, int]:
+    """The part of a client's report of dropped rows that can be kept, serialized, and how many counts cannot."""
+    kept = []
+    for count in message.counts[:MAX_DROP_COUNTS]:
+        try:
+            stream_of(count.stream)
+        except Rejected:
+            continue
+        kept.append(count)
+    if len(kept) == len(message.counts):
+        return message.SerializeToString(), 0
+    return pb.Dropped(counts=kept).SerializeToString(), len(message.counts) - len(kept)

@@ -66,6 +66,8 @@ class BlobFile(io.RawIOBase):
             raise TryAgain(f"{self._blob.name}: {got.detail}")
         if got is None or isinstance(got, Blocked):
             raise CallHuman(f"{self._blob.name}: {got.detail if got else 'it is gone'}")
+        if not got:
+            raise CallHuman(f"{self._blob.name}: it ends at byte {self._at}; it was {self._blob.size} bytes long")
         view[: len(got)] = got
         self._at += len(got)
         return len(got)

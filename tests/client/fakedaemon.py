@@ -193,7 +193,6 @@ class FakeDaemon:
     ) -> None:
         schemas: dict[bytes, Any] = {}
         client_id = b""
-        under_way = 0
         try:
             for raw in messages:
                 message = pb.ClientMessage.FromString(raw)
@@ -222,7 +221,7 @@ class FakeDaemon:
         except grpc.RpcError:
             # The client has gone.
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Here no test would see it: so it is kept, and every test looks.
             with self.lock:
                 self.protocol_errors.append(repr(error))
@@ -333,7 +332,7 @@ def decode(client_id: bytes, schema: Any, batch: Any) -> list[Row]:
                     row,
                     str(ids[request]),
                     asked[request],
-                )  # fmt: skip
+                )
             )
             at += 1
     return rows

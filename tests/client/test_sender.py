@@ -244,7 +244,7 @@ def test_another_log_gets_everything_unacknowledged_under_a_new_id(make: Any, da
     assert client.flush(10)
     assert Counter(numbers(daemon)) == Counter([*range(25), *range(10, 20)])
     first, second = dict.fromkeys(row.client for row in daemon.rows)
-    assert [row.sequence for row in daemon.rows if row.client == second][0] == 1
+    assert next(row.sequence for row in daemon.rows if row.client == second) == 1
     assert client.stats()["resent_elsewhere"] == 10
     assert first != second
 

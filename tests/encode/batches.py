@@ -46,13 +46,13 @@ def schema(
     return Schema(bytes(16), b"", stream, columns, tensor, correlation, request, sampled)
 
 
-def ids(layout: IdLayout, count: int) -> pa.Array:
+def ids(layout: IdLayout, count: int) -> pa.Array[Any]:
     if layout is IdLayout.UUID:
         return pa.array([uuid.uuid5(uuid.NAMESPACE_URL, str(i)).bytes for i in range(count)], pa.binary(16))
     return pa.array([f"request {i}" for i in range(count)], pa.utf8())
 
 
-def tail(plan: Schema, count: int) -> list[pa.Array]:
+def tail(plan: Schema, count: int) -> list[pa.Array[Any]]:
     """The columns behind the user's: ids, times, rows."""
     arrays = [ids(plan.correlation, count), pa.array(NOON + 1000 * np.arange(count), pa.timestamp("ns"))]
     if plan.request is not IdLayout.NONE:
@@ -63,7 +63,7 @@ def tail(plan: Schema, count: int) -> list[pa.Array]:
     return arrays
 
 
-def batch_of(arrays: Sequence[pa.Array]) -> pa.RecordBatch:
+def batch_of(arrays: Sequence[pa.Array[Any]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(list(arrays), names=[f"c{i}" for i in range(len(arrays))])
 
 

@@ -85,7 +85,7 @@ def id_text(value: bytes | str) -> str:
     return str(uuid.UUID(bytes=value)) if isinstance(value, bytes) else value
 
 
-def raw_values(array: pa.Array) -> list[Any]:
+def raw_values(array: pa.Array[Any]) -> list[Any]:
     """Python values; times as nanoseconds, narrow floats as numpy's, so that nothing is lost on the way."""
     if pa.types.is_timestamp(array.type):
         return list(array.cast(pa.int64()).to_pylist())

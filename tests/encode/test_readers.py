@@ -143,7 +143,7 @@ def read_csv_module(path: Path) -> Table:
     with io.StringIO(blob.decode(), newline="") as text:
         names, *lines = csv.reader(text)
     table: Table = dict(zip(names, map(list, zip(*lines, strict=True)), strict=True))
-    parse = {
+    parse: dict[str, Callable[[str], Any]] = {
         "double": float,
         "float": lambda x: np.float32(float(x)),
         "whole": int,
@@ -154,7 +154,7 @@ def read_csv_module(path: Path) -> Table:
     return table
 
 
-def same_bits(values: list[Any], expected: list[float], code: str) -> bool:
+def same_bits(values: list[Any], expected: list[Any], code: str) -> bool:
     return [struct.pack(code, value) for value in values] == [struct.pack(code, value) for value in expected]
 
 

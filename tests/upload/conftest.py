@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import BlobServiceClient
 
+from collectord.testing.azurite import Azurite
 from collectord.testing.store import MemoryStore, StoredBlob
 from collectord.upload.azureblob import AzureBlob
 from collectord.upload.localdir import LocalDirectory
 from collectord.upload.store import BlobStore
-from tests.conftest import Azurite
 
 
 @dataclass
@@ -41,13 +41,16 @@ def memory_backend() -> Backend:
 
 
 def directory_backend(root: Path) -> Backend:
+    def overwrite(blob: str, data: bytes) -> None:
+        (root / blob).write_bytes(data)
+
     def obstruct(blob: str) -> None:
         (root / blob).mkdir(parents=True)
 
     return Backend(
         LocalDirectory(root),
         lambda blob: (root / blob).unlink(),
-        lambda blob, data: (root / blob).write_bytes(data) and None,
+        overwrite,
         obstruct,
     )
 

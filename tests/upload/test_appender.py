@@ -13,6 +13,7 @@ from collectord import files
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.appender import MAX_STEPS, BlockedFor, Landed, Retry, header_hash
 from collectord.upload.ledger import Ledger
+from collectord.upload.records import Intent
 from collectord.upload.rollover import MAX_APPENDS, PartState
 from collectord.upload.store import MAX_APPEND, Appended, Blocked, NoContainer, NotAppendable, Unknown, WrongPosition
 from tests.upload.world import DAY, HEADER, STREAM, Writer, check_books, text_of
@@ -56,8 +57,17 @@ def test_staging_sends_nothing_and_makes_bytes_and_intent_durable(
 def test_the_bytes_are_synced_before_the_intent_is_written(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     write, stage = files.write_durably, writer.ledger.stage
-    monkeypatch.setattr(files, "write_durably", lambda *given: (order.append("bytes"), write(*given)))
-    monkeypatch.setattr(writer.ledger, "stage", lambda intent: (order.append("intent"), stage(intent)))
+
+    def note_bytes(path: Path, data: bytes) -> None:
+        write(path, data)
+        order.append("bytes")
+
+    def note_intent(intent: Intent) -> None:
+        order.append("intent")
+        stage(intent)
+
+    monkeypatch.setattr(files, "write_durably", note_bytes)
+    monkeypatch.setattr(writer.ledger, "stage", note_intent)
     writer.stage(1)
     assert order == ["bytes", "intent"]
 

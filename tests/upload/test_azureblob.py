@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceRequestError
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
 from collectord.errors import CallHuman, ConfigError, TryAgain
+from collectord.testing.azurite import ACCOUNT, KEY, Azurite
 from collectord.testing.proxy import FaultProxy, receive
 from collectord.upload.azureblob import OUTCOMES, AzureBlob, judge, redact
 from collectord.upload.store import (
@@ -25,7 +26,6 @@ from collectord.upload.store import (
     Unknown,
     WrongPosition,
 )
-from tests.conftest import ACCOUNT, KEY, Azurite
 
 NAME = "a/data.csv"
 
@@ -140,7 +140,7 @@ class Answer:
 
 
 def refusal(status: int, code: str | None, **headers: str) -> HttpResponseError:
-    return HttpResponseError(message="secret text", response=Answer(status, code, **headers))
+    return HttpResponseError(message="secret text", response=cast(Any, Answer(status, code, **headers)))
 
 
 @pytest.mark.parametrize("status, code", list(OUTCOMES))
@@ -210,7 +210,7 @@ def test_messages_are_free_of_secrets(text: str) -> None:
         ({"account_url": "https://?sig=SECRET"}, "azure_account_url"),
     ],
 )
-def test_settings_that_make_no_address_are_refused_without_being_shown(settings: dict[str, str], field: str) -> None:
+def test_settings_that_make_no_address_are_refused_without_being_shown(settings: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigError, match=field) as caught:
         AzureBlob("modeldata", **settings)
     assert "SECRET" not in str(caught.value)

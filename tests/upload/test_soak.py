@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from collectord.testing.azurite import Azurite
 from collectord.testing.proxy import FAULTS, FaultProxy
 from collectord.upload.azureblob import AzureBlob
-from tests.conftest import Azurite
 from tests.upload.world import HEADER, Writer, check_books
 
 APPENDS = 60

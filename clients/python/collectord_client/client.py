@@ -29,6 +29,8 @@ Timestamp = int | datetime.datetime
 
 _take_ids = process.ids
 _now = time.time_ns
+LARGE = 8192
+"""Bytes from which on an array is not copied twice."""
 LAST_TIME = (1 << 63) - 1
 
 
@@ -203,6 +205,7 @@ class Collector:
         self._tail: tuple[int, ...] = ()
         self._slot: Slot | None = None
         self._most_rows = 0
+        self._large = 0
 
     def collect(
         self,
@@ -245,7 +248,11 @@ class Collector:
                     found._taken = True
                     context = found
             if type(context._id) is bytes and context._keys is None and context._request is None:
-                reason = self._outbox.put(self._slot, data.tobytes(), context.time_ns, context._id, rows)
+                # A large array goes into the page directly; for a small one, making the view costs more than a copy.
+                raw = (
+                    data.tobytes() if rows < self._large or not data.flags.c_contiguous else memoryview(data).cast("B")
+                )
+                reason = self._outbox.put(self._slot, raw, context.time_ns, context._id, rows)
                 if reason is not None:
                     self._client._refuse(self._stream, CollectError(reason, "the rows of this call were dropped", rows))
                 return context
@@ -349,6 +356,7 @@ class Collector:
         self._tail = data.shape[1:]
         self._slot = slot
         self._most_rows = max(0, self._outbox.page_bytes - 28) // (data.dtype.itemsize * data.shape[1])
+        self._large = LARGE // (data.dtype.itemsize * data.shape[1]) + 1
         self._array = numpy.ndarray
 
 

@@ -93,7 +93,7 @@ class Outbox:
                 found = self._slots[schema] = Slot(schema)
             return found
 
-    def put(self, slot: Slot, tensor: bytes, time_ns: int, id: bytes, rows: int) -> str | None:
+    def put(self, slot: Slot, tensor: bytes | memoryview, time_ns: int, id: bytes, rows: int) -> str | None:
         """Copies one request of a tensor schema into its page: the hot end. Returns the reason if it was dropped."""
         size = len(tensor) + REQUEST_BYTES
         with self.lock:

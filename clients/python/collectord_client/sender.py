@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -21,6 +22,7 @@ from .endpoint import EndpointError, resolve
 from .notices import say
 from .outbox import Outbox
 from .page import Page
+from .threadless import exchange, threads_can_start
 from .version import VERSION
 from .window import Window
 from .wire import MESSAGE_ROOM, Stream, batch, declare, dropped, hello
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 METHOD = "/collectord.v1.Collector/Collect"
 FIRST_DELAY, LAST_DELAY = 0.1, 1.0
 WELCOME_WITHIN = 10.0
+SETTLING = 0.02
 AGAIN_AFTER = 0.1
 """A second request to go back to the same place waits this long: the first one's answers may still be under way."""
 
@@ -160,6 +163,10 @@ class Sender:
         self._interrupt.set()
         self._cut(link)
         self._asleep.wait(2.0)
+        # What is left to do in gRPC's own threads takes well under a millisecond, and nothing tells when it is done. A lock
+        # that one of them holds in the moment of the fork would be held for ever in the child.
+        if link is not None:
+            time.sleep(SETTLING)
 
     def resume(self) -> None:
         with self._lock:
@@ -220,6 +227,10 @@ class Sender:
             self._link = link
         options = CHANNEL_OPTIONS + ((("grpc.default_authority", "localhost"),) if path else ())
         channel = grpc.insecure_channel(target, options=options)
+        if sys.version_info[:2] == (3, 12) and not threads_can_start():
+            self._last_words(channel, link)
+            channel.close()
+            return False
         before = set(threading.enumerate())
         started: list[threading.Thread] = []
         try:
@@ -245,17 +256,37 @@ class Sender:
                 link.call.cancel()
                 link.written.wait(1.0)
             channel.close()
+            # The call holds the generator, which holds the link: cut here, so that gRPC tears it all down at once.
+            link.call = None
             for thread in started:
                 thread.join(0.25)
         return link.welcomed
+
+    def _last_words(self, channel: Any, link: Link) -> None:
+        """A whole connection without further threads, while `finish` waits in the thread that ends the process."""
+        from ._pb.collector_pb2 import ServerMessage
+
+        def following() -> bytes | None:
+            with self._lock:
+                return self._next(link)[0] if link.alive else None
+
+        def waiting() -> bool:
+            with self._lock:
+                return link.alive and (not link.welcomed or bool(self._window.batches))
+
+        exchange(
+            channel, METHOD, process.exit_timeout(), hello(self.client_id, os.getpid(), VERSION, self.token), following,
+            lambda raw: self._receive(link, ServerMessage.FromString(raw)), waiting,
+        )  # fmt: skip
 
     def _cut(self, link: Link | None) -> None:
         if link is None:
             return
         link.alive = False
         self._work.set()
-        if link.call is not None:
-            link.call.cancel()
+        call = link.call
+        if call is not None:
+            call.cancel()
 
     def _failed(self, what: str) -> None:
         self.last_error = what

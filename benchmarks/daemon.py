@@ -1,0 +1,139 @@
+"""A real daemon to measure, and a client that sends prepared messages as fast as its credit allows."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from collectord._pb import collector_pb2 as pb
+from collectord.control.client import ControlClient, NoDaemon
+from collectord.schema import schema_id
+
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Running:
+    """A daemon process."""
+
+    folder: Path
+    socket: Path
+    process: subprocess.Popen[bytes]
+
+    def control(self) -> ControlClient:
+        return ControlClient((self.folder / "spool" / "admin.sock").resolve())
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+    def peak_rss(self) -> int:
+        """Bytes."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmHWM")
+
+
+@contextmanager
+def daemon(*options: str) -> Iterator[Running]:
+    """A daemon with a directory store in a temporary folder, until the block is left."""
+    with tempfile.TemporaryDirectory(prefix="collectord-bench-") as name:
+        folder = Path(name)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "collectord", "serve", "--spool", str(folder / "spool"), "--store",
+             str(folder / "store"), "--listen", f"unix:{folder / 's'}", "--log-level", "warning", *options],
+        )  # fmt: skip
+        running = Running(folder, folder / "s", process)
+        try:
+            with running.control() as control:
+                for _ in range(200):
+                    try:
+                        if control.status()["state"] == "ready":
+                            break
+                    except NoDaemon:
+                        assert process.poll() is None, "the daemon did not start"
+                    time.sleep(0.05)
+            yield running
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+class Sender:
+    """A client of one stream on the wire: batches of float64 tensors with an id per row, serialized beforehand."""
+
+    def __init__(self, socket: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs") -> None:
+        schema = pb.Schema(
+            stream=pb.Stream(model="bench", version="1", designation=designation),
+            columns=[pb.Column(name=f"f{n}", type=pb.COLUMN_TYPE_FLOAT64) for n in range(columns)],
+            layout=pb.LAYOUT_TENSOR,
+            correlation=pb.ID_LAYOUT_UUID,
+        ).SerializeToString()
+        self._key = schema_id(schema)
+        self.rows = rows
+        rng = np.random.default_rng(columns)
+        now = time.time_ns()
+        self._bodies = [
+            pb.Batch(
+                schema_id=self._key,
+                rows=rows,
+                requests=pb.Requests(
+                    times=(now + np.arange(rows) * 1000).astype("<i8").tobytes(), correlation_ids=rng.bytes(16 * rows)
+                ),
+                tensor=rng.standard_normal((rows, columns)).tobytes(),
+            )
+            for _ in range(distinct)
+        ]
+        self._channel = grpc.insecure_channel(f"unix:{socket}", [("grpc.max_send_message_length", 4 << 20)])
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._replies = self._channel.stream_stream("/collectord.v1.Collector/Collect")(iter(self._queue.get, None))
+        self._queue.put(
+            pb.ClientMessage(hello=pb.Hello(client_id=os.urandom(16), sdk="bench", version="1")).SerializeToString()
+        )
+        self._queue.put(pb.ClientMessage(declare=pb.Declare(schema=schema)).SerializeToString())
+        welcome = pb.ServerMessage.FromString(next(self._replies)).welcome
+        self._credit = welcome.credit_bytes
+        self._sent = self._acked = 0
+
+    def send(self, batches: int) -> None:
+        """Sends so many batches within the credit; returns when all are acknowledged."""
+        target = self._sent + batches
+        size = len(self._bodies[0].SerializeToString())
+        window = max(1, self._credit // size)
+        while self._acked < target:
+            while self._sent < target and self._sent - self._acked < window:
+                self._sent += 1
+                body = self._bodies[self._sent % len(self._bodies)]
+                body.sequence = self._sent
+                self._queue.put(pb.ClientMessage(batch=body).SerializeToString())
+            reply = pb.ServerMessage.FromString(next(self._replies))
+            assert reply.WhichOneof("message") in ("ack", "credit"), reply
+            if reply.HasField("ack"):
+                self._acked = reply.ack.sequence
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._channel.close()
+
+
+def together(senders: list[Sender], batches: int) -> None:
+    """Every sender sends so many batches, at the same time."""
+    threads = [threading.Thread(target=sender.send, args=(batches,)) for sender in senders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

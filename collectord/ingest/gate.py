@@ -1,0 +1,153 @@
+"""What all sessions share: the log and what it says, the budget, who is connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from collectord.clock import Clock
+from collectord.ingest.admission import Admission, credit
+from collectord.ingest.marks import Marks
+from collectord.ingest.validate import Refusal, Shared, Window, shared_schemas
+from collectord.metrics import Metrics
+from collectord.model import Entry, Partition
+
+ENTRY_OVERHEAD = 1024
+"""Bytes that an entry under way costs besides its payload, so that a million tiny ones are not free."""
+
+
+class Log(Protocol):
+    """Where entries become durable."""
+
+    def append(self, entries: Sequence[Entry], done: Callable[[Exception | None], None]) -> None:
+        """Queues entries, without blocking. `done` is called once, on the log's thread, in the order of the calls: with
+        None when they are durable, else with the error; after an error of a client's entry, all of that client's with
+        higher numbers that were queued before `done` returned fail too."""
+        ...
+
+
+class Streams(Protocol):
+    """Who knows how many partitions are open."""
+
+    def has_room(self, partition: Partition) -> bool:
+        """Whether rows of this partition may be taken in."""
+        ...
+
+
+class Party(Protocol):
+    """A client's stream, as far as the gate deals with it."""
+
+    client: bytes
+    pid: int
+    sdk: str
+    rows: int
+    """Rows made durable from this stream."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """The log has answered for an entry of this stream."""
+        ...
+
+    def look_again(self, error: Exception | None) -> None:
+        """The log has answered for an entry of this client that came on an earlier stream."""
+        ...
+
+    def take_over(self) -> None:
+        """Another stream of the client has begun; this one ends."""
+        ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an entry that a session handed to the log; carried from the log's thread to the loop."""
+
+    session: Party
+    client: bytes
+    sequence: int
+    size: int
+    charged: int
+    """Bytes that it holds of the budget."""
+    rows: int
+    refusal: Refusal | None
+    epoch: int = 0
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class Gate:
+    """What all sessions share. Belongs to the event loop, but for `report`."""
+
+    log: Log
+    streams: Streams
+    marks: Marks
+    admission: Admission
+    window: Window
+    spool_id: bytes
+    collect: bool
+    clock: Clock
+    metrics: Metrics
+    loop: asyncio.AbstractEventLoop
+    sessions: set[Party] = field(default_factory=set)
+    schemas: Shared = field(default_factory=shared_schemas)
+    outcomes: deque[Outcome] = field(default_factory=deque)
+    scheduled: bool = False
+    _latest: dict[bytes, Party] = field(default_factory=dict)
+
+    def credit(self) -> int:
+        return credit(self.admission.budget, len(self.sessions))
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Does something after a while."""
+        self.loop.call_later(seconds, action)
+
+    def greet(self, session: Party) -> None:
+        """A client has said who it is. An earlier stream of his is dead, or will be: he has one per process.
+
+        Raises:
+            TooManyClients: no more can be remembered.
+        """
+        self.marks.greet(session.client, self.clock.wall_ns())
+        before = self._latest.get(session.client)
+        self._latest[session.client] = session
+        if before is not None:
+            before.take_over()
+
+    def leave(self, session: Party) -> None:
+        """A stream has ended. What it handed to the log is still settled."""
+        self.sessions.discard(session)
+        if self._latest.get(session.client) is session:
+            del self._latest[session.client]
+            self.marks.leave(session.client, self.clock.wall_ns())
+
+    def report(self, outcome: Outcome) -> None:
+        """From the log's thread. One wake-up of the loop serves a whole group."""
+        self.outcomes.append(outcome)
+        if not self.scheduled:
+            self.scheduled = True
+            self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        # Before the first look, so that what is reported after the last one schedules again.
+        self.scheduled = False
+        rows = batches = size = 0
+        while self.outcomes:
+            outcome = self.outcomes.popleft()
+            self.admission.release(outcome.charged)
+            outcome.session.settle(outcome)
+            latest = self._latest.get(outcome.client)
+            if latest is not None and latest is not outcome.session:
+                latest.look_again(outcome.error)
+            if outcome.error is None and outcome.refusal is not None:
+                self.metrics.count(
+                    "collectord_records_rejected_total", outcome.rows, reason=str(outcome.refusal.reason)
+                )
+            elif outcome.error is None and outcome.sequence:
+                rows += outcome.rows
+                batches += 1
+                size += outcome.size
+        if batches:
+            self.metrics.count("collectord_records_received_total", rows)
+            self.metrics.count("collectord_batches_received_total", batches)
+            self.metrics.count("collectord_bytes_received_total", size)

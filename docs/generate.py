@@ -1,0 +1,240 @@
+"""Writes the tables of docs/operations.md from the code that they describe.
+
+    python docs/generate.py            writes them
+    python docs/generate.py --check    changes nothing; exits with 1 and names the tables that differ
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`. Everything else is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from collectord import batch, schema
+from collectord.buffer.seal import MAX_FRAME_ROWS
+from collectord.config import MAX_SOCKET_PATH, Settings
+from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE
+from collectord.ingest import admission, gate, marks, session, validate
+from collectord.metrics import TABLE
+from collectord.upload import naming, rollover, store
+
+PAGE = Path(__file__).resolve().parent / "operations.md"
+BLOCK = re.compile(r"(?P<begin><!-- generated: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+
+_OF_THE_MACHINE = {"node": "the host's name"}
+"""Defaults that differ from machine to machine."""
+
+_UNITS = {
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "records": "rows",
+    "dropped": "rows",
+    "batches": "batches",
+    "frames": "frames",
+    "partitions": "partitions",
+    "streams": "gRPC streams",
+    "sessions": "clients",
+    "clients": "clients",
+    "failures": "failures",
+}
+"""The last of these words in a metric's name tells what it counts."""
+
+
+def settings_table() -> str:
+    """Every setting, in the order of `config.Settings`."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        secret = SecretStr in (field.annotation, *get_args(field.annotation)) and name != "azure_account_url"
+        option = "environment or file only" if secret else f"`--{name.replace('_', '-')}`"
+        rows.append(
+            (
+                f"`{name}`",
+                option,
+                f"`COLLECTORD_{name.upper()}`",
+                _default(name, field),
+                _allowed(field),
+                str(field.description),
+            )
+        )
+    return _table(("setting", "option", "variable", "default", "allowed", "meaning"), rows)
+
+
+def metrics_table() -> str:
+    """Every metric, in the order of `metrics.TABLE`."""
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.kind,
+            _unit(metric.name),
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+        )
+        for metric in TABLE
+    ]
+    return _table(("metric", "kind", "unit", "labels", "meaning"), rows)
+
+
+def limits_table() -> str:
+    """Every limit, with its number taken from the code that enforces it."""
+    return _table(("limit", "value", "setting", "when it is reached", "seen in"), [_limit(*limit) for limit in LIMITS])
+
+
+def _limit(what: str, value: str, setting: str, then: str, seen: str) -> tuple[str, ...]:
+    return what, value, f"`{setting}`" if setting else "fixed", then, seen
+
+
+def _size(number: float) -> str:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if number >= size and number * 10 % size == 0:
+            return f"{number / size:g} {unit}"
+    return f"{number:,.0f} bytes" if number < 1 << 20 else f"{number / (1 << 20):.1f} MiB"
+
+
+def _setting(name: str) -> Any:
+    return Settings.model_fields[name].default
+
+
+def _days(name: str) -> str:
+    days = _setting(name)
+    return f"{days:g} day{'' if days == 1 else 's'}"
+
+
+_REJECTED = '`collectord_records_rejected_total{reason="%s"}`'
+_MEMORY, _SPOOL = _setting("memory_budget"), _setting("spool_budget")
+
+LIMITS: Sequence[tuple[str, str, str, str, str]] = (
+    # what, value, setting, what happens, metric
+    ("message", _size(session.MAX_MESSAGE_BYTES), "", "the stream ends with RESOURCE_EXHAUSTED; our client splits before", "the client's `stats()`"),
+    ("rows of a batch", f"{batch.MAX_ROWS:,}", "", "rejected", _REJECTED % "too_many_rows"),
+    ("columns of a schema", f"{schema.MAX_COLUMNS:,}", "", "rejected", _REJECTED % "too_many_columns"),
+    ("column name", _size(schema.MAX_NAME_BYTES), "", "rejected", _REJECTED % "bad_name"),
+    ("part of a stream's name", f"{schema.MAX_STREAM_PART_BYTES} bytes", "", "rejected", _REJECTED % "bad_name"),
+    ("header row as text", _size(schema.MAX_HEADER_TEXT), "", "rejected", _REJECTED % "header_too_large"),
+    ("one text value", _size(batch.MAX_VALUE_BYTES), "", "the whole batch is rejected", _REJECTED % "value_too_large"),
+    ("one row as text, at worst-case quoting", _size(schema.MAX_ROW_TEXT), "", "the whole batch is rejected", _REJECTED % "row_too_large"),
+    ("correlation id, request id", _size(batch.MAX_ID_BYTES), "", "the whole batch is rejected", _REJECTED % "value_too_large"),
+    ("age of a scoring time", _days("late_days"), "late_days", "rejected", _REJECTED % "time_out_of_window"),
+    ("scoring time ahead", _days("early_days"), "early_days", "rejected", _REJECTED % "time_out_of_window"),
+    ("schemas of a client", f"{validate.MAX_SCHEMAS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
+    ("columns of all schemas of a client", f"{validate.MAX_COLUMNS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
+    ("counts in one report of dropped rows", f"{validate.MAX_DROP_COUNTS:,}", "", "the rest of the report is left out", "the daemon's log"),
+    ("rejects that a client has not read", f"{session.MAX_UNREAD_REJECTS:,}", "", "nothing more is read from that client", ""),
+    ("connected clients", f"{_setting('max_clients'):,}", "max_clients", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("remembered clients", f"{marks.MAX_MARKS:,}", "", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("memory of a silent client's sequence", _days("mark_days"), "mark_days", "forgotten; what it sends again is at-least-once", ""),
+    ("open partitions", f"{_setting('max_streams'):,}", "max_streams", "rows of one more are rejected", f"{_REJECTED % 'too_many_streams'}, `collectord_open_partitions`"),
+    ("unacknowledged bytes of a client", _size(admission.FIRST_CREDIT), "", f"it waits; at least {_size(admission.LEAST_CREDIT)} when many share the budget", ""),
+    ("unacknowledged bytes of all clients", f"1/{INGEST_SHARE} of the memory budget: {_size(_MEMORY / INGEST_SHARE)}", "memory_budget", f"clients wait in turn; each batch counts {_size(gate.ENTRY_OVERHEAD)} more than its bytes", "`collectord_unacknowledged_bytes`"),
+    ("log payload in one frame", f"1/{FRAME_PAYLOAD_SHARE} of the memory budget: {_size(_MEMORY / FRAME_PAYLOAD_SHARE)}", "memory_budget", "the frame is cut", '`collectord_frames_sealed_total{cause="bytes"}`'),
+    ("rows of a frame", f"{MAX_FRAME_ROWS:,}", "", "the frame is cut", '`collectord_frames_sealed_total{cause="bytes"}`'),
+    ("log", f"{LOG_SHARE:.0%} of the spool budget: {_size(_SPOOL * LOG_SHARE)}", "spool_budget", "credit becomes 0, clients fill their outboxes", "`collectord_wal_bytes`, `collectord_wal_budget_bytes`"),
+    ("segment of the log", _size(_setting("segment_bytes")), "segment_bytes", "the next one is begun", "`collectord wal ls`"),
+    ("one append: frame and header", _size(store.MAX_APPEND), "", "fewer rows are taken", ""),
+    ("appends of a part", f"{rollover.MAX_APPENDS:,}", "", "the next part is begun: `data.1.csv.zst`", "`collectord ls`"),
+    ("appends under way", f"{_setting('uploads')}", "uploads", "the others wait in the log", "`collectord_freshness_seconds`"),
+    ("blob name", _size(naming.MAX_NAME), "", "long parts are cut and get a hash", "`collectord ls`"),
+    ("level of a blob name", f"{naming.MAX_LEVEL} bytes", "", "cut likewise", "`collectord ls`"),
+    ("path of a unix socket", f"{MAX_SOCKET_PATH} bytes", "listen", "the start is refused, the length named", ""),
+)  # fmt: skip
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "metrics": metrics_table,
+    "limits": limits_table,
+}
+
+
+def _unit(name: str) -> str:
+    found = [_UNITS[word] for word in name.split("_") if word in _UNITS]
+    if name == "collectord_build_info":
+        return ""
+    if not found:
+        raise SystemExit(f"{name}: docs/generate.py does not know what it counts")
+    return found[-1]
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name in _OF_THE_MACHINE:
+        return _OF_THE_MACHINE[name]
+    value = field.default
+    if value is None:
+        return "not set"
+    if name == "socket_mode":
+        return f"`{value:04o}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{part}`" for part in value)
+    if isinstance(value, int) and value >= 1 << 20:
+        return f"`{_size(value).replace(' ', '')}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _allowed(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    signs = {"ge": "≥", "gt": ">", "le": "≤"}
+    bounds = [
+        f"{sign} {_bound(value, field)}"
+        for rule in field.metadata
+        for attribute, sign in signs.items()
+        if (value := getattr(rule, attribute, None)) is not None
+    ]
+    if bounds:
+        return " and ".join(bounds)
+    return "`true`, `false`" if annotation is bool else ""
+
+
+def _bound(value: float, field: FieldInfo) -> str:
+    if isinstance(field.default, int) and value == 0o777:
+        return f"{int(value):04o}"
+    return _size(value).replace(" bytes", "") if isinstance(value, int) and value >= 1 << 10 else f"{value:g}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines).replace(
+        "|  |", "| |"
+    )
+
+
+def generated(text: str) -> str:
+    """The page with its tables as the code has them now. Raises ValueError if a table has no place, or a place no table."""
+    places = [found["name"] for found in BLOCK.finditer(text)]
+    if sorted(places) != sorted(TABLES):
+        raise ValueError(f"the page has places for {sorted(places)}; there are tables for {sorted(TABLES)}")
+    return BLOCK.sub(lambda found: f"{found['begin']}{TABLES[found['name']]()}{found['end']}", text)
+
+
+def stale(text: str) -> list[str]:
+    """The names of the tables that differ from the code."""
+    now = generated(text)
+    before, after = ({found["name"]: found[0] for found in BLOCK.finditer(page)} for page in (text, now))
+    return [name for name in after if before[name] != after[name]]
+
+
+def main(arguments: Sequence[str], page: Path = PAGE) -> int:
+    """Returns the exit status."""
+    if list(arguments) not in ([], ["--check"]):
+        print("usage: python docs/generate.py [--check]", file=sys.stderr)
+        return 2
+    text = page.read_text(encoding="utf-8")
+    differing = stale(text)
+    if arguments and differing:
+        print(f"{page.name}: {', '.join(differing)} differ from the code; run python docs/generate.py", file=sys.stderr)
+        return 1
+    if not arguments:
+        page.write_text(generated(text), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

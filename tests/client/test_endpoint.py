@@ -1,0 +1,57 @@
+"""Where the client looks for the daemon, and what it says about places that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from collectord_client import Client, EndpointError
+from collectord_client.endpoint import DEFAULT_SOCKETS, check, resolve
+
+
+@pytest.mark.parametrize("good", ["unix:/run/x.sock", "unix:x.sock", "unix:///run/x.sock", "node:50051", "[::1]:80"])
+def test_usable_endpoints(good: str) -> None:
+    assert check(good) == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "unix:", "/run/x.sock", "host", "host:", "host:0", "host:70000", "http://h:1", "a b:1"]
+)
+def test_unusable_endpoints_are_a_programmers_error(bad: str) -> None:
+    with pytest.raises(EndpointError):
+        check(bad)
+    if bad:
+        with pytest.raises(ValueError, match=r"unix|path"):
+            Client(endpoint=bad)
+
+
+def test_a_path_over_107_bytes_says_so() -> None:
+    check("unix:/" + "x" * 106)
+    with pytest.raises(EndpointError, match=r"108 bytes.*at most 107"):
+        check("unix:/" + "x" * 107)
+
+
+def test_the_environment_then_the_sockets_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLLECTORD_ENDPOINT", raising=False)
+    monkeypatch.setattr("collectord_client.endpoint.DEFAULT_SOCKETS", (f"{tmp_path}/run/c.sock", DEFAULT_SOCKETS[1]))
+    assert resolve(None) == (f"unix:{tmp_path}/run/c.sock", f"{tmp_path}/run/c.sock")
+    local = tmp_path / "collectord-data" / "collectord.sock"
+    local.parent.mkdir()
+    local.touch()
+    assert resolve(None)[1] == str(local)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "c.sock").touch()
+    assert resolve(None)[1] == f"{tmp_path}/run/c.sock"
+    monkeypatch.setenv("COLLECTORD_ENDPOINT", "node:1234")
+    assert resolve(None) == ("node:1234", None)
+    assert resolve("other:1")[0] == "other:1"
+
+
+def test_a_bad_environment_does_not_reach_the_scoring_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLLECTORD_ENDPOINT", "unix:/" + "x" * 200)
+    client = Client("m")
+    client.collect([1.0])
+    assert not client.flush(0.3)
+    assert "at most 107" in client.stats()["last_error"]
+    client.close(0)

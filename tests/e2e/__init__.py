@@ -1,0 +1,1 @@
+"""The whole of collectord, as real processes: what users can rely on."""

@@ -1,0 +1,116 @@
+"""Renaming, syncing and replacing, done right once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from collectord import files
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was synced and renamed, in order."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def recorded_fsync(fd: int) -> None:
+        calls.append("sync " + Path(f"/proc/self/fd/{fd}").readlink().name)
+        fsync(fd)
+
+    def recorded_replace(source: Path, target: Path) -> Path:
+        calls.append(f"rename {source.name} {target.name}")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded_replace)
+    return calls
+
+
+def test_a_durable_write_syncs_the_bytes_then_renames_then_syncs_the_directory(tmp_path: Path, syncs: list[str]) -> None:
+    """In any other order a crash could leave an empty file under the name."""
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    files.write_durably(path, memoryview(b"fresh"))
+    assert path.read_bytes() == b"fresh"
+    assert syncs == ["sync x.tmp", "rename x.tmp x", f"sync {tmp_path.name}"]
+    assert stat.S_IMODE(path.stat().st_mode) == files.PRIVATE_FILE
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
+    files.write_durably(tmp_path / "x", b"0123456789")
+    assert (tmp_path / "x").read_bytes() == b"0123456789"
+
+
+@pytest.mark.parametrize("failing", ["write", "fsync"])
+def test_a_failed_write_leaves_the_old_bytes_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(os, failing, fail)
+        files.write_durably(path, b"fresh")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+    files.write_durably(path, b"fresh")
+    assert path.read_bytes() == b"fresh"
+
+
+def test_what_a_crash_left_behind_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "x.tmp").write_bytes(b"a longer rest of an earlier attempt")
+    files.write_durably(tmp_path / "x", b"fresh")
+    assert (tmp_path / "x").read_bytes() == b"fresh"
+
+
+def test_removing_syncs_the_directory_and_may_be_repeated(tmp_path: Path, syncs: list[str]) -> None:
+    (tmp_path / "x").touch()
+    files.remove_durably(tmp_path / "x")
+    files.remove_durably(tmp_path / "x")
+    assert syncs == [f"sync {tmp_path.name}"] * 2
+
+
+def test_syncing_a_file_reaches_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    files.sync_file(7)
+    assert synced == [7]
+
+
+def test_a_private_directory_is_made_with_its_parents_and_an_existing_one_keeps_its_mode(tmp_path: Path) -> None:
+    files.make_private_directory(tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == files.PRIVATE_DIR
+    (tmp_path / "a" / "b").chmod(0o750)
+    files.make_private_directory(tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o750
+
+
+def test_a_lock_is_held_by_one_and_free_when_its_descriptor_is_closed(tmp_path: Path) -> None:
+    first = files.try_lock(tmp_path / "lock")
+    assert first is not None
+    assert files.try_lock(tmp_path / "lock") is None
+    os.close(first)
+    second = files.try_lock(tmp_path / "lock")
+    assert second is not None
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == files.PRIVATE_FILE
+    os.close(second)
+
+
+def test_a_refused_lock_leaks_no_descriptor(tmp_path: Path) -> None:
+    held = files.try_lock(tmp_path / "lock")
+    assert held is not None
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert files.try_lock(tmp_path / "lock") is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    os.close(held)
