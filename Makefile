@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STORE ?=
 KERNELS := $(shell find collectord -name '_*.pyx')
 
-.PHONY: help demo test lint typecheck bench test-spark clean venv azurite
+.PHONY: help demo test lint typecheck bench test-pythons test-spark clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -46,10 +46,13 @@ typecheck: venv ## mypy, strict, for the daemon and the client
 bench: venv ## Our benchmarks, each checking its output first
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
 
+test-pythons: venv ## The client on every Python from 3.10 to 3.13 that is here; needs two
+	$(BIN)/python -m pytest tests/pythons
+
 test-spark: venv ## Read what landed with Spark; needs Java
 	@command -v java >/dev/null || { echo "test-spark needs Java on the PATH" >&2; exit 1; }
 	$(BIN)/python -m pip install -q "pyspark>=4.1"
-	$(BIN)/python -m pytest tests/spark --override-ini testpaths=tests/spark
+	$(BIN)/python -m pytest tests/spark
 
 clean: ## Remove what was built
 	rm -rf build dist *.egg-info clients/python/build clients/python/*.egg-info demo-data

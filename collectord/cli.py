@@ -66,7 +66,7 @@ def _load(config_file: Path | None, given: dict[str, Any]) -> Settings:
     from collectord import config
 
     listen = given.get("listen")
-    return config.load(config_file, {**given, "listen": list(listen) if listen else None})
+    return config.load(config_file, {**given, "listen": ",".join(listen) if listen else None})
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -132,7 +132,8 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
     facts.add_row("store", answer["store"])
     facts.add_row("clients", str(len(answer["clients"])))
     facts.add_row(
-        "waiting", f"{waiting['rows']:,} rows of {waiting['partitions']:,} partitions, oldest {waiting['oldest_seconds']:.1f} s"
+        "waiting",
+        f"{waiting['rows']:,} rows of {waiting['partitions']:,} partitions, oldest {waiting['oldest_seconds']:.1f} s",
     )
     facts.add_row("log", f"{log['bytes'] / 2**20:,.0f} of {log['budget_bytes'] / 2**20:,.0f} MiB")
     console.print(facts)
@@ -184,9 +185,7 @@ def ledger(config_file: Path | None, as_json: bool, **given: Any) -> None:
 
 
 def _balance(books: Any) -> int:
-    return int(
-        books.received - books.landed - books.in_log - books.parked - books.quarantined - books.expired
-    )
+    return int(books.received - books.landed - books.in_log - books.parked - books.quarantined - books.expired)
 
 
 def _books_json(books: Any) -> dict[str, Any]:
@@ -278,7 +277,9 @@ def cat(names: tuple[str, ...], config_file: Path | None, **given: Any) -> None:
     store = _open_store(config_file, given)
     chosen = [blob for name in names for blob in select(data_blobs(store, name), name)]
     if not chosen:
-        raise CallHuman(f"no blob in {store.describe()} is called or begins with {' or '.join(names)}; try `collectord ls`")
+        raise CallHuman(
+            f"no blob in {store.describe()} is called or begins with {' or '.join(names)}; try `collectord ls`"
+        )
     for text in text_of(store, chosen):
         sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
@@ -327,7 +328,12 @@ def config(config_file: Path | None, **given: Any) -> None:
 
 
 @main.command()
-@click.option("--store", default=None, metavar="STORE", help="A directory (default: ./demo-data/store), az://CONTAINER, or azurite to start the emulator.")
+@click.option(
+    "--store",
+    default=None,
+    metavar="STORE",
+    help="A directory (default: ./demo-data/store), az://CONTAINER, or azurite to start the emulator.",
+)
 @click.option("--requests", type=click.IntRange(10, 1_000_000), default=4000, show_default=True)
 def demo(store: str | None, requests: int) -> None:
     """Score real rows with a real model, kill the daemon in the middle, and show what landed.

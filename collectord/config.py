@@ -46,7 +46,7 @@ def _parse_list(value: object) -> object:
 def _parse_mode(value: object) -> object:
     if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"(0o?)?[0-7]{1,4}", value):
+    if not re.fullmatch(r"(0o?)?[0-7]{1,3}", value):
         raise ValueError("a mode is an octal number such as 0660")
     return int(value, 8)
 

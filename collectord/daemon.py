@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from pydantic import SecretStr
 
 from collectord import __version__, files
 from collectord._pb import collector_pb2 as pb
+from collectord.books import StreamBooks
 from collectord.buffer.seal import SealRules
 from collectord.clock import SystemClock
-from collectord.config import Settings, is_loopback, split_address, unknown_environment
+from collectord.config import MAX_SOCKET_PATH, Settings, is_loopback, split_address, unknown_environment
 from collectord.control.service import ControlService
 from collectord.encode import frame
 from collectord.errors import ConfigError, LedgerMissing, SpoolInUse, SpoolUnusable
@@ -37,11 +39,12 @@ from collectord.ingest.session import MAX_MESSAGE_BYTES, Gate
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.logs import event
 from collectord.metrics import Metrics
-from collectord.pipeline import Books, Pipeline
+from collectord.pipeline import Pipeline
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
+from collectord.upload.schemas import SchemaPublisher
 from collectord.upload.store import BlobStore
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import recover
@@ -55,6 +58,8 @@ INGEST_SHARE = 4
 """A fourth of the memory budget may be received and not yet durable."""
 FRAME_PAYLOAD_SHARE = 128
 STOP_GRACE = 0.25
+STOP_PATIENCE = 2.0
+"""Seconds beyond the drain deadline for an upload that is under way."""
 
 _log = logging.getLogger("collectord.daemon")
 
@@ -160,9 +165,12 @@ class Daemon:
         )
         self._pipeline = Pipeline(
             log=self._log_writer,
-            reader=LogReader(self._log_writer.catalog, recovered.segments[0].base if recovered.segments else recovered.end),
+            reader=LogReader(
+                self._log_writer.catalog, recovered.segments[0].base if recovered.segments else recovered.end
+            ),
             ledger=self._ledger,
             appender=self._appender,
+            schemas=SchemaPublisher(self._store, Location.parse(settings.store).prefix),
             layout=self._layout,
             marks=self._marks,
             metrics=self._metrics,
@@ -208,6 +216,9 @@ class Daemon:
         metrics.gauge("collectord_open_partitions", lambda: pipeline.waiting()[1])
         metrics.gauge("collectord_freshness_seconds", lambda: pipeline.waiting()[2])
         metrics.gauge("collectord_blocked_partitions", lambda: sum(t.blocked for _, t in pipeline.troubles()))
+        metrics.gauge("collectord_queue_depth", pipeline.queue_depth)
+        metrics.gauge("collectord_wal_segments", lambda: len(log.catalog.segments()))
+        metrics.gauge("collectord_wal_oldest_seconds", lambda: pipeline.waiting()[2])
         metrics.gauge("collectord_wal_bytes", lambda: log.used_bytes)
         metrics.gauge("collectord_wal_budget_bytes", lambda: log.budget)
         metrics.gauge("collectord_sessions", lambda: len(self._gate.sessions) if self._gate else 0)
@@ -244,27 +255,32 @@ class Daemon:
             metrics=self._metrics,
             loop=loop,
         )
-        server = await _server(pb.DESCRIPTOR.services_by_name["Collector"].full_name)
-        server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
-        sockets = [self._bind(server, address) for address in settings.listen]
-        admin = await _server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
-        admin.add_generic_rpc_handlers((ControlService(self).handler(),))
-        sockets.append(self._bind(admin, f"unix:{settings.admin_socket}", mode=0o600))
-        await server.start()
-        await admin.start()
-        for path, mode in filter(None, sockets):
-            path.chmod(mode)
-            if settings.socket_group is not None and path != settings.admin_socket:
-                os.chown(path, -1, _group_id(settings.socket_group))
-        runner = None
-        if settings.admin is not None:
-            from collectord.admin import http
+        async with AsyncExitStack() as undo:
+            server = await _server(pb.DESCRIPTOR.services_by_name["Collector"].full_name)
+            undo.push_async_callback(server.stop, None)
+            server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
+            sockets = [self._bind(server, address) for address in settings.listen]
+            admin = await _server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
+            undo.push_async_callback(admin.stop, None)
+            admin.add_generic_rpc_handlers((ControlService(self).handler(),))
+            sockets.append(self._bind(admin, f"unix:{settings.admin_socket}", mode=0o600))
+            group = None if settings.socket_group is None else _group_id(settings.socket_group)
+            await server.start()
+            await admin.start()
+            for path, mode in filter(None, sockets):
+                path.chmod(mode)
+                if group is not None and path != settings.admin_socket:
+                    _give_to(path, group)
+            runner = None
+            if settings.admin is not None:
+                from collectord.admin import http
 
-            host, port = split_address(settings.admin)
-            try:
-                runner = await http.serve(host, port, self._metrics, lambda: self._not_ready)
-            except OSError as error:
-                raise ConfigError(f"admin: {settings.admin} cannot be bound: {error.strerror}") from None
+                host, port = split_address(settings.admin)
+                try:
+                    runner = await http.serve(host, port, self._metrics, lambda: self._not_ready)
+                except OSError as error:
+                    raise ConfigError(f"admin: {settings.admin} cannot be bound: {error.strerror}") from None
+            undo.pop_all()
         self._not_ready = None
         event(
             _log, logging.INFO, "ready", version=__version__, pid=os.getpid(), listen=list(settings.listen),
@@ -284,10 +300,16 @@ class Daemon:
         complete = await asyncio.to_thread(self._pipeline.flush, max(0.0, deadline - self._clock.monotonic()))
         left = self._pipeline.waiting()[0]
         await admin.stop(None)
-        await asyncio.to_thread(self._pipeline.stop)
+        idle = await asyncio.to_thread(self._pipeline.stop, STOP_PATIENCE)
+        event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
+        if not idle:
+            # A request to a store that does not answer holds its thread, and the interpreter would wait for it. What it
+            # does or does not do is settled by the next start, as after a crash.
+            event(_log, logging.WARNING, "an upload was under way; the next start settles it")
+            logging.shutdown()
+            os._exit(0)
         self._store.close()
         self._ledger.close()
-        event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
 
     def _bind(self, server: grpc.aio.Server, address: str, mode: int | None = None) -> tuple[Path, int] | None:
         """Binds a listener; for a unix socket returns the path and the mode it shall have."""
@@ -303,14 +325,20 @@ class Daemon:
             event(_log, logging.INFO, "listening", address=f"{host}:{bound}")
             return None
         path = Path(address[5:]).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
-        self._lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}")
-        path.unlink(missing_ok=True)
+        field = "spool" if path == self.settings.admin_socket else "listen"
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise ConfigError(
+                f"{field}: the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one"
+            )
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
+            self._lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}")
+            path.unlink(missing_ok=True)
             server.add_insecure_port(f"unix:{path}")
-        except RuntimeError:
-            raise ConfigError(f"listen: the socket {path} cannot be made; is its directory writable?") from None
+        except (OSError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is its directory writable?"
+            raise ConfigError(f"{field}: the socket {path} cannot be made: {why}") from None
         return path, self.settings.socket_mode if mode is None else mode
 
     # ------------------------------------------------------------------ what Control may ask
@@ -355,7 +383,7 @@ class Daemon:
     def last_error(self) -> str:
         return self._pipeline.last_error
 
-    def books(self) -> list[Books]:
+    def books(self) -> list[StreamBooks]:
         return self._pipeline.books()
 
 
@@ -385,6 +413,15 @@ def _group_id(name: str) -> int:
         return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
     except KeyError:
         raise ConfigError(f"socket_group: there is no group {name!r}") from None
+
+
+def _give_to(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:
+        raise ConfigError(
+            f"socket_group: user {os.getuid()} cannot give {path} to group {group}: {error.strerror}"
+        ) from None
 
 
 def serve(settings: Settings) -> None:

@@ -46,11 +46,24 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_open_partitions", "gauge", "Partitions with rows that have not landed."),
     Metric("collectord_freshness_seconds", "gauge", "Age of the oldest row that has not landed."),
     Metric("collectord_wal_bytes", "gauge", "Bytes of the log's segments."),
+    Metric("collectord_wal_segments", "gauge", "Segments of the log that hold entries."),
+    Metric("collectord_wal_oldest_seconds", "gauge", "Age of the oldest entry that the log keeps for uploading."),
     Metric("collectord_wal_budget_bytes", "gauge", "Most bytes that the log may use."),
-    Metric("collectord_wal_failures_total", "counter", "Groups that the log could not make durable."),
+    Metric(
+        "collectord_wal_failures_total",
+        "counter",
+        "Entries that the log could not make durable; their clients send them again.",
+    ),
     Metric("collectord_encode_duration_seconds", "histogram", "Time to read, assemble, encode and compress a frame."),
     Metric("collectord_upload_duration_seconds", "histogram", "Time of one attempt to append a frame."),
-    Metric("collectord_upload_failures_total", "counter", "Attempts that did not land, by remedy.", ("remedy",)),
+    Metric("collectord_flush_duration_seconds", "histogram", "Time from sealing a frame until it has landed."),
+    Metric(
+        "collectord_upload_failures_total",
+        "counter",
+        "Attempts that did not land: retry, or the reason why the store refuses.",
+        ("code",),
+    ),
+    Metric("collectord_queue_depth", "gauge", "Partitions that are due and wait for a worker."),
     Metric("collectord_blocked_partitions", "gauge", "Partitions whose blob refuses the append until someone acts."),
 )
 

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from collectord._pb import collector_pb2 as pb
+from collectord.books import Books, StreamBooks
 from collectord.buffer.assemble import assemble
 from collectord.buffer.index import Index, Slice
 from collectord.buffer.seal import SealRules
@@ -30,6 +31,7 @@ from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
 from collectord.upload.records import ClientMark, DroppedRows, Intent
+from collectord.upload.schemas import SchemaPublisher
 from collectord.upload.store import MAX_APPEND
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.reader import LogReader
@@ -46,19 +48,6 @@ _LOST = "lost"
 """Name of the ledger's count of acknowledged rows that the log no longer holds."""
 
 _log = logging.getLogger("collectord.pipeline")
-
-
-@dataclass(slots=True)
-class Books:
-    """A stream in rows: received = landed + in_log + quarantined."""
-
-    stream: str
-    received: int = 0
-    landed: int = 0
-    in_log: int = 0
-    quarantined: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    dropped_by_clients: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -89,6 +78,7 @@ class Pipeline:
         reader: LogReader,
         ledger: Ledger,
         appender: Appender,
+        schemas: SchemaPublisher,
         layout: Layout,
         marks: Marks,
         metrics: Metrics,
@@ -109,6 +99,7 @@ class Pipeline:
         self._reader = reader
         self._ledger = ledger
         self._appender = appender
+        self._publisher = schemas
         self._layout = layout
         self._marks = marks
         self._metrics = metrics
@@ -128,24 +119,24 @@ class Pipeline:
         self._bases: dict[Partition, str] = {}
         self._intents: dict[str, Intent] = {intent.base: intent for intent in ledger.intents()}
         self._busy: set[str] = set()
+        self._running = 0
         self._trouble: dict[str, Trouble] = {}
-        self._dropped: dict[tuple[bytes, str, str], int] = {
-            (drop.client, drop.stream_key, drop.reason): drop.rows for drop in ledger.dropped()
-        }
-        self._dropped_changed: set[tuple[bytes, str, str]] = set()
-        self._received = dict(received)
         self._received_to = received_to
-        self._landed = {stream: totals.rows for stream, totals in ledger.landed_totals().items()}
-        self._quarantined: dict[str, int] = {}
+        quarantined: dict[str, int] = {}
         for (stream, _), rows in ledger.quarantined_totals().items():
-            _add(self._quarantined, stream, rows)
-        self._lost = {stream: rows for (stream, name), rows in ledger.counts().items() if name == _LOST}
-        for stream, rows in self._lost.items():
-            _add(self._quarantined, stream, rows)
+            quarantined[stream] = quarantined.get(stream, 0) + rows
+        self._books = Books(
+            received,
+            {stream: totals.rows for stream, totals in ledger.landed_totals().items()},
+            quarantined,
+            {stream: rows for (stream, name), rows in ledger.counts().items() if name == _LOST},
+            {(drop.client, drop.stream_key, drop.reason): drop.rows for drop in ledger.dropped()},
+        )
         self._last_error = ""
         self._retired = Lsn(0)
         self._retired_at = 0.0
-        self._pruned_at = 0.0
+        # Not at the start: clients that were silent while nobody ran get an hour to come back.
+        self._pruned_at = clock.monotonic()
         self._stopping = False
         self._work = False
         self._local = threading.local()
@@ -164,25 +155,33 @@ class Pipeline:
             pass
         if damaged:
             for book in self.books():
-                missing = book.received - book.landed - book.in_log - book.quarantined
-                if missing > 0:
-                    self._lose(book.stream, missing, "found at the start")
+                if book.missing > 0:
+                    self._lose(book.stream, book.missing, "found at the start")
 
     def start(self) -> None:
         """Starts the threads."""
         self._log.on_commit = self._wake
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends after the attempts under way; what has not landed stays in the log."""
+    def stop(self, patience: float = 60.0) -> bool:
+        """What has not landed stays in the log. Waits `patience` seconds for attempts under way.
+
+        Returns whether they ended; if not, their threads still run, and the next start settles what they did.
+        """
+        deadline = self._clock.monotonic() + patience
         with self._lock:
             self._stopping = True
             self._work = True
             self._lock.notify_all()
         if self._thread.is_alive():
             self._thread.join()
-        self._pool.shutdown(wait=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            while self._running and self._clock.monotonic() < deadline:
+                self._lock.wait(max(0.0, deadline - self._clock.monotonic()))
+            idle = not self._running
         self._checkpoint(retire=False)
+        return idle
 
     def flush(self, timeout: float) -> bool:
         """Seals and uploads what is durable now; waits for it. Returns whether all of it has landed."""
@@ -222,7 +221,7 @@ class Pipeline:
                     self._dispatch()
                 self._dispatch()
                 self._maintain()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
                 self._remember(f"pipeline: {error!r}")
                 _log.exception("the pipeline failed and goes on")
@@ -258,7 +257,7 @@ class Pipeline:
                 if stored.kind is EntryKind.BATCH:
                     self._index.add(stored, now)
                     if stored.lsn >= self._received_to:
-                        _add(self._received, self._schema(stored.schema_id).stream.key(), stored.rows)
+                        self._books.receive(self._schema(stored.schema_id).stream.key(), stored.rows)
                 elif stored.kind is EntryKind.DROPPED:
                     self._take_dropped(stored)
         return True
@@ -266,9 +265,7 @@ class Pipeline:
     def _lose(self, stream: str, rows: int, why: str) -> None:
         """Rows that were acknowledged cannot be read back: the worst there is, and at least never silent."""
         with self._lock:
-            _add(self._lost, stream, rows)
-            _add(self._quarantined, stream, rows)
-            total = self._lost[stream]
+            total = self._books.lose(stream, rows)
         self._ledger.checkpoint(Lsn(0), (), (), {(stream, _LOST): total})
         self._metrics.count("collectord_records_quarantined_total", rows)
         event(_log, logging.ERROR, "acknowledged rows cannot be read back", stream=stream, rows=rows, why=why)
@@ -278,11 +275,8 @@ class Pipeline:
             message = pb.Dropped.FromString(bytes(self._reader.read_payload(stored)))
             for count in message.counts[:1000]:
                 reason = count.reason if _is_word(count.reason) else "other"
-                key = (stored.client, stream_of(count.stream).key(), reason)
-                more = count.rows - self._dropped.get(key, 0)
-                if more > 0:
-                    self._dropped[key] = count.rows
-                    self._dropped_changed.add(key)
+                more = self._books.drop((stored.client, stream_of(count.stream).key(), reason), count.rows)
+                if more:
                     self._metrics.count("collectord_client_dropped_total", more, reason=_bounded(reason))
         except (DamagedEntry, Rejected) as error:
             event(_log, logging.WARNING, "a client's report of dropped rows is unreadable", why=str(error))
@@ -326,24 +320,30 @@ class Pipeline:
     def _schema(self, schema_id: bytes) -> Schema:
         schema = self._schemas.get(schema_id)
         if schema is None:
+            if len(self._schemas) > 2 * self._max_streams:
+                self._schemas.clear()
             schema = self._schemas[schema_id] = parse_schema(self._reader.schema(schema_id))
         return schema
 
     def _work_on(self, base: str, partition: Partition) -> None:
         """One frame of a blob, or one more attempt for the frame that is open; on a worker."""
+        with self._lock:
+            self._running += 1
         try:
             intent = self._intents.get(base)
             if intent is None:
                 intent = self._stage(base, partition)
             if intent is not None:
                 self._attempt(base, intent)
-        except CollectordError as error:
-            self._trouble_with(base, RETRY_UNEXPECTED, str(error), blocked=False)
-        except Exception as error:
+        except (CollectordError, OSError) as error:
+            # The spool's disk, mostly: nothing was confirmed, and it heals when there is room again.
+            self._trouble_with(base, RETRY_UNEXPECTED, str(error))
+        except Exception as error:  # noqa: BLE001
             _log.exception("a frame could not be made; it will be tried again")
-            self._trouble_with(base, RETRY_UNEXPECTED, repr(error), blocked=False)
+            self._trouble_with(base, RETRY_UNEXPECTED, repr(error))
         finally:
             with self._lock:
+                self._running -= 1
                 self._busy.discard(base)
                 self._work = True
                 self._lock.notify_all()
@@ -408,7 +408,7 @@ class Pipeline:
         self._ledger.quarantine(stream, partition, rows, reason, after)
         with self._lock:
             self._index.landed(partition, after, self._clock.monotonic())
-            _add(self._quarantined, stream, rows)
+            self._books.quarantine(stream, rows)
         self._metrics.count("collectord_records_quarantined_total", rows)
         event(_log, logging.ERROR, "rows could not be read back", rows=rows, lsn=piece.stored.lsn, why=detail)
 
@@ -423,22 +423,33 @@ class Pipeline:
                     self._intents.pop(base, None)
                     recovered = self._trouble.pop(base, None)
                     self._index.landed(intent.partition, intent.after, self._clock.monotonic())
-                    _add(self._landed, intent.stream_key, intent.rows)
+                    self._books.land(intent.stream_key, intent.rows)
+                self._publish(intent.partition)
                 if recovered is not None:
                     event(_log, logging.INFO, "uploading again", blob=result.blob)
                 self._metrics.count("collectord_records_landed_total", intent.rows)
                 self._metrics.count("collectord_frames_landed_total")
+                self._metrics.observe(
+                    "collectord_flush_duration_seconds", max(0, self._clock.wall_ns() - intent.created_ns) / 1e9
+                )
                 self._metrics.count("collectord_bytes_landed_total", intent.size)
             case Retry(after_seconds, detail):
-                self._trouble_with(base, after_seconds, detail, blocked=False)
+                self._trouble_with(base, after_seconds, detail)
             case BlockedFor(after_seconds, reason, detail):
-                self._trouble_with(base, after_seconds, f"{reason}: {detail}", blocked=True)
+                self._trouble_with(base, after_seconds, f"{reason}: {detail}", reason)
 
-    def _trouble_with(self, base: str, seconds: float, detail: str, *, blocked: bool) -> None:
+    def _publish(self, partition: Partition) -> None:
+        """Puts the schema's document beside the data. A frame settled after a restart leaves that to the next one."""
+        plan = self._plans.get((partition.schema_id, partition.boundary_minutes))
+        if plan is not None and not self._publisher.publish(self._schema(partition.schema_id), plan.header):
+            event(_log, logging.WARNING, "a schema's document could not be written; the next frame tries again")
+
+    def _trouble_with(self, base: str, seconds: float, detail: str, code: str = "") -> None:
+        """`code` is the reason why the store refuses; empty if trying again may help."""
         with self._lock:
-            self._trouble[base] = Trouble(self._clock.monotonic() + seconds, detail, blocked)
+            self._trouble[base] = Trouble(self._clock.monotonic() + seconds, detail, bool(code))
         self._remember(f"{base}: {detail}")
-        self._metrics.count("collectord_upload_failures_total", remedy="human" if blocked else "retry")
+        self._metrics.count("collectord_upload_failures_total", code=code or "retry")
         event(_log, logging.WARNING, "an upload did not succeed", blob=base, why=detail, again_in=round(seconds, 1))
 
     def _remember(self, error: str) -> None:
@@ -476,22 +487,14 @@ class Pipeline:
             self._pruned_at = now
             wall = self._clock.wall_ns()
             silent_since = wall - int(self._mark_seconds * 1e9)
-            self._forget_drops(self._marks.expire(silent_since, self._connected()))
+            gone = self._marks.expire(silent_since, self._connected())
             self._ledger.forget_clients(silent_since)
             self._ledger.prune(KEPT_FRAMES, wall - KEPT_PARTS_NS)
             first = min((segment.base for segment in self._log.catalog.segments()), default=free)
             self._ledger.forget_cursors(min(first, free))
             with self._lock:
+                self._books.forget_clients(gone)
                 self._index.forget(min(first, free))
-
-    def _forget_drops(self, clients: list[bytes]) -> None:
-        """What forgotten clients have dropped stays in the books, under no client, as the ledger does it."""
-        gone = set(clients)
-        with self._lock:
-            for client, stream, reason in [key for key in self._dropped if key[0] in gone]:
-                rows = self._dropped.pop((client, stream, reason))
-                self._dropped_changed.discard((client, stream, reason))
-                self._dropped[b"", stream, reason] = self._dropped.get((b"", stream, reason), 0) + rows
 
     def _free_before(self) -> Lsn:
         waiting = self._index.waiting_from()
@@ -501,8 +504,7 @@ class Pipeline:
         """Writes down the marks, after which the log needs no segment that has landed."""
         with self._lock:
             free = self._free_before()
-            changed, self._dropped_changed = self._dropped_changed, set()
-            drops = [DroppedRows(*key, self._dropped[key]) for key in changed]
+            drops = [DroppedRows(*drop, total) for drop, total in self._books.take_fresh_drops()]
         marks = [ClientMark(*mark) for mark in self._marks.changed()]
         self._ledger.checkpoint(free, marks, drops)
         if retire:
@@ -514,32 +516,19 @@ class Pipeline:
         """Whether rows of this partition may be taken in; from the event loop, so without the lock."""
         return len(self._index) < self._max_streams or partition in self._index
 
-    def books(self) -> list[Books]:
+    def books(self) -> list[StreamBooks]:
         """Every stream's books, at one moment, after everything that is durable by now was read."""
         durable = self._log.durable
-        books: dict[str, Books] = {}
-
-        def of(stream: str) -> Books:
-            return books.setdefault(stream, Books(stream))
-
         with self._lock:
             while self._reader.position < durable and not self._stopping:
                 self._work = True
                 self._lock.notify_all()
                 self._lock.wait(0.01)
-            for stream, rows in self._received.items():
-                of(stream).received = rows
-            for stream, rows in self._landed.items():
-                of(stream).landed = rows
-            for stream, rows in self._quarantined.items():
-                of(stream).quarantined = rows
-            for partition, rows, _ in self._index.waiting_rows():
-                of(self._schema(partition.schema_id).stream.key()).in_log += rows
-            for (_, stream, reason), rows in self._dropped.items():
-                _add(of(stream).dropped_by_clients, reason, rows)
+            waiting = [(self._schema(one.schema_id).stream.key(), rows) for one, rows, _ in self._index.waiting_rows()]
+            books = {book.stream: book for book in self._books.view(waiting)}
         for stream, count in self._log.counts().items():
             if count.rejected:
-                of(stream).rejected = dict(count.rejected)
+                books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
         return sorted(books.values(), key=lambda book: book.stream)
 
     def waiting(self) -> tuple[int, int, float]:
@@ -548,6 +537,11 @@ class Pipeline:
             oldest = self._index.oldest()
             age = 0.0 if oldest is None else self._clock.monotonic() - oldest
             return self._index.rows, len(self._index), age
+
+    def queue_depth(self) -> int:
+        """Partitions that are due and wait for a worker."""
+        with self._lock:
+            return len(self._index.due(self._clock.monotonic()))
 
     def troubles(self) -> Iterable[tuple[str, Trouble]]:
         """Blobs that take nothing at the moment, and why."""
@@ -561,12 +555,8 @@ class Pipeline:
 
 _REASONS = frozenset(
     ("outbox_full", "unsupported_media", "unsupported_type", "ragged", "no_rows", "no_columns", "too_many_columns",
-     "row_too_large", "invalid_utf8", "bad_name", "closed", "switched_off", "internal_error")
+     "row_too_large", "invalid_utf8", "bad_name", "bad_id", "bad_timestamp", "closed", "switched_off", "internal_error")
 )  # fmt: skip
-
-
-def _add(counts: dict[str, int], key: str, rows: int) -> None:
-    counts[key] = counts.get(key, 0) + rows
 
 
 def _bounded(reason: str) -> str:

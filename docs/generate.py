@@ -43,6 +43,8 @@ _UNITS = {
     "sessions": "clients",
     "clients": "clients",
     "failures": "failures",
+    "segments": "segments",
+    "depth": "partitions",
 }
 """The last of these words in a metric's name tells what it counts."""
 

@@ -16,7 +16,8 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from collectord.buffer.seal import SealRules
 from collectord.clock import SystemClock
-from collectord.encode.frame import first_frame_text, iter_frames
+from collectord.encode import frame
+from collectord.encode.frame import iter_frames
 from collectord.ingest.marks import Marks
 from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
@@ -26,18 +27,14 @@ from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
-from collectord.upload.store import Blocked, Unknown
+from collectord.upload.schemas import SchemaPublisher
+from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import recover
 from collectord.wal.writer import LogWriter
 
 HOUR = 3_600_000_000_000
 NOON = 1_700_000_000 // 86_400 * 86_400 * 1_000_000_000 + 12 * HOUR
-
-
-class Frames:
-    def first_frame_text(self, codec: str, head: bytes) -> bytes | None:
-        return first_frame_text(codec, head)
 
 
 class Node:
@@ -59,7 +56,8 @@ class Node:
             log=self.log,
             reader=LogReader(self.log.catalog, segments[0].base if segments else self.recovered.end),
             ledger=self.ledger,
-            appender=Appender(store, self.ledger, spool / "frames", layout, Frames(), clock, random.Random(1)),
+            appender=Appender(store, self.ledger, spool / "frames", layout, frame, clock, random.Random(1)),
+            schemas=SchemaPublisher(store),
             layout=layout,
             marks=self.marks,
             metrics=Metrics(),
@@ -164,9 +162,9 @@ def landed_ids(store: MemoryStore, contains: str = "") -> list[str]:
     """The correlation ids in the blobs, in their order; every blob has one header."""
     ids: list[str] = []
     for name, blob in sorted(store.blobs.items()):
-        if contains not in name:
+        if contains not in name or name.startswith(CONTROL_PREFIX):
             continue
-        text = b"".join(frame.text for frame in iter_frames("zstd", io.BytesIO(bytes(blob.content))))
+        text = b"".join(piece.text for piece in iter_frames("zstd", io.BytesIO(bytes(blob.content))))
         header, *rows = text.decode().splitlines()
         column = header.split(",").index("$aml_dc_correlation_id")
         assert not [row for row in rows if row == header]
@@ -274,7 +272,7 @@ def test_two_schemas_that_alternate_make_two_parts(node: Callable[..., Node], st
         assert running.pipeline.flush(10)
         running.append(b.batch(2))
         assert running.pipeline.flush(10)
-    assert len(store.blobs) == 2
+    assert len([name for name in store.blobs if not name.startswith(CONTROL_PREFIX)]) == 2
     assert sorted(landed_ids(store)) == sorted(a.ids + b.ids)
     assert running.balanced()
 

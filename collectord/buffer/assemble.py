@@ -46,11 +46,16 @@ def assemble(schema: Schema, pieces: Iterable[tuple[Buffer, int, int]]) -> pa.Re
         schema: what all the pieces have.
         pieces: `(payload, start, stop)`: rows [start, stop) of a serialized `Batch` that passed `batch.check`. The
             payloads may be reused afterwards.
+
+    Raises:
+        ValueError: there are no rows, or a piece names rows that its batch does not have.
     """
     gather = _assemble.Gather()
     for payload, start, stop in pieces:
         gather.add(payload, find(payload).table, start, stop)
     rows = gather.rows
+    if not rows:
+        raise ValueError("no rows to assemble")
     fields: list[tuple[str, pa.Array[Any]]] = []
     if schema.tensor:
         values, values_bytes = _new(rows * len(schema.columns) * WIDTHS[schema.columns[0].type])

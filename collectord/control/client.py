@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from collectord._pb import collector_pb2 as pb
-from collectord.errors import CallHuman
+from collectord.errors import CallHuman, TryAgain
 
 
 class NoDaemon(CallHuman):
@@ -63,4 +63,5 @@ class ControlClient:
                     f"no daemon answers at {self._path}; start one with `collectord serve`, or name its spool directory "
                     "with --spool"
                 ) from None
-            raise
+            code = error.code().name if isinstance(error, grpc.Call) else "no code"
+            raise TryAgain(f"the daemon at {self._path} did not answer {method}: {code}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from collectord.config import load
 from collectord.control.client import ControlClient, NoDaemon
 from collectord.errors import CallHuman, CollectordError
+from collectord.testing.child import bound
 
 DATA = Path("demo-data")
 MARKER = ".collectord-demo"
@@ -60,9 +60,9 @@ class Daemon:
         """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "collectord", "serve", "--spool", str(self._folder / "spool"),
-                 "--listen", f"unix:{self._socket}", "--flush-interval", "2"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, preexec_fn=_die_with_parent(),
+                bound([sys.executable, "-m", "collectord", "serve", "--spool", str(self._folder / "spool"),
+                       "--listen", f"unix:{self._socket}", "--flush-interval", "2"]),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         with self.control() as control:
@@ -87,15 +87,6 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """For Linux: the kernel ends the child when this process ends, however it ends."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    pr_set_pdeathsig = 1
-    return lambda: prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def run(store: str | None, requests: int) -> None:
@@ -192,8 +183,7 @@ def _report(
         console.print(f"{blob.size:>10,} bytes  {blob.name}")
     tables = {
         designation: pd.read_csv(
-            io.BytesIO(b"".join(cat(store, [blob for blob in blobs if f"/{designation}/" in blob.name]))),
-            float_precision="round_trip",
+            io.BytesIO(b"".join(cat(store, [blob for blob in blobs if f"/{designation}/" in blob.name])))
         )
         for designation in ("inputs", "predictions")
     }

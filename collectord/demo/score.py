@@ -35,5 +35,5 @@ def run(raw_data):
         context = inputs_dc.collect(data)  # this call is saving our input data
         prediction_dc.collect(result, context=context)  # this call is saving our prediction data
         return result.tolist()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return str(error)

@@ -139,11 +139,13 @@ class Gate:
             latest = self._latest.get(outcome.client)
             if latest is not None and latest is not outcome.session:
                 latest.look_again(outcome.error)
-            if outcome.error is None and outcome.refusal is not None:
+            if outcome.error is not None:
+                self.metrics.count("collectord_wal_failures_total")
+            elif outcome.refusal is not None:
                 self.metrics.count(
                     "collectord_records_rejected_total", outcome.rows, reason=str(outcome.refusal.reason)
                 )
-            elif outcome.error is None and outcome.sequence:
+            elif outcome.sequence:
                 rows += outcome.rows
                 batches += 1
                 size += outcome.size

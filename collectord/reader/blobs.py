@@ -28,7 +28,8 @@ def data_blobs(store: BlobStore, prefix: str = "") -> list[BlobInfo]:
         TryAgain: the store did not answer.
         CallHuman: it refused.
     """
-    blobs = [blob for blob in store.list(prefix) if not blob.name.startswith(CONTROL_PREFIX)]
+    # A store's own prefix may stand before it; no part of a stream's name can be spelled like it.
+    blobs = [blob for blob in store.list(prefix) if f"/{CONTROL_PREFIX}" not in f"/{blob.name}"]
     return sorted(blobs, key=lambda blob: _order(blob.name))
 
 

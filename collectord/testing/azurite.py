@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectord.errors import CallHuman
+from collectord.testing.child import bound
 
 ENTRY = Path("node_modules/azurite/dist/src/blob/main.js")
 # The account that Azurite has built in; its documentation gives the key.
@@ -56,7 +57,9 @@ def running(root: Path) -> Iterator[Azurite]:
     with tempfile.TemporaryDirectory(prefix="collectord-azurite-") as folder:
         errors = Path(folder) / "stderr"
         with errors.open("wb") as stderr:
-            process = subprocess.Popen([node, str(entry), *_OPTIONS], cwd=folder, stdout=subprocess.PIPE, stderr=stderr)
+            process = subprocess.Popen(
+                bound([node, str(entry), *_OPTIONS]), cwd=folder, stdout=subprocess.PIPE, stderr=stderr
+            )
         assert process.stdout is not None
         try:
             found = None

@@ -1,4 +1,4 @@
-"""Forks, exits and gunicorn with this interpreter; `test_pythons.py` does the same with all others."""
+"""Forks, exits and gunicorn with this interpreter; `tests/pythons` does the same with all others."""
 
 from __future__ import annotations
 

@@ -415,3 +415,17 @@ def test_pieces_of_a_block_put_together_are_the_block(texts: list[str], page: in
     assert b"".join(p.parts[1].data for _, p in pieces) == numbers
     assert sum(p.rows for _, p in pieces) == len(texts)
     assert all(p.rows == 1 or p.size <= 2 * page for _, p in pieces)
+
+
+def test_large_and_small_calls_share_a_page_and_buffers_are_used_again(client: Client, daemon: FakeDaemon) -> None:
+    """Large arrays go into a pooled buffer: nothing of an earlier page may shine through."""
+    bound = client.collector("inputs")
+    expected: list[tuple[float, ...]] = []
+    random = np.random.default_rng(2)
+    for rows in [1, 2000, 1, 3, 1500, 9000, 2, 700, 1] * 3:
+        data = random.random((rows, 4))
+        bound.collect(data if rows % 2 else np.asfortranarray(data))
+        data_rows = [tuple(row) for row in data.tolist()]
+        data[:] = -1
+        expected += data_rows
+    assert arrived(client, daemon) == expected

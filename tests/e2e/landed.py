@@ -39,7 +39,7 @@ def directory(root: Path) -> dict[str, bytes]:
     """Blobs of a store that is a directory, by name; what is not data is left out."""
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
     names = {path.relative_to(root).as_posix(): path for path in files}
-    return {name: path.read_bytes() for name, path in names.items() if not name.startswith("_collectord/")}
+    return {name: path.read_bytes() for name, path in names.items() if "/_collectord/" not in f"/{name}"}
 
 
 def container(connection_string: str, name: str) -> dict[str, bytes]:
@@ -47,7 +47,7 @@ def container(connection_string: str, name: str) -> dict[str, bytes]:
     from azure.storage.blob import ContainerClient
 
     with ContainerClient.from_connection_string(connection_string, name) as client:
-        names = [blob.name for blob in client.list_blobs() if not blob.name.startswith("_collectord/")]
+        names = [blob.name for blob in client.list_blobs() if "/_collectord/" not in f"/{blob.name}"]
         return {name: client.download_blob(name).readall() for name in names}
 
 

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
-
 from collectord._pb import collector_pb2 as pb
 from collectord.control.client import ControlClient, NoDaemon
 from tests.e2e.waiting import eventually
@@ -90,7 +88,9 @@ class Daemon:
     def wait_ready(self) -> None:
         def ready() -> bool:
             assert self.process is not None
-            assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}: {self.said()[-3000:]}"
+            assert self.process.poll() is None, (
+                f"the daemon ended with {self.process.returncode}: {self.said()[-3000:]}"
+            )
             return self.is_ready()
 
         eventually(ready, f"the daemon is ready: {self.said()[-3000:]}", START_SECONDS)
@@ -114,7 +114,9 @@ class Daemon:
     def kill9(self) -> None:
         """The process is gone when this returns."""
         assert self.process is not None
-        assert self.process.poll() is None, f"it had ended by itself, with {self.process.returncode}: {self.said()[-3000:]}"
+        assert self.process.poll() is None, (
+            f"it had ended by itself, with {self.process.returncode}: {self.said()[-3000:]}"
+        )
         self.process.kill()
         self.process.wait(30)
 
@@ -166,7 +168,9 @@ class Daemon:
         with self.control() as control:
             streams = {books.stream: books for books in control.ledger().streams}
         for books in streams.values():
-            assert books.received == books.landed + books.in_log + books.quarantined + books.parked + books.expired, books
+            assert books.received == books.landed + books.in_log + books.quarantined + books.parked + books.expired, (
+                books
+            )
         return streams
 
     def metrics(self) -> dict[str, float]:
@@ -189,7 +193,9 @@ class Daemon:
         finally:
             connection.close()
 
-    def cli(self, *arguments: str, input: bytes | None = None, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *arguments: str, input: bytes | None = None, timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
         """Runs `collectord ARGUMENTS` with this daemon's spool and store in the environment."""
         settings = {
             f"COLLECTORD_{name.upper()}": str(self.settings[name])

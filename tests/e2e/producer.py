@@ -14,7 +14,13 @@ from collectord_client import Client
 
 endpoint, who = sys.argv[1], float(sys.argv[2])
 client = Client(
-    model="m", version="1", webservice="service", workspace="sub/group/ws", endpoint=endpoint, outbox="block", linger=0.02
+    model="m",
+    version="1",
+    webservice="service",
+    workspace="sub/group/ws",
+    endpoint=endpoint,
+    outbox="block",
+    linger=0.02,
 )
 inputs = client.collector("inputs", feature_names=["who", "n", "x"])
 predictions = client.collector("predictions", feature_names=["who", "n", "y"])

@@ -65,12 +65,18 @@ class Producers:
         for rows, column, more in ((inputs, "x", 0.0), (predictions, "y", 1.0)):
             found = Counter((float(row["who"]), float(row["n"])) for row in rows)
             lost, doubled = expected - found, found - expected
-            assert not lost and not doubled, f"{sum(lost.values())} lost, {sum(doubled.values())} doubled of {len(expected)}"
+            assert not lost and not doubled, (
+                f"{sum(lost.values())} lost, {sum(doubled.values())} doubled of {len(expected)}"
+            )
             for row in rows:
                 assert float(row[column]) == float(row["n"]) / 7 + more * float(row["who"]), row
             keys.append(
                 {
-                    (float(r["who"]), float(r["n"])): (r["$aml_dc_correlation_id"], r["$aml_dc_row"], r["$aml_dc_scoring_timestamp"])
+                    (float(r["who"]), float(r["n"])): (
+                        r["$aml_dc_correlation_id"],
+                        r["$aml_dc_row"],
+                        r["$aml_dc_scoring_timestamp"],
+                    )
                     for r in rows
                 }
             )

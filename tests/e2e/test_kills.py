@@ -7,11 +7,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
-import pytest
-
+from collectord.testing.azurite import Azurite
 from collectord.testing.proxy import FaultProxy
-from tests.conftest import Azurite
 from tests.e2e import landed, wire
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon
@@ -77,16 +76,19 @@ def _kill_often(daemon: Daemon, sender: Sender, kills: int, chance: random.Rando
         if daemon.starts and chance.random() < 0.25:
             before = len(daemon.said())
             daemon.spawn()
-            moment = chance.choice(("lock", "replayed"))
-            if moment == "lock":
+            if chance.random() < 0.5:
                 eventually(lambda: _holds_lock(daemon), "the daemon has its spool", step=0.001)
             else:
-                eventually(lambda: "log replayed" in daemon.said()[before:], "the log is replayed", step=0.001)
+                eventually(partial(_replayed, daemon, before), "the log is replayed", step=0.001)
         else:
             daemon.start()
             sender.connect()
             sender.send_until(sender.client.acknowledged + chance.randrange(1, most))
         daemon.kill9()
+
+
+def _replayed(daemon: Daemon, before: int) -> bool:
+    return "log replayed" in daemon.said()[before:]
 
 
 def _holds_lock(daemon: Daemon) -> bool:

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from collectord_client import Client
 
+from collectord.testing.azurite import Azurite
 from collectord.testing.proxy import FaultProxy
-from tests.conftest import Azurite
 from tests.e2e import landed, wire
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon, collectord, environment
@@ -259,7 +259,7 @@ WRONG: list[tuple[dict[str, str], tuple[str, ...]]] = [
     ({"--flush-bytes": "9 bananas"}, ("flush_bytes", "'9 bananas'", "KiB")),
     ({"--store": "s3://bucket"}, ("store", "'s3://bucket'", "az://CONTAINER")),
     ({"--store": "az://"}, ("store", "az://modeldata")),
-    ({"--store": "az://Not_A_Container"}, ("store", "lower-case")),
+    ({"--store": "az://Not_A_Container", "COLLECTORD_AZURE_CONNECTION_STRING": "x"}, ("store", "lower-case")),
     ({"--store": "az://modeldata"}, ("store", "COLLECTORD_AZURE_CONNECTION_STRING", "COLLECTORD_AZURE_ACCOUNT_URL")),
     ({"--store": "az://modeldata", "COLLECTORD_AZURE_CONNECTION_STRING": "gibberish"}, ("azure_connection_string",)),
     ({"--listen": "0.0.0.0:9000"}, ("listen", "0.0.0.0:9000", "loopback")),
@@ -268,7 +268,8 @@ WRONG: list[tuple[dict[str, str], tuple[str, ...]]] = [
     ({"--admin": "nonsense"}, ("admin", "'nonsense'", "HOST:PORT")),
     ({"--layout": "{model}/data.csv"}, ("layout", "{yyyy}")),
     ({"--layout": "{planet}/{designation}/{yyyy}/{mm}/{dd}/data.csv"}, ("layout", "{planet}", "{model}")),
-    ({"--spool-budget": "1"}, ("spool_budget", "'1'")),
+    ({"--spool-budget": "1"}, ("spool_budget", "1", "268435456")),
+    ({"--spool": "/tmp/" + "x" * 98}, ("spool", "longer than 107 bytes", "shorter")),
     ({"--spool": "/dev/null"}, ("spool", "/dev/null", "--spool")),
     ({"--socket-group": "no-such-group"}, ("socket_group", "no-such-group")),
     ({"COLLECTORD_DURABILITY": "maybe"}, ("durability", "'maybe'", "fsync", "os")),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Azurite
+from collectord.testing.azurite import Azurite
 from tests.e2e import landed, wire
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon
@@ -72,7 +72,9 @@ def test_daemons_that_share_a_day_write_each_row_once_and_one_part_per_header(
             client.wait_acknowledged()
     for daemon in daemons:
         daemon.flush()
-    assert [name.rsplit("/", 1)[1] for name in blobs()] == [f"data.csv{SUFFIX[codec]}"], "the same header, the same part"
+    assert [name.rsplit("/", 1)[1] for name in blobs()] == [f"data.csv{SUFFIX[codec]}"], (
+        "the same header, the same part"
+    )
     frames = [daemon.metrics()["collectord_frames_landed_total"] for daemon in daemons]
     assert min(frames) > 2, f"both daemons must have appended more than once: {frames}"
 

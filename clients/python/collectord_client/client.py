@@ -20,7 +20,7 @@ from .intake import tabulate
 from .names import check as check_name
 from .names import resolve
 from .notices import once, say
-from .outbox import Outbox, Slot
+from .outbox import LARGE, Outbox, Slot
 from .values import EPOCH, EPOCH_UTC, MICROSECOND
 from .wire import NO_IDS, TEXTS, UUIDS, Schema, Stream
 
@@ -29,8 +29,6 @@ Timestamp = int | datetime.datetime
 
 _take_ids = process.ids
 _now = time.time_ns
-LARGE = 8192
-"""Bytes from which on an array is not copied twice."""
 LAST_TIME = (1 << 63) - 1
 
 

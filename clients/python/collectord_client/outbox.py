@@ -17,6 +17,8 @@ from .page import HOUR, REQUEST_BYTES, Page
 from .wire import Schema, Stream
 
 MAX_SLOTS = 1000
+LARGE = 8192
+"""Bytes from which on values go into a pooled buffer."""
 EMPTY = Block(None, (), 0, None)
 Id = bytes | str
 
@@ -108,7 +110,10 @@ class Outbox:
                 if not self._admit(size):
                     return "closed" if self.closed else "outbox_full"
                 page = self._page(slot, time_ns // HOUR, size)
-            page.data += tensor
+            if page.buffer is None and len(tensor) < LARGE:
+                page.data += tensor
+            else:
+                page.write(tensor, self.page_bytes)
             page.times.append(time_ns)
             page.ids += id
             page.counts.append(rows)

@@ -13,9 +13,12 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from .block import STRING, Block, Part
-from .wire import TEXTS, UUIDS, Schema, blob, blobs, number
+from .wire import TEXTS, UUIDS, Buffer, Schema, blob, blobs, number
 
 HOUR = 3_600_000_000_000
+POOLED = 16
+POOL: list[bytearray] = []
+"""Buffers of pages that were sent."""
 REQUEST_BYTES = 28
 """What a request costs beside its values: time, id and row count."""
 
@@ -24,8 +27,8 @@ class Page:
     """Not thread-safe: its outbox's lock protects it until it is sealed, then it is only read."""
 
     __slots__ = (
-        "blocks", "counts", "data", "first_rows", "hour", "id_lengths", "ids", "opened",
-        "request_lengths", "requests", "rows", "schema", "size", "times",
+        "blocks", "buffer", "counts", "data", "first_rows", "hour", "id_lengths", "ids", "opened",
+        "request_lengths", "requests", "rows", "schema", "size", "times", "used",
     )  # fmt: skip
 
     def __init__(self, schema: Schema, hour: int, opened: float) -> None:
@@ -38,7 +41,9 @@ class Page:
         self.size = 0
         """Bytes, as the outbox counts them."""
         self.data = bytearray()
-        """Of a tensor schema."""
+        """Of a tensor schema, unless they are in `buffer`."""
+        self.buffer: bytearray | None = None
+        self.used = 0
         self.blocks: list[tuple[Part, ...]] = []
         """Of a columns schema, one per call: joined when the page is sent."""
         self.times = array("q")
@@ -54,6 +59,8 @@ class Page:
         self, block: Block, time_ns: int, id: bytes | str, request: bytes | str | None, first_row: int, count: int
     ) -> None:
         """Appends one request and, with its first call, the block's values. `count` is the request's number of rows."""
+        # First what may fail for want of memory: then the page is as it was.
+        self._add_values(block)
         self.times.append(time_ns)
         self.counts.append(count)
         if first_row and self.first_rows is None:
@@ -73,25 +80,56 @@ class Page:
         elif request is not None:
             self.requests += request
         self.rows += count
-        self._add_values(block)
 
     def _add_values(self, block: Block) -> None:
         if block.tensor is not None:
-            self.data += block.tensor
+            if self.buffer is None:
+                self.data += block.tensor
+            else:
+                self.write(block.tensor, 0)
         elif block.parts:
             self.blocks.append(block.parts)
 
+    def write(self, tensor: bytes | memoryview, room: int) -> None:
+        """Copies values into a buffer that was used before: memory that is fresh costs twenty times the copy.
+
+        A page that begins with it takes a buffer of `room` bytes from the pool, or makes one.
+        """
+        if self.buffer is None:
+            try:
+                self.buffer = POOL.pop()
+            except IndexError:
+                self.buffer = bytearray(room)
+            self.buffer[: len(self.data)] = self.data
+            self.used = len(self.data)
+            self.data = bytearray()
+        end = self.used + len(tensor)
+        # Grows where the buffer came from a client with smaller pages.
+        self.buffer[self.used : end] = tensor
+        self.used = end
+
+    def release(self) -> None:
+        """Gives the buffer back. The page is empty then."""
+        if self.buffer is not None:
+            if len(POOL) < POOLED:
+                POOL.append(self.buffer)
+            self.buffer = None
+            self.used = 0
+
+    def _values(self) -> bytes | bytearray | memoryview:
+        return self.data if self.buffer is None else memoryview(self.buffer)[: self.used]
+
     def body(self) -> bytes:
         """The fields of `Batch` from `schema_id` on."""
-        pieces: list[bytes | bytearray] = [blob(2, self.schema.id), number(3, self.rows), blob(4, self._requests())]
+        pieces: list[Buffer] = [blob(2, self.schema.id), number(3, self.rows), blob(4, self._requests())]
         if self.schema.tensor:
-            pieces += blobs([(5, self.data)])
+            pieces += blobs([(5, self._values())])
         else:
             pieces += [blob(6, data) for data in self._columns()]
         return b"".join(pieces)
 
     def _requests(self) -> bytes:
-        fields = [(1, packed(self.times))]
+        fields: list[tuple[int, Buffer]] = [(1, packed(self.times))]
         if self.rows != len(self.times):
             fields.append((2, packed(self.counts)))
         if self.first_rows is not None:
@@ -108,7 +146,7 @@ class Page:
     def _columns(self) -> list[bytes]:
         columns = []
         for part in self._merged():
-            fields: list[tuple[int, bytes | bytearray]] = []
+            fields: list[tuple[int, Buffer]] = []
             if part.mask is not None:
                 fields.append((1, bitmap(part.mask)))
             if part.lengths is not None:
@@ -136,9 +174,10 @@ class Page:
         half = self.rows // 2
         pages = (Page(self.schema, self.hour, self.opened), Page(self.schema, self.hour, self.opened))
         if self.schema.tensor:
-            cut = len(self.data) // self.rows * half
-            pages[0].data += self.data[:cut]
-            pages[1].data += self.data[cut:]
+            values = self._values()
+            cut = len(values) // self.rows * half
+            pages[0].data += values[:cut]
+            pages[1].data += values[cut:]
         else:
             blocks = Block(None, self.schema.types, self.rows, None, self._merged()).between([0, half, self.rows])
             for page, block in zip(pages, blocks, strict=True):

@@ -468,6 +468,7 @@ class Sender:
     def _number(self, outbox: Outbox, page: Page, limit: int) -> None:
         """Gives the page's rows their sequence numbers, split so that a message fits."""
         bodies = page.fitting(limit)
+        page.release()
         left = len(bodies)
 
         def done(rows: int, reason: str | None, lost: bool = False) -> None:

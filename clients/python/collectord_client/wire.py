@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 NO_IDS, UUIDS, TEXTS = 0, 1, 2
 """Id layouts, with the numbers of `IdLayout` in the proto."""
 
+Buffer = bytes | bytearray | memoryview
+
 MESSAGE_ROOM = 64
 """What a batch needs beside its body: tags, lengths and the sequence number."""
 
@@ -81,9 +83,9 @@ def blob(tag: int, value: bytes | bytearray) -> bytes:
     return b"".join((varint(tag << 3 | 2), varint(len(value)), value))
 
 
-def blobs(fields: Iterable[tuple[int, bytes | bytearray]]) -> list[bytes | bytearray]:
+def blobs(fields: Iterable[tuple[int, Buffer]]) -> list[Buffer]:
     """The pieces of several such fields, empty ones left out, ready for one join."""
-    pieces: list[bytes | bytearray] = []
+    pieces: list[Buffer] = []
     for tag, value in fields:
         if value:
             pieces += (varint(tag << 3 | 2), varint(len(value)), value)

@@ -1,0 +1,114 @@
+"""docs/operations.md and deploy/ name fields, reasons and settings that exist, and leave none out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from collectord.config import Settings, load
+from collectord.model import Reason
+from tests.docs.test_wire import section, words
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+CLIENT = ROOT / "clients" / "python" / "collectord_client"
+UPLOAD = ROOT / "collectord" / "upload"
+
+
+def keys_of(tree: ast.Dict, prefix: str = "") -> set[str]:
+    """The keys of a dictionary display, nested ones with a dot; those of lists of dictionaries with `[]`."""
+    found: set[str] = set()
+    for key, value in zip(tree.keys, tree.values, strict=True):
+        assert isinstance(key, ast.Constant)
+        inner, name = value, prefix + str(key.value)
+        if isinstance(value, ast.ListComp):
+            inner, name = value.elt, f"{name}[]"
+        found |= keys_of(inner, f"{name}.") if isinstance(inner, ast.Dict) else {name}
+    return found
+
+
+def status_fields() -> set[str]:
+    """What `Daemon.status` returns, from its source."""
+    source = (ROOT / "collectord" / "daemon.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name == "status":
+            returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+            assert len(returned) == 1
+            assert isinstance(returned[0], ast.Dict)
+            return keys_of(returned[0])
+    raise AssertionError("there is no status in daemon.py")
+
+
+def documented_fields(text: str) -> set[str]:
+    """The fields of the table: `a`, `a.b`; in a row of `list[]`, the fields of its items stand in the second cell."""
+    found: set[str] = set()
+    for names, meaning in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", text, re.MULTILINE):
+        fields = re.findall(r"`([\w.\[\]]+)`", names)
+        if fields[0].endswith("[]"):
+            found |= {f"{fields[0]}.{item}" for item in re.findall(r"`(\w+)`", meaning)}
+        else:
+            found |= set(fields)
+    return found
+
+
+def test_the_fields_of_the_status_are_documented_and_no_others() -> None:
+    assert documented_fields(section(PAGE, "Status")) == status_fields()
+
+
+def test_a_field_without_a_row_would_be_noticed() -> None:
+    text = section(PAGE, "Status").replace("| `last_error` |", "| something |")
+    assert status_fields() - documented_fields(text) == {"last_error"}
+
+
+def test_every_reject_reason_has_advice() -> None:
+    assert sorted(words(section(PAGE, "Rejected rows by reason"))) == sorted(map(str, Reason))
+
+
+def test_every_reason_of_the_client_to_drop_rows_has_advice() -> None:
+    source = "\n".join(path.read_text(encoding="utf-8") for path in CLIENT.glob("*.py"))
+    raised = set(re.findall(r'CollectError\(\s*"([a-z_]+)"', source))
+    assert len(raised) > 5
+    listed = set(words(section(PAGE, "Client drops by reason")))
+    assert raised <= listed
+    assert {reason for reason in listed if f'"{reason}"' not in source} == set()
+
+
+def test_every_word_for_a_blocked_blob_is_in_the_table_of_symptoms() -> None:
+    azure, local, appender = ((UPLOAD / f"{name}.py").read_text() for name in ("azureblob", "localdir", "appender"))
+    said = set(re.findall(r'Blocked\(\s*"([a-z_]+)"', azure + local + appender))
+    said |= set(re.findall(r"^    \(\d+, [^)]*\): \"([a-z_]+)\"", azure, re.MULTILINE))
+    said |= set(re.findall(r"^    errno\.\w+: \"([a-z_]+)\"", local, re.MULTILINE))
+    assert {"forbidden", "no_space", "frame_lost"} <= said
+    row = next(line for line in PAGE.splitlines() if line.startswith("| `troubles` with `blocked: true`"))
+    assert said <= set(re.findall(r"`(\w+)`", row))
+
+
+@pytest.mark.parametrize("manifest", ["daemonset.yaml", "sidecar.yaml"])
+def test_what_a_manifest_sets_is_a_setting(manifest: str) -> None:
+    text = (ROOT / "deploy" / "manifests" / manifest).read_text(encoding="utf-8")
+    named = set(re.findall(r"name: COLLECTORD_(\w+)", text))
+    assert len(named) > 5
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    given = {name.lower(): value.strip('"') for name, value in re.findall(r"COLLECTORD_(\w+), value: ([^}]+)}", text)}
+    assert load(overrides=given).store == "az://modeldata"
+
+
+def test_a_manifest_gives_more_time_to_stop_than_the_daemon_takes() -> None:
+    """Its deadline, the patience with what is under way, and some room."""
+    for manifest in ("daemonset.yaml", "sidecar.yaml"):
+        text = (ROOT / "deploy" / "manifests" / manifest).read_text(encoding="utf-8")
+        grace = int(re.findall(r"terminationGracePeriodSeconds: (\d+)", text)[0])
+        assert grace >= int(re.findall(r'COLLECTORD_DRAIN_DEADLINE, value: "(\d+)"', text)[0]) + 10
+
+
+def test_the_settings_file_of_the_page_is_accepted(tmp_path: Path) -> None:
+    text = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert len(text) == 1
+    file = tmp_path / "collectord.toml"
+    file.write_text(text[0])
+    settings = load(file, {"azure_account_url": "https://account.blob.core.windows.net"})
+    assert f"flush_interval = {settings.flush_interval:g}" in text[0]
+    assert settings.flush_interval != Settings.model_fields["flush_interval"].default

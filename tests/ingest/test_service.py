@@ -1,0 +1,371 @@
+"""The door on a real socket: what a hostile or unlucky client gets, and that everybody else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from collectord._pb import collector_pb2 as pb
+from collectord.errors import SpoolFull
+from collectord.ingest.service import CollectorService
+from collectord.ingest.session import MAX_MESSAGE_BYTES, MAX_UNREAD_REJECTS, Session
+from collectord.model import EntryKind
+from tests.ingest.fakes import CLIENT, SCHEMA, World, bad, brief, declare, hello, send, turn
+
+BATCH, REJECT = EntryKind.BATCH, EntryKind.REJECT
+OTHER_CLIENT = b"another client.."
+WITHIN = 20.0
+Call = Any
+
+
+class Door:
+    """A server on a unix socket, and streams to it."""
+
+    def __init__(self, world: World, address: str) -> None:
+        self.world = world
+        self._address = address
+        self._channels: list[grpc.aio.Channel] = []
+
+    def call(self) -> Call:
+        """A stream on a connection of its own, as every process has."""
+        options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        channel = grpc.aio.insecure_channel(self._address, options=options)
+        self._channels.append(channel)
+        return channel.stream_stream("/collectord.v1.Collector/Collect")()
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    async def greeted(self, client: bytes = CLIENT) -> Call:
+        call = self.call()
+        for raw in (hello(client), declare(SCHEMA)):
+            await call.write(raw)
+        assert (await hear(call)).startswith("welcome")
+        return call
+
+    async def works(self) -> None:
+        """A fresh client gets a batch through."""
+        eager, self.world.log.eager = self.world.log.eager, True
+        call = await self.greeted(OTHER_CLIENT)
+        sequence = self.world.gate.marks.taken(OTHER_CLIENT) + 1
+        await call.write(send(sequence))
+        while await hear(call) != f"ack {sequence}":
+            pass
+        await call.done_writing()
+        assert await ended(call) is grpc.StatusCode.OK
+        self.world.log.eager = eager
+
+
+async def hear(call: Call) -> str:
+    raw = await asyncio.wait_for(call.read(), WITHIN)
+    assert raw is not grpc.aio.EOF, await call.details()
+    return brief(pb.ServerMessage.FromString(raw))
+
+
+async def rest(call: Call) -> list[str]:
+    """What the server still says."""
+    heard = []
+    while (raw := await asyncio.wait_for(call.read(), WITHIN)) is not grpc.aio.EOF:
+        heard.append(brief(pb.ServerMessage.FromString(raw)))
+    return heard
+
+
+async def ended(call: Call) -> grpc.StatusCode:
+    """The status with which the server ends the stream."""
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await rest(call)  # gRPC tells the status behind the last message
+    status: grpc.StatusCode = await asyncio.wait_for(call.code(), WITHIN)
+    return status
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the server run until something has become true."""
+
+    async def wait() -> None:
+        while not condition():
+            await asyncio.sleep(0)
+
+    await asyncio.wait_for(wait(), WITHIN)
+
+
+@contextlib.asynccontextmanager
+async def door(
+    path: Path, *, max_clients: int = 10, hello_seconds: float = 30.0, eager: bool = True
+) -> AsyncIterator[Door]:
+    world = World(eager=eager)
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
+    server.add_generic_rpc_handlers((CollectorService(world.gate, max_clients, hello_seconds).handler(),))
+    server.add_insecure_port(f"unix:{path / 's'}")
+    await server.start()
+    there = Door(world, f"unix:{path / 's'}")
+    try:
+        yield there
+    finally:
+        await there.close()
+        await server.stop(None)
+    await turn()
+    assert not world.gate.sessions
+    world.at_rest()
+
+
+def unread(world: World) -> list[Sized]:
+    """Per session the rejections that its client has not been told of."""
+    return [session._rejects for session in world.gate.sessions if isinstance(session, Session)]
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(scenario())  # type: ignore[arg-type]
+
+
+def test_batches_are_acknowledged_over_the_socket(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            call = await there.greeted()
+            for sequence in range(1, 51):
+                await call.write(send(sequence, rows=10))
+            await call.done_writing()
+            heard = await rest(call)
+            assert heard[-1] == "ack 50"
+            assert await ended(call) is grpc.StatusCode.OK
+            assert there.world.log.stored() == [(BATCH, sequence) for sequence in range(1, 51)]
+
+    run(scenario)
+
+
+def test_a_half_closed_stream_still_gets_the_acks_of_a_slow_log(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path, eager=False) as there:
+            call = await there.greeted()
+            await call.write(send(1))
+            await call.done_writing()
+            await until(lambda: bool(there.world.log.queue))
+            there.world.log.commit()
+            assert await hear(call) == "ack 1"
+            assert await ended(call) is grpc.StatusCode.OK
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("messages", "what"),
+    [
+        ([send(1)], "first message must be Hello"),
+        ([hello(b"short")], "must have 16"),
+        ([hello(), hello()], "second Hello"),
+        ([hello(), b""], "empty"),
+        ([hello(), b"\xff" * 50], "torn"),
+        ([hello(), b"GET / HTTP/1.1\r\n\r\n"], "ClientMessage"),
+        ([hello(), send(1)[:-3]], "cut"),
+    ],
+)
+def test_a_malformed_message_ends_that_stream_with_a_clear_word_and_no_other(
+    tmp_path: Path, messages: Sequence[bytes], what: str
+) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            neighbour = await there.greeted(b"a neighbour.....")
+            call = there.call()
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                for raw in messages:
+                    await call.write(raw)
+            assert await ended(call) is grpc.StatusCode.INVALID_ARGUMENT
+            assert what in await call.details()
+            assert there.world.counted("collectord_streams_refused_total", reason="protocol") == 1
+            await neighbour.write(send(1))
+            assert await hear(neighbour) == "ack 1"
+            neighbour.cancel()
+            await there.works()
+
+    run(scenario)
+
+
+def test_random_bytes_on_the_socket_itself_stop_nobody(tmp_path: Path) -> None:
+    """Something that does not even speak HTTP/2."""
+
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(bytes(range(256)) * 200)
+            with contextlib.suppress(OSError):
+                await writer.drain()
+                await asyncio.wait_for(reader.read(), WITHIN)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            await there.works()
+
+    run(scenario)
+
+
+def test_a_message_over_4_mib_ends_that_stream(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            call = await there.greeted()
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                await call.write(send(1, rows=(MAX_MESSAGE_BYTES // 28) + 1))
+            assert await ended(call) is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert not there.world.log.entries
+            await there.works()
+
+    run(scenario)
+
+
+def test_a_message_of_just_4_mib_is_taken(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            call = await there.greeted()
+            raw = send(1, rows=(MAX_MESSAGE_BYTES - 100) // 28)
+            assert MAX_MESSAGE_BYTES - 128 < len(raw) <= MAX_MESSAGE_BYTES
+            await call.write(raw)
+            assert await hear(call) == "ack 1"
+            await call.done_writing()
+            assert await ended(call) is grpc.StatusCode.OK
+
+    run(scenario)
+
+
+def test_one_more_client_than_allowed_is_told_to_come_back_later(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path, max_clients=1) as there:
+            call = await there.greeted()
+            refused = there.call()
+            assert await ended(refused) is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "max_clients" in await refused.details()
+            assert there.world.counted("collectord_streams_refused_total", reason="limit") == 1
+            await call.done_writing()
+            assert await ended(call) is grpc.StatusCode.OK
+            await there.works()
+
+    run(scenario)
+
+
+def test_a_client_that_says_nothing_is_cut_off(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path, hello_seconds=0.01) as there:
+            call = there.call()
+            assert await ended(call) is grpc.StatusCode.INVALID_ARGUMENT
+            assert "no Hello within 0.01 s" in await call.details()
+
+    run(scenario)
+
+
+def test_a_client_that_hangs_up_without_a_word_is_no_error(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            call = there.call()
+            await call.done_writing()
+            assert await ended(call) is grpc.StatusCode.OK
+            await there.works()
+
+    run(scenario)
+
+
+def test_a_client_that_never_reads_costs_a_bounded_amount_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """Thousands of rejections that it does not want to hear: at some point the daemon stops reading from it."""
+
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            call = there.call()
+            await call.write(hello())
+            await call.write(declare(SCHEMA))
+
+            async def flood() -> None:
+                for sequence in itertools.count(1):
+                    await call.write(bad(sequence))
+
+            flooding = asyncio.create_task(flood())
+            await until(lambda: any(len(told) == MAX_UNREAD_REJECTS for told in unread(there.world)))
+            for _ in range(3):
+                await there.works()
+            assert MAX_UNREAD_REJECTS in map(len, unread(there.world)), "it is still not read further"
+            flooding.cancel()
+            call.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
+            await until(lambda: not there.world.gate.sessions)
+            await there.works()
+
+    run(scenario)
+
+
+def test_a_stream_that_is_cancelled_while_it_waits_for_the_budget_gives_it_back(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path, eager=False) as there:
+            there.world.gate.admission.budget = 1500
+            call = await there.greeted()
+            await call.write(send(1))
+            await call.write(send(2))
+            await until(lambda: bool(there.world.log.queue))
+            call.cancel()
+            await until(lambda: not there.world.gate.sessions)
+            there.world.log.commit()
+            await turn()
+            there.world.at_rest()
+            await there.works()
+
+    run(scenario)
+
+
+def test_a_failing_log_is_waited_for_and_then_takes_everything_in_order_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            world = there.world
+            world.log.error = SpoolFull("full")
+            call = await there.greeted()
+            for sequence in (1, 2, 3):
+                await call.write(send(sequence))
+            assert await hear(call) == "credit 0 the spool is full"
+            await until(lambda: bool(world.gate.timers))
+            world.log.error = None
+            world.gate.expire()
+            assert await hear(call) == "resume 1"
+            assert (await hear(call)).startswith("credit 5")
+            for sequence in (1, 2, 3):
+                await call.write(send(sequence))
+            await call.done_writing()
+            heard = await rest(call)
+            assert heard[-1] == "ack 3"
+            assert world.log.stored() == [(BATCH, sequence) for sequence in (1, 2, 3)]
+
+    run(scenario)
+
+
+def test_a_second_stream_of_one_client_ends_the_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            first = await there.greeted()
+            await first.write(send(1))
+            assert await hear(first) == "ack 1"
+            second = await there.greeted()
+            assert await ended(first) is grpc.StatusCode.ABORTED
+            await second.write(send(2))
+            assert await hear(second) == "ack 2"
+            assert there.world.gate.sessions
+            await second.done_writing()
+            assert await ended(second) is grpc.StatusCode.OK
+
+    run(scenario)
+
+
+def test_a_refusal_in_the_middle_of_a_stream_loses_no_neighbour(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with door(tmp_path) as there:
+            call = await there.greeted()
+            for sequence in range(1, 21):
+                await call.write(bad(sequence) if sequence % 3 == 0 else send(sequence))
+            await call.done_writing()
+            heard = await rest(call)
+            rejects = [word for word in heard if word.startswith("reject")]
+            assert rejects == [f"reject {at} time_out_of_window 1" for at in range(3, 21, 3)]
+            assert heard[-1] == "ack 20"
+            assert there.world.log.stored() == [(REJECT if at % 3 == 0 else BATCH, at) for at in range(1, 21)]
+
+    run(scenario)

@@ -1,0 +1,261 @@
+"""Settings: who wins, and that a wrong one is named with what is allowed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectord.config import MAX_SOCKET_PATH, Settings, is_loopback, load, parse_size, split_address, unknown_environment
+from collectord.errors import ConfigError
+
+SECRET = "AccountKey=c2VjcmV0"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine, and a short working directory."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("COLLECTORD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir("/tmp")
+
+
+def toml(path: Path, text: str) -> Path:
+    file = path / "c.toml"
+    file.write_text(text)
+    return file
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    settings = load()
+    assert settings.listen == ("unix:./collectord-data/collectord.sock",)
+    assert (settings.store, settings.codec, settings.durability, settings.flush_interval) == (
+        "./collectord-data/store", "zstd", "fsync", 60.0,
+    )  # fmt: skip
+    assert settings.admin is None
+    assert settings.collect_default is True
+    assert settings.boundary_minutes == 1440
+    assert settings.admin_socket == Path("/tmp/collectord-data/spool/admin.sock").resolve()
+
+
+def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = toml(tmp_path, "flush_interval = 1.0\nuploads = 2\nlevel = 3\n")
+    monkeypatch.setenv("COLLECTORD_FLUSH_INTERVAL", "2")
+    monkeypatch.setenv("COLLECTORD_UPLOADS", "3")
+    settings = load(file, {"flush_interval": "3", "uploads": None})
+    assert (settings.flush_interval, settings.uploads, settings.level, settings.codec) == (3.0, 3, 3, "zstd")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("codec", "lz4", "'zstd', 'gzip' or 'none'"),
+        ("level", "0", "greater than or equal to 1"),
+        ("level", "x", "integer"),
+        ("boundary", "week", "'day' or 'hour'"),
+        ("durability", "maybe", "'fsync' or 'os'"),
+        ("flush_interval", "0", "greater than 0"),
+        ("flush_interval", "nan", "less than or equal to"),
+        ("flush_interval", "soon", "number"),
+        ("flush_bytes", "4MiB", "less than or equal to"),
+        ("flush_bytes", "1 parsec", "KiB, MiB or GiB"),
+        ("drain_deadline", "-1", "greater than or equal to 0"),
+        ("memory_budget", "1MiB", "greater than or equal to"),
+        ("spool_budget", "0.5GiB", "KiB, MiB or GiB"),
+        ("segment_bytes", "2GiB", "less than or equal to"),
+        ("uploads", "0", "greater than or equal to 1"),
+        ("late_days", "-1", "greater than or equal to 0"),
+        ("late_days", "inf", "less than or equal to"),
+        ("early_days", "1e9", "less than or equal to"),
+        ("mark_days", "0", "greater than 0"),
+        ("max_clients", "0", "greater than or equal to 1"),
+        ("max_streams", "0", "greater than or equal to 1"),
+        ("socket_mode", "rwx", "octal"),
+        ("socket_mode", "888", "octal"),
+        ("socket_mode", "7777", "octal"),
+        ("log_level", "loud", "'debug'"),
+        ("log_format", "xml", "'json' or 'console'"),
+        ("collect_default", "perhaps", "boolean"),
+        ("store", "s3://bucket", "az://CONTAINER"),
+        ("store", "az://", "az://modeldata"),
+        ("store", "", "a directory"),
+        ("spool", "", "a directory"),
+        ("admin", "9090", "HOST:PORT"),
+        ("admin", "localhost:99999", "HOST:PORT"),
+        ("listen", "", "at least one"),
+        ("listen", "unix:", "needs a path"),
+        ("listen", "localhost", "HOST:PORT"),
+        ("listen", "unix:/run/a,unix:/run/a", "twice"),
+    ],
+)
+def test_a_wrong_value_names_field_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(f"COLLECTORD_{name.upper()}", value)
+    with pytest.raises(ConfigError) as error:
+        load()
+    message = str(error.value)
+    assert message.startswith(f"{name}: ")
+    if value.endswith("MiB") or value.endswith("GiB"):
+        value = str(parse_size(value)) if "." not in value else value
+    assert value.split(",")[0] in message
+    assert allowed in message
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:7000", "10.0.0.1:7000", "[::]:7000", "example.com:7000", "[2001:db8::1]:1"])
+def test_an_address_that_others_can_reach_is_refused(address: str) -> None:
+    """Until there is TLS and a token."""
+    with pytest.raises(ConfigError, match="listen: .*only loopback"):
+        load(overrides={"listen": address})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7000", "127.9.9.9:0", "localhost:1", "[::1]:7000", "unix:/run/c.sock"])
+def test_loopback_addresses_and_sockets_are_accepted(address: str) -> None:
+    assert load(overrides={"listen": address}).listen == (address,)
+
+
+def test_several_addresses_are_separated_by_commas() -> None:
+    assert load(overrides={"listen": " unix:/run/a , 127.0.0.1:1,"}).listen == ("unix:/run/a", "127.0.0.1:1")
+
+
+@pytest.mark.parametrize("name", ["listen", "spool"])
+def test_a_socket_path_over_107_bytes_is_an_error_that_says_so(name: str) -> None:
+    """The kernel would cut it or refuse it with a riddle; the admin socket lies in the spool."""
+    room = MAX_SOCKET_PATH - len("/tmp/") - (len("/admin.sock") if name == "spool" else 0)
+    prefix = "unix:" if name == "listen" else ""
+    load(overrides={name: f"{prefix}/tmp/{'a' * room}"})
+    load(overrides={name: f"{prefix}{'a' * room}"})
+    for path in ("/tmp/" + "a" * (room + 1), "a" * (room + 1), "/tmp/" + "ä" * (room // 2 + 1)):
+        with pytest.raises(ConfigError, match=f"^{name}: .*longer than 107 bytes"):
+            load(overrides={name: prefix + path})
+
+
+@pytest.mark.parametrize(("codec", "highest"), [("zstd", 19), ("gzip", 3), ("none", 1)])
+def test_a_level_that_the_codec_does_not_have_is_refused_at_the_start(codec: str, highest: int) -> None:
+    assert load(overrides={"codec": codec, "level": highest}).level == highest
+    with pytest.raises(ConfigError, match=rf"^level: {highest + 1} is not accepted"):
+        load(overrides={"codec": codec, "level": highest + 1})
+
+
+def test_a_segment_must_fit_several_times_into_the_spool() -> None:
+    load(overrides={"spool_budget": "512MiB", "segment_bytes": "128MiB"})
+    with pytest.raises(ConfigError, match="^segment_bytes: .*at least 4 segments"):
+        load(overrides={"spool_budget": "512MiB", "segment_bytes": "129MiB"})
+
+
+def test_an_azure_store_needs_an_account() -> None:
+    with pytest.raises(ConfigError, match="^store: 'az://modeldata' .*COLLECTORD_AZURE_CONNECTION_STRING"):
+        load(overrides={"store": "az://modeldata"})
+    assert load(overrides={"store": "az://modeldata/p", "azure_account_url": "https://a.blob.core.windows.net"})
+
+
+def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = toml(tmp_path, f'azure_connection_string = "{SECRET}"\nazure_sas = "{SECRET}"\nazure_account_url = "{SECRET}"\n')
+    settings = load(file)
+    assert settings.azure_connection_string is not None
+    assert settings.azure_connection_string.get_secret_value() == SECRET
+    for text in (repr(settings), str(settings), json.dumps(settings.shown())):
+        assert SECRET not in text
+        assert "**********" in text
+    for name in ("azure_connection_string", "azure_sas", "azure_account_url"):
+        with pytest.raises(ConfigError) as error:
+            load(overrides={name: [SECRET]})
+        assert SECRET not in str(error.value)
+        assert str(error.value).startswith(name)
+
+
+def test_shown_settings_are_all_settings_as_json() -> None:
+    shown = load(overrides={"socket_mode": "0660"}).shown()
+    assert set(shown) == set(Settings.model_fields)
+    assert shown["socket_mode"] == "0660"
+    assert json.loads(json.dumps(shown)) == shown
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_several_wrong_settings_are_told_together() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(overrides={"codec": "x", "uploads": 0})
+    assert "codec: " in str(error.value)
+    assert "uploads: " in str(error.value)
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="flush_intervall: there is no such setting"):
+        load(toml(tmp_path, "flush_intervall = 1\n"))
+
+
+@pytest.mark.parametrize("text", ["flush_interval = ", "= 1", "\xff"])
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"config: .*c\.toml"):
+        load(file)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(ConfigError, match="is not a file"):
+            load(path)
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().uploads = 5
+
+
+def test_variables_that_look_like_settings_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COLLECTORD_PORT", "COLLECTORD_UPLOADS", "COLLECTORD_ENDPOINT", "OTHER"):
+        monkeypatch.setenv(name, "1")
+    assert unknown_environment() == ["COLLECTORD_PORT"]
+    assert load().uploads == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("5", 5), ("5b", 5), ("1k", 1 << 10), ("2 KiB", 2 << 10), ("3m", 3 << 20), ("256MiB", 256 << 20), (" 1GIB ", 1 << 30)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "1.5MiB", "1TB", "1 2", "0x10"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="a size is"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(("text", "parts"), [("a:1", ("a", 1)), ("[::1]:65535", ("::1", 65535)), ("127.0.0.1:0", ("127.0.0.1", 0))])
+def test_addresses(text: str, parts: tuple[str, int]) -> None:
+    assert split_address(text) == parts
+
+
+@pytest.mark.parametrize("text", ["", ":", ":1", "a:", "a", "a:65536", "a:-1", "a:²", "::1:1", "[::1]", "[]:1", "a b:1", "a:1\n"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        split_address(text)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        host, port = split_address(text)
+    except ValueError:
+        return
+    assert host
+    assert 0 <= port <= 65_535
+
+
+def test_loopback() -> None:
+    assert [host for host in ("localhost", "127.0.0.1", "127.255.0.1", "::1") if not is_loopback(host)] == []
+    assert [host for host in ("0.0.0.0", "::", "10.0.0.1", "a", "localhost.evil", "") if is_loopback(host)] == []
