@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from collectord.errors import CallHuman
 from collectord.testing.azurite import Azurite, running
@@ -14,6 +15,11 @@ from collectord.testing.azurite import Azurite, running
 __all__ = ["Azurite", "azurite", "new_container"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+# How fast the machine is at the moment is nothing that a test may fail for.
+settings.register_profile("collectord", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("collectord")
 
 
 @pytest.fixture(scope="session")

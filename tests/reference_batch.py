@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from collectord._pb import collector_pb2 as pb
 from collectord.batch import MAX_ID_BYTES, MAX_ROWS, MAX_VALUE_BYTES, WIDTHS, Rules
@@ -102,9 +103,7 @@ def build(schema: Schema, values: Values, sequence: int = 1, *, runs: bool | Non
     if schema.sampled:
         message.requests.sampling = struct.pack(f"<{len(requests)}d", *(request.sampling for request in requests))
     if schema.tensor:
-        message.tensor = b"".join(
-            column[row] or b"" for row in range(values.rows) for column in values.columns
-        )
+        message.tensor = b"".join(column[row] or b"" for row in range(values.rows) for column in values.columns)
         return message
     for column, kept in zip(schema.columns, values.columns, strict=True):
         data = message.columns.add()
@@ -269,7 +268,7 @@ def cut(data: bytes, offsets: bytes, n: int) -> list[bytes]:
     need(len(offsets) == 4 * (n + 1), "offsets")
     ends = struct.unpack(f"<{n + 1}i", offsets)
     need(ends[0] == 0 and ends[-1] == len(data) and list(ends) == sorted(ends), "offsets")
-    texts = [data[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    texts = [data[begin:end] for begin, end in pairwise(ends)]
     for text in texts:
         try:
             text.decode()

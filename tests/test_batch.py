@@ -66,7 +66,9 @@ def test_every_type_and_layout_that_protobuf_serializes_is_found_and_accepted(da
     """Whatever a correct client sends passes, and sequence, rows, schema and the first time are read from it."""
     schema = data.draw(schemas())
     rows = data.draw(values(schema))
-    message = build(schema, rows, data.draw(st.integers(1, (1 << 63) - 1)), runs=data.draw(st.sampled_from([None, True])))
+    message = build(
+        schema, rows, data.draw(st.integers(1, (1 << 63) - 1)), runs=data.draw(st.sampled_from([None, True]))
+    )
     payload = message.SerializeToString()
     found = batch.find(payload)
     assert (found.sequence, found.rows, found.schema_id) == (message.sequence, message.rows, schema.id)
@@ -122,14 +124,18 @@ def test_fields_of_later_versions_are_skipped_at_every_level() -> None:
     column = [unknown + column.SerializeToString() for column in message.columns]
     message.ClearField("requests")
     message.ClearField("columns")
-    payload = unknown + message.SerializeToString() + field(4, requests) + b"".join(field(6, c) for c in column) + unknown
+    payload = (
+        unknown + message.SerializeToString() + field(4, requests) + b"".join(field(6, c) for c in column) + unknown
+    )
     assert judge(payload, STRINGS) == NOW
 
 
 def test_a_field_of_the_wrong_wire_type_counts_as_unknown() -> None:
     """As in protobuf itself."""
     assert accepted(simple(TENSOR).SerializeToString() + b"\x30\x05", TENSOR)
-    assert not accepted(simple(TENSOR).SerializeToString() + b"\x28\x05", TENSOR), "field 5 as a number, beside the tensor"
+    assert not accepted(simple(TENSOR).SerializeToString() + b"\x28\x05", TENSOR), (
+        "field 5 as a number, beside the tensor"
+    )
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
@@ -321,7 +327,16 @@ def test_each_rule_refuses_with_its_reason(case: tuple[int, Reason, Schema, int,
 
 
 def test_torn_messages_are_refused() -> None:
-    for payload in (b"\x08", b"\x12\x05ab", b"\x0b", b"\x00\x00", b"\x09abc", b"\x0d\0", b"\x80" * 11, b"\x08" + b"\xff" * 9 + b"\x01"):
+    for payload in (
+        b"\x08",
+        b"\x12\x05ab",
+        b"\x0b",
+        b"\x00\x00",
+        b"\x09abc",
+        b"\x0d\0",
+        b"\x80" * 11,
+        b"\x08" + b"\xff" * 9 + b"\x01",
+    ):
         assert _batch.find(payload)[0] == 1
         with pytest.raises(Rejected, match="cut short"):
             batch.find(payload)
@@ -407,7 +422,9 @@ def test_changed_fields_are_judged_as_by_the_reference(data: st.DataObject) -> N
     names = [f.name for f in target.DESCRIPTOR.fields if f.type == f.TYPE_BYTES]
     name = data.draw(st.sampled_from(names))
     old: bytes = getattr(target, name)
-    changed = data.draw(st.sampled_from([old[:-1], old[1:], old + b"\1", b"", old[::-1], old + old]) | st.binary(max_size=40))
+    changed = data.draw(
+        st.sampled_from([old[:-1], old[1:], old + b"\1", b"", old[::-1], old + old]) | st.binary(max_size=40)
+    )
     setattr(target, name, changed)
     payload = message.SerializeToString()
     assert accepted(payload, schema) == reference_accepts(payload, schema)

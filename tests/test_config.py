@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectord.config import MAX_SOCKET_PATH, Settings, is_loopback, load, parse_size, split_address, unknown_environment
+from collectord.config import (
+    MAX_SOCKET_PATH,
+    Settings,
+    is_loopback,
+    load,
+    parse_size,
+    split_address,
+    unknown_environment,
+)
 from collectord.errors import ConfigError
 
 SECRET = "AccountKey=c2VjcmV0"
@@ -104,16 +112,18 @@ def test_a_wrong_value_names_field_value_and_what_is_allowed(
         load()
     message = str(error.value)
     assert message.startswith(f"{name}: ")
-    if value.endswith("MiB") or value.endswith("GiB"):
+    if value.endswith(("MiB", "GiB")):
         value = str(parse_size(value)) if "." not in value else value
     assert value.split(",")[0] in message
     assert allowed in message
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:7000", "10.0.0.1:7000", "[::]:7000", "example.com:7000", "[2001:db8::1]:1"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:7000", "10.0.0.1:7000", "[::]:7000", "example.com:7000", "[2001:db8::1]:1"]
+)
 def test_an_address_that_others_can_reach_is_refused(address: str) -> None:
     """Until there is TLS and a token."""
-    with pytest.raises(ConfigError, match="listen: .*only loopback"):
+    with pytest.raises(ConfigError, match=r"listen: .*only loopback"):
         load(overrides={"listen": address})
 
 
@@ -147,18 +157,20 @@ def test_a_level_that_the_codec_does_not_have_is_refused_at_the_start(codec: str
 
 def test_a_segment_must_fit_several_times_into_the_spool() -> None:
     load(overrides={"spool_budget": "512MiB", "segment_bytes": "128MiB"})
-    with pytest.raises(ConfigError, match="^segment_bytes: .*at least 4 segments"):
+    with pytest.raises(ConfigError, match=r"^segment_bytes: .*at least 4 segments"):
         load(overrides={"spool_budget": "512MiB", "segment_bytes": "129MiB"})
 
 
 def test_an_azure_store_needs_an_account() -> None:
-    with pytest.raises(ConfigError, match="^store: 'az://modeldata' .*COLLECTORD_AZURE_CONNECTION_STRING"):
+    with pytest.raises(ConfigError, match=r"^store: 'az://modeldata' .*COLLECTORD_AZURE_CONNECTION_STRING"):
         load(overrides={"store": "az://modeldata"})
     assert load(overrides={"store": "az://modeldata/p", "azure_account_url": "https://a.blob.core.windows.net"})
 
 
 def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = toml(tmp_path, f'azure_connection_string = "{SECRET}"\nazure_sas = "{SECRET}"\nazure_account_url = "{SECRET}"\n')
+    file = toml(
+        tmp_path, f'azure_connection_string = "{SECRET}"\nazure_sas = "{SECRET}"\nazure_account_url = "{SECRET}"\n'
+    )
     settings = load(file)
     assert settings.azure_connection_string is not None
     assert settings.azure_connection_string.get_secret_value() == SECRET
@@ -223,7 +235,16 @@ def test_variables_that_look_like_settings_are_found(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("0", 0), ("5", 5), ("5b", 5), ("1k", 1 << 10), ("2 KiB", 2 << 10), ("3m", 3 << 20), ("256MiB", 256 << 20), (" 1GIB ", 1 << 30)],
+    [
+        ("0", 0),
+        ("5", 5),
+        ("5b", 5),
+        ("1k", 1 << 10),
+        ("2 KiB", 2 << 10),
+        ("3m", 3 << 20),
+        ("256MiB", 256 << 20),
+        (" 1GIB ", 1 << 30),
+    ],
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
@@ -235,12 +256,16 @@ def test_what_is_no_size(text: str) -> None:
         parse_size(text)
 
 
-@pytest.mark.parametrize(("text", "parts"), [("a:1", ("a", 1)), ("[::1]:65535", ("::1", 65535)), ("127.0.0.1:0", ("127.0.0.1", 0))])
+@pytest.mark.parametrize(
+    ("text", "parts"), [("a:1", ("a", 1)), ("[::1]:65535", ("::1", 65535)), ("127.0.0.1:0", ("127.0.0.1", 0))]
+)
 def test_addresses(text: str, parts: tuple[str, int]) -> None:
     assert split_address(text) == parts
 
 
-@pytest.mark.parametrize("text", ["", ":", ":1", "a:", "a", "a:65536", "a:-1", "a:²", "::1:1", "[::1]", "[]:1", "a b:1", "a:1\n"])
+@pytest.mark.parametrize(
+    "text", ["", ":", ":1", "a:", "a", "a:65536", "a:-1", "a:²", "::1:1", "[::1]", "[]:1", "a b:1", "a:1\n"]
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         split_address(text)

@@ -31,7 +31,9 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_a_durable_write_syncs_the_bytes_then_renames_then_syncs_the_directory(tmp_path: Path, syncs: list[str]) -> None:
+def test_a_durable_write_syncs_the_bytes_then_renames_then_syncs_the_directory(
+    tmp_path: Path, syncs: list[str]
+) -> None:
     """In any other order a crash could leave an empty file under the name."""
     path = tmp_path / "x"
     path.write_bytes(b"old")

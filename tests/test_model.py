@@ -63,7 +63,9 @@ names = st.text("ab/%2F", max_size=4)
 
 
 @given(st.tuples(*[names] * 8), st.tuples(*[names] * 8))
-def test_two_streams_have_one_key_only_if_their_parts_are_the_same(first: tuple[str, ...], second: tuple[str, ...]) -> None:
+def test_two_streams_have_one_key_only_if_their_parts_are_the_same(
+    first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
     """An empty part is `default`."""
     same = [part or "default" for part in first] == [part or "default" for part in second]
     assert (Stream(*first).key() == Stream(*second).key()) is same

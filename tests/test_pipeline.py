@@ -40,7 +40,9 @@ NOON = 1_700_000_000 // 86_400 * 86_400 * 1_000_000_000 + 12 * HOUR
 class Node:
     """Log, ledger and pipeline on one spool; may be stopped and opened again."""
 
-    def __init__(self, spool: Path, store: MemoryStore, *, flush_bytes: int = 1 << 20, flush_interval: float = 3600) -> None:
+    def __init__(
+        self, spool: Path, store: MemoryStore, *, flush_bytes: int = 1 << 20, flush_interval: float = 3600
+    ) -> None:
         spool.mkdir(exist_ok=True)
         self.ledger = Ledger(spool)
         self.recovered = recover(spool / "log", self.ledger.spool_id, self.ledger.lsn_floor())

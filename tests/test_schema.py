@@ -46,7 +46,12 @@ def test_all_fields_arrive_and_the_id_is_the_hash_of_exactly_the_bytes_sent() ->
     assert schema.raw == raw
     assert schema.stream == Stream(**stream)
     assert schema.columns == (Column("f0", INT), Column("f1", ColumnType.STRING))
-    assert (schema.tensor, schema.correlation, schema.request, schema.sampled) == (False, IdLayout.TEXT, IdLayout.UUID, True)
+    assert (schema.tensor, schema.correlation, schema.request, schema.sampled) == (
+        False,
+        IdLayout.TEXT,
+        IdLayout.UUID,
+        True,
+    )
 
 
 def test_a_field_of_a_later_version_changes_the_id_and_nothing_else() -> None:
@@ -56,7 +61,8 @@ def test_a_field_of_a_later_version_changes_the_id_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a,b", 'say "hi"', "two\nlines", "tab\t", "ä€𝄞", " ", "../../etc/passwd", "%00", "=1+1", "a" * MAX_NAME_BYTES]
+    "name",
+    ["a,b", 'say "hi"', "two\nlines", "tab\t", "ä€𝄞", " ", "../../etc/passwd", "%00", "=1+1", "a" * MAX_NAME_BYTES],
 )
 def test_awkward_column_names_are_accepted(name: str) -> None:
     """The CSV quotes them."""
@@ -97,12 +103,16 @@ def test_an_unknown_column_type_is_refused(kind: int) -> None:
     assert refused(message).reason is Reason.UNSUPPORTED_TYPE
 
 
-@pytest.mark.parametrize("types", [(INT, ColumnType.INT32), (ColumnType.STRING,), (ColumnType.STRING, ColumnType.STRING)])
+@pytest.mark.parametrize(
+    "types", [(INT, ColumnType.INT32), (ColumnType.STRING,), (ColumnType.STRING, ColumnType.STRING)]
+)
 def test_a_tensor_has_one_fixed_width_type(types: tuple[ColumnType, ...]) -> None:
     assert refused(schema_message(*types, tensor=True)).reason is Reason.BAD_SCHEMA
 
 
-@pytest.mark.parametrize(("field", "value"), [("layout", 0), ("layout", 3), ("correlation", 0), ("correlation", 3), ("request", 3)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("layout", 0), ("layout", 3), ("correlation", 0), ("correlation", 3), ("request", 3)]
+)
 def test_unknown_layouts_are_refused_not_guessed(field: str, value: int) -> None:
     message = schema_message(INT)
     setattr(message, field, value)

@@ -22,9 +22,9 @@ def pyarrow_seconds(rows: int) -> float:
     rng = np.random.default_rng(6)
     columns = {f"f{n}": pa.array(rng.standard_normal(rows)) for n in range(6)}
     columns["$aml_dc_correlation_id"] = pa.array([str(uuid.UUID(bytes=rng.bytes(16))) for _ in range(rows)])
-    columns["$aml_dc_scoring_timestamp"] = pa.array(
-        np.datetime64("2026-01-01T00:00:00.000000") + np.arange(rows)
-    ).cast(pa.string())
+    columns["$aml_dc_scoring_timestamp"] = pa.array(np.datetime64("2026-01-01T00:00:00.000000") + np.arange(rows)).cast(
+        pa.string()
+    )
     for name, value in (
         ("$aml_dc_boundary", "1440"), ("$aml_workspace", "default/default/default"), ("$aml_service_name", "default"),
         ("$aml_model_name", "bench"), ("$aml_model_version", "1"),

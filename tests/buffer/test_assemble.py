@@ -88,9 +88,18 @@ def test_any_slices_of_any_batches_equal_the_plain_reading(data: st.DataObject) 
 
 @pytest.mark.parametrize("start", range(8))
 def test_every_slice_of_runs_of_different_lengths(start: int) -> None:
-    schema = make_schema(ColumnType.STRING, ColumnType.INT16, correlation=IdLayout.TEXT, request=IdLayout.UUID, sampled=True)
+    schema = make_schema(
+        ColumnType.STRING, ColumnType.INT16, correlation=IdLayout.TEXT, request=IdLayout.UUID, sampled=True
+    )
     requests = [
-        Request(rows, first=10 * rows, time=NOW + rows, correlation=f"c{rows}".encode(), request=bytes([rows]) * 16, sampling=rows / 8)
+        Request(
+            rows,
+            first=10 * rows,
+            time=NOW + rows,
+            correlation=f"c{rows}".encode(),
+            request=bytes([rows]) * 16,
+            sampling=rows / 8,
+        )
         for rows in (1, 4, 3)
     ]
     texts: list[bytes | None] = [b"", None, "ä".encode(), b"four", None, b'"', b"\n", b"x" * 300]
@@ -116,7 +125,13 @@ def test_names_and_types_are_those_that_the_encoder_expects() -> None:
     schema = make_schema(*ColumnType, request=IdLayout.TEXT, sampled=True)
     columns: list[list[bytes | None]] = [[bytes(WIDTHS[kind])] for kind in ColumnType]
     batch = assemble(schema, [(build(schema, Values(columns, [Request(request=b"r")])).SerializeToString(), 0, 1)])
-    assert batch.schema.names == [f"c{at}" for at in range(15)] + ["correlation_id", "time", "request_id", "row", "sampling"]
+    assert batch.schema.names == [f"c{at}" for at in range(15)] + [
+        "correlation_id",
+        "time",
+        "request_id",
+        "row",
+        "sampling",
+    ]
     assert [str(field.type) for field in batch.schema] == [
         "uint8", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "halffloat", "float", "double",
         "string", "timestamp[ns]", "timestamp[ns, tz=UTC]", "fixed_size_binary[16]", "timestamp[ns]", "string", "uint32",
@@ -128,7 +143,13 @@ def test_a_null_in_one_batch_leaves_the_rows_of_another_valid() -> None:
     schema = make_schema(ColumnType.INT8)
     first = build(schema, Values([[b"\1", None]], [Request(2)])).SerializeToString()
     second = build(schema, Values([[b"\2", b"\3"]], [Request(2)])).SerializeToString()
-    assert assemble(schema, [(second, 0, 2), (first, 0, 2), (second, 1, 2)]).column("c0").to_pylist() == [2, 3, 1, None, 3]
+    assert assemble(schema, [(second, 0, 2), (first, 0, 2), (second, 1, 2)]).column("c0").to_pylist() == [
+        2,
+        3,
+        1,
+        None,
+        3,
+    ]
     assert assemble(schema, [(second, 0, 2)]).column("c0").buffers()[0] is None
 
 

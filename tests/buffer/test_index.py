@@ -128,7 +128,9 @@ def test_a_partition_is_due_by_the_age_of_its_oldest_row() -> None:
 
 
 @given(st.floats(0, 1e9), st.floats(0.001, 86_400), st.binary(max_size=4))
-def test_a_timer_that_has_come_makes_its_partition_due_whatever_the_rounding(came: float, interval: float, salt: bytes) -> None:
+def test_a_timer_that_has_come_makes_its_partition_due_whatever_the_rounding(
+    came: float, interval: float, salt: bytes
+) -> None:
     """A rounding apart, and the timer would come back for ever."""
     made = Index(SealRules(1000, 10_000, interval, salt), {})
     made.add(entry(0), came)
@@ -219,7 +221,9 @@ class IndexModel(RuleBasedStateMachine):
         self.model: dict[Partition, Model] = {A: Model(), B: Model()}
         self.index = Index(RULES, {})
 
-    @rule(rows=st.integers(1, 50), length=st.integers(1, 3000), partition=st.sampled_from([A, B]), gap=st.integers(0, 3))
+    @rule(
+        rows=st.integers(1, 50), length=st.integers(1, 3000), partition=st.sampled_from([A, B]), gap=st.integers(0, 3)
+    )
     def add(self, rows: int, length: int, partition: Partition, gap: int) -> None:
         stored = entry(self.at, rows, length, partition)
         self.at += length + gap

@@ -153,7 +153,10 @@ def test_commands_end_in_order_when_the_daemon_stops_meanwhile(make_daemon: Make
     said, errors = waiting.communicate(timeout=30)
     assert waiting.returncode in (1, 2), (said, errors)
     assert "Traceback" not in errors
-    assert "no daemon answers" in errors or "1 rows have not landed" in errors
+    # Which one depends on the moment: the flush itself may still be answered.
+    assert any(text in errors for text in ("no daemon answers", "did not answer Flush", "1 rows have not landed")), (
+        errors
+    )
 
 
 def test_a_daemon_that_stands_still_is_reported(make_daemon: MakeDaemon) -> None:

@@ -36,7 +36,11 @@ class Door:
 
     def call(self) -> Call:
         """A stream on a connection of its own, as every process has."""
-        options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        options = [
+            ("grpc.max_send_message_length", -1),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.http2.bdp_probe", 0),
+        ]
         channel = grpc.aio.insecure_channel(self._address, options=options)
         self._channels.append(channel)
         return channel.stream_stream("/collectord.v1.Collector/Collect")()

@@ -1,0 +1,170 @@
+"""What an operator asks over the admin socket, and what happens when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc.aio
+import pytest
+
+from collectord._pb import collector_pb2 as pb
+from collectord.control.client import ControlClient, NoDaemon
+from collectord.control.service import FLUSHES, LONGEST_FLUSH, ControlService
+from collectord.errors import TryAgain
+
+T = TypeVar("T")
+
+
+@dataclass
+class Books:
+    stream: str = "a/b"
+    received: int = 9
+    landed: int = 5
+    in_log: int = 3
+    quarantined: int = 1
+    rejected: dict[str, int] = field(default_factory=lambda: {"no_rows": 2})
+    dropped_by_clients: dict[str, int] = field(default_factory=lambda: {"outbox_full": 4})
+
+
+class FakeDaemon:
+    """Answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.complete = True
+        self.error = ""
+        self.timeouts: list[float] = []
+        self.hold: threading.Event | None = None
+        self.entered = threading.Semaphore(0)
+
+    def status(self) -> dict[str, Any]:
+        return {"state": "ready", "clients": [{"pid": 1, "sdk": "ä\n"}]}
+
+    def flush(self, timeout: float) -> bool:
+        self.timeouts.append(timeout)
+        self.entered.release()
+        if self.hold is not None:
+            self.hold.wait(20)
+        return self.complete
+
+    def waiting_rows(self) -> int:
+        return 0 if self.complete else 7
+
+    def last_error(self) -> str:
+        return self.error
+
+    def books(self) -> list[Books]:
+        return [Books(), Books("c")]
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path, daemon: FakeDaemon) -> AsyncIterator[Path]:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((ControlService(daemon).handler(),))
+    server.add_insecure_port(f"unix:{path / 'admin.sock'}")
+    await server.start()
+    try:
+        yield path / "admin.sock"
+    finally:
+        await server.stop(None)
+
+
+def ask(path: Path, daemon: FakeDaemon, question: Callable[[ControlClient], T]) -> T:
+    """Puts a question to a daemon from another thread, as the command line does from another process."""
+
+    def put(socket: Path) -> T:
+        with ControlClient(socket) as client:
+            return question(client)
+
+    async def scenario() -> T:
+        async with serving(path, daemon) as socket:
+            return await asyncio.to_thread(put, socket)
+
+    return asyncio.run(scenario())
+
+
+def test_status_is_the_daemons_document(tmp_path: Path) -> None:
+    daemon = FakeDaemon()
+    assert ask(tmp_path, daemon, lambda client: client.status()) == daemon.status()
+
+
+def test_a_complete_flush_says_so(tmp_path: Path) -> None:
+    daemon = FakeDaemon()
+    answer = ask(tmp_path, daemon, lambda client: client.flush(5.0))
+    assert (answer.complete, answer.rows_waiting, answer.reason) == (True, 0, "")
+    assert daemon.timeouts == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [("", "the timeout has passed"), ("the store is down", "the store is down")]
+)
+def test_an_incomplete_flush_says_why(tmp_path: Path, error: str, reason: str) -> None:
+    daemon = FakeDaemon()
+    daemon.complete, daemon.error = False, error
+    answer = ask(tmp_path, daemon, lambda client: client.flush(5.0))
+    assert (answer.complete, answer.rows_waiting, answer.reason) == (False, 7, reason)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0.0, 60.0), (-1.0, 60.0), (float("nan"), 60.0), (1e18, LONGEST_FLUSH)])
+def test_a_flush_never_waits_for_ever(tmp_path: Path, asked: float, given: float) -> None:
+    daemon = FakeDaemon()
+
+    async def scenario() -> None:
+        answer = await ControlService(daemon).flush(pb.FlushRequest(timeout_seconds=asked), None)
+        assert answer.complete
+
+    asyncio.run(scenario())
+    assert daemon.timeouts == [given]
+
+
+def test_the_books_arrive_in_full(tmp_path: Path) -> None:
+    answer = ask(tmp_path, FakeDaemon(), lambda client: client.ledger())
+    assert [books.stream for books in answer.streams] == ["a/b", "c"]
+    books = answer.streams[0]
+    assert (books.received, books.landed, books.in_log, books.quarantined) == (9, 5, 3, 1)
+    assert dict(books.rejected) == {"no_rows": 2}
+    assert dict(books.dropped_by_clients) == {"outbox_full": 4}
+    assert books.received == books.landed + books.in_log + books.parked + books.quarantined + books.expired
+
+
+def test_flushes_that_wait_hold_up_neither_status_nor_the_loops_own_threads(tmp_path: Path) -> None:
+    """The daemon's end runs on those threads."""
+    daemon = FakeDaemon()
+    daemon.hold = threading.Event()
+
+    async def scenario() -> None:
+        async with serving(tmp_path, daemon) as socket:
+            clients = [ControlClient(socket) for _ in range(FLUSHES + 2)]
+            waiting = [asyncio.create_task(asyncio.to_thread(client.flush, 20.0)) for client in clients[:FLUSHES]]
+            for _ in range(FLUSHES):
+                while not daemon.entered.acquire(blocking=False):
+                    await asyncio.sleep(0)
+            assert (await asyncio.to_thread(clients[-1].status))["state"] == "ready"
+            assert daemon.hold is not None
+            daemon.hold.set()
+            assert all(answer.complete for answer in await asyncio.gather(*waiting))
+            for client in clients:
+                client.__exit__(None, None, None)
+
+    asyncio.run(scenario())
+
+
+def test_nobody_there_is_said_with_the_path_and_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with ControlClient(path) as client, pytest.raises(NoDaemon, match="collectord serve") as error:
+        client.status()
+    assert str(path) in str(error.value)
+
+
+def test_an_error_of_the_daemon_is_not_mistaken_for_its_absence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon = FakeDaemon()
+    daemon.status = None  # type: ignore[assignment, method-assign]
+    with pytest.raises(TryAgain, match="did not answer Status: UNKNOWN"):
+        ask(tmp_path, daemon, lambda client: client.status())
