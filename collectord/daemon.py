@@ -170,7 +170,7 @@ class Daemon:
             ),
             ledger=self._ledger,
             appender=self._appender,
-            schemas=SchemaPublisher(self._store, Location.parse(settings.store).prefix),
+            schemas=SchemaPublisher(self._store),
             layout=self._layout,
             marks=self._marks,
             metrics=self._metrics,
@@ -435,6 +435,8 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(0.0005)
     for name in unknown_environment():
         event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
+    # While the log is replayed nothing can be lost, so a signal ends it; as PID 1 nobody else would see to that.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     daemon = Daemon(settings)
     daemon.open()
     asyncio.run(daemon.run())

@@ -43,6 +43,7 @@ PRUNE_EVERY = 3600.0
 KEPT_FRAMES = 100_000
 KEPT_PARTS_NS = 40 * 86_400_000_000_000
 RETRY_UNEXPECTED = 5.0
+TELL_RECOVERY_AFTER = 10.0
 
 _LOST = "lost"
 """Name of the ledger's count of acknowledged rows that the log no longer holds."""
@@ -56,6 +57,8 @@ class Trouble:
 
     until: float
     """Monotonic seconds of the next attempt."""
+    since: float
+    """Monotonic seconds of the first failure."""
     detail: str
     blocked: bool
 
@@ -425,7 +428,7 @@ class Pipeline:
                     self._index.landed(intent.partition, intent.after, self._clock.monotonic())
                     self._books.land(intent.stream_key, intent.rows)
                 self._publish(intent.partition)
-                if recovered is not None:
+                if recovered is not None and self._clock.monotonic() - recovered.since > TELL_RECOVERY_AFTER:
                     event(_log, logging.INFO, "uploading again", blob=result.blob)
                 self._metrics.count("collectord_records_landed_total", intent.rows)
                 self._metrics.count("collectord_frames_landed_total")
@@ -447,7 +450,9 @@ class Pipeline:
     def _trouble_with(self, base: str, seconds: float, detail: str, code: str = "") -> None:
         """`code` is the reason why the store refuses; empty if trying again may help."""
         with self._lock:
-            self._trouble[base] = Trouble(self._clock.monotonic() + seconds, detail, bool(code))
+            now = self._clock.monotonic()
+            before = self._trouble.get(base)
+            self._trouble[base] = Trouble(now + seconds, before.since if before else now, detail, bool(code))
         self._remember(f"{base}: {detail}")
         self._metrics.count("collectord_upload_failures_total", code=code or "retry")
         event(_log, logging.WARNING, "an upload did not succeed", blob=base, why=detail, again_in=round(seconds, 1))

@@ -39,18 +39,16 @@ def document(schema: Schema, header: bytes) -> bytes:
     return (json.dumps(fields, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def blob_of(schema: Schema, header: bytes, prefix: str = "") -> str:
-    """Where the document of a schema lies."""
-    name = f"{CONTROL_PREFIX}schemas/{hashlib.sha256(header).hexdigest()}/{schema.id.hex()}.json"
-    return f"{prefix}/{name}" if prefix else name
+def blob_of(schema: Schema, header: bytes) -> str:
+    """Where the document of a schema lies: never under the data's prefix, where tools take everything for data."""
+    return f"{CONTROL_PREFIX}schemas/{hashlib.sha256(header).hexdigest()}/{schema.id.hex()}.json"
 
 
 class SchemaPublisher:
     """Writes each schema's document once. Thread-safe; a store that fails is asked again with the schema's next frame."""
 
-    def __init__(self, store: BlobStore, prefix: str = "") -> None:
+    def __init__(self, store: BlobStore) -> None:
         self._store = store
-        self._prefix = prefix
         self._lock = threading.Lock()
         self._known: set[bytes] = set()
 
@@ -59,7 +57,7 @@ class SchemaPublisher:
         with self._lock:
             if schema.id in self._known:
                 return True
-        blob = blob_of(schema, header, self._prefix)
+        blob = blob_of(schema, header)
         data = document(schema, header)
         match self._store.create(blob, "application/json", {}):
             case Created() | AlreadyExists():

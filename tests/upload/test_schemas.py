@@ -25,9 +25,9 @@ SCHEMA = Schema(
 def test_who_has_a_header_finds_its_types() -> None:
     """The name follows from the header row; the document lists every column with its type."""
     store = MemoryStore()
-    assert SchemaPublisher(store, "prefix").publish(SCHEMA, HEADER)
-    name = f"prefix/_collectord/schemas/{hashlib.sha256(HEADER).hexdigest()}/{bytes(range(16)).hex()}.json"
-    assert blob_of(SCHEMA, HEADER, "prefix") == name
+    assert SchemaPublisher(store).publish(SCHEMA, HEADER)
+    name = f"_collectord/schemas/{hashlib.sha256(HEADER).hexdigest()}/{bytes(range(16)).hex()}.json"
+    assert blob_of(SCHEMA, HEADER) == name
     fields = json.loads(bytes(store.blobs[name].content))
     types = {column["name"]: column["type"] for column in fields["columns"]}
     assert types["age"] == "float32"
