@@ -90,9 +90,13 @@ TYPES: dict[str, Any] = {
 }
 
 
+EXACT: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
+"""pandas 3 reads floats to the bit by itself."""
+
+
 def read_pandas(path: Path) -> Table:
     types = {**TYPES, "whole": "Int64", "flag": "boolean", "text, and more": object}
-    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"whole": [""], "flag": [""]})
+    frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"whole": [""], "flag": [""]}, **EXACT)
     return {name: [None if value is pd.NA else value for value in frame[name].tolist()] for name in frame}
 
 
