@@ -108,7 +108,13 @@ def serve(config_file: Path | None, **given: Any) -> None:
 @_settings_options("spool")
 @_json_option
 def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
-    """Show what a running daemon is doing, and what troubles it."""
+    """Show what a running daemon is doing, and what troubles it.
+
+    \b
+    collectord status
+    collectord status --spool /var/lib/collectord/spool
+    collectord status --json | jq .troubles
+    """
     from collectord.control.client import ControlClient
 
     settings = _load(config_file, given)
@@ -149,7 +155,14 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
 @_settings_options("spool")
 @click.option("--timeout", type=click.FloatRange(0, 3600), default=60.0, show_default=True, help="Seconds to wait.")
 def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
-    """Upload now what the daemon has received so far, and wait until it has landed."""
+    """Upload now what the daemon has received so far, and wait until it has landed.
+
+    \b
+    collectord flush
+    collectord flush --timeout 300
+
+    Exits with 1 if something has not landed by then; it stays in the log and is tried again.
+    """
     from collectord.control.client import ControlClient
 
     settings = _load(config_file, given)
@@ -165,6 +178,10 @@ def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
 @_json_option
 def ledger(config_file: Path | None, as_json: bool, **given: Any) -> None:
     """Print the books of every stream, in rows: received = landed + in the log + parked + quarantined + expired.
+
+    \b
+    collectord ledger
+    collectord ledger --json | jq '.[] | select(.balanced | not)'
 
     Exits with 1 if the books of any stream do not balance.
     """
@@ -202,23 +219,21 @@ def _books_json(books: Any) -> dict[str, Any]:
 def books_table(streams: Any) -> Any:
     """The books as a rich renderable: a line for the stream's name, a line for its numbers, since names are long."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     lines: list[Any] = []
     for books in streams:
         off = _balance(books)
-        numbers = Table.grid(padding=(0, 2))
-        numbers.add_row(
-            "  received", f"{books.received:,}", "landed", f"{books.landed:,}", "in the log", f"{books.in_log:,}",
-            "quarantined", f"{books.quarantined:,}",
-            "[green]balanced[/]" if off == 0 else f"[red]off by {off:+,}[/]",
-        )  # fmt: skip
+        numbers = Text(
+            f"  received {books.received:,}  landed {books.landed:,}  in the log {books.in_log:,}  "
+            f"quarantined {books.quarantined:,}  "
+        )
+        numbers.append("balanced" if off == 0 else f"off by {off:+,}", style="green" if off == 0 else "red")
         lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="fold"), numbers]
         if books.rejected:
-            lines.append(Text(f"  rejected  {_reasons(books.rejected)}"))
+            lines.append(Text(f"  rejected {_reasons(books.rejected)}"))
         if books.dropped_by_clients:
-            lines.append(Text(f"  dropped by clients  {_reasons(books.dropped_by_clients)}"))
+            lines.append(Text(f"  dropped by clients {_reasons(books.dropped_by_clients)}"))
     return Group(*lines) if lines else "nothing was received yet"
 
 
@@ -294,7 +309,12 @@ def wal() -> None:
 @_settings_options("spool")
 @_json_option
 def wal_ls(config_file: Path | None, as_json: bool, **given: Any) -> None:
-    """List the segments of the log: positions, entries, rows, damage."""
+    """List the segments of the log: positions, entries, rows, damage. All checksums are verified.
+
+    \b
+    collectord wal ls
+    collectord wal ls --spool /var/lib/collectord/spool --json
+    """
     from collectord.daemon import LOG_DIRECTORY
     from collectord.wal.inspect import list_segments
 
@@ -323,7 +343,12 @@ def _segment_json(segment: Any) -> dict[str, Any]:
 @main.command()
 @_settings_options()
 def config(config_file: Path | None, **given: Any) -> None:
-    """Print the settings that `serve` would run with, secrets masked, or say what is wrong with them."""
+    """Print the settings that `serve` would run with, secrets masked, or say what is wrong with them.
+
+    \b
+    collectord config
+    COLLECTORD_CODEC=gzip collectord config --config /etc/collectord.toml
+    """
     click.echo(json.dumps(_load(config_file, given).shown(), indent=2))
 
 
@@ -337,6 +362,10 @@ def config(config_file: Path | None, **given: Any) -> None:
 @click.option("--requests", type=click.IntRange(10, 1_000_000), default=4000, show_default=True)
 def demo(store: str | None, requests: int) -> None:
     """Score real rows with a real model, kill the daemon in the middle, and show what landed.
+
+    \b
+    collectord demo
+    collectord demo --store azurite --requests 20000
 
     Needs scikit-learn, pandas and collectord-client.
     """

@@ -52,6 +52,9 @@ from collectord.wal.writer import LogWriter
 
 LOG_DIRECTORY = "log"
 FRAMES_DIRECTORY = "frames"
+RESERVE_FILE = "reserve"
+RESERVE_BYTES = 12 << 20
+"""A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
 LOG_SHARE = 0.8
 """Of the spool's budget; the rest is for frames, ledger and quarantine."""
 INGEST_SHARE = 4
@@ -171,6 +174,7 @@ class Daemon:
             ledger=self._ledger,
             appender=self._appender,
             schemas=SchemaPublisher(self._store),
+            reserve=files.Reserve(spool / RESERVE_FILE, RESERVE_BYTES),
             layout=self._layout,
             marks=self._marks,
             metrics=self._metrics,

@@ -72,3 +72,36 @@ def try_lock(path: Path) -> int | None:
         os.close(fd)
         raise
     return fd
+
+
+class Reserve:
+    """A preallocated file whose space is given back when the disk is full, so that what drains the disk can still write.
+
+    Holding and releasing may be repeated. Not thread-safe.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+        self._held = path.exists() and path.stat().st_size == size
+
+    def hold(self) -> bool:
+        """Takes the space if it can be had. Returns whether it is held."""
+        if not self._held:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+            try:
+                os.posix_fallocate(fd, 0, self._size)
+                self._held = True
+            except OSError:
+                # Full: what was allocated so far would only make it worse.
+                self._path.unlink(missing_ok=True)
+            finally:
+                os.close(fd)
+        return self._held
+
+    def release(self) -> bool:
+        """Gives the space back. Returns whether there was any."""
+        held, self._held = self._held, False
+        if held:
+            self._path.unlink(missing_ok=True)
+        return held

@@ -6,6 +6,7 @@ at a time per blob, from the log to the store. Everything a worker needs after a
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -21,7 +22,8 @@ from collectord.buffer.seal import SealRules
 from collectord.clock import Clock
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
-from collectord.errors import CollectordError, Rejected
+from collectord.errors import CollectordError, Rejected, SpoolFull
+from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.logs import event
 from collectord.metrics import Metrics
@@ -43,8 +45,10 @@ PRUNE_EVERY = 3600.0
 KEPT_FRAMES = 100_000
 KEPT_PARTS_NS = 40 * 86_400_000_000_000
 RETRY_UNEXPECTED = 5.0
+RETRY_FULL = 0.1
 TELL_RECOVERY_AFTER = 10.0
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _LOST = "lost"
 """Name of the ledger's count of acknowledged rows that the log no longer holds."""
 
@@ -82,6 +86,7 @@ class Pipeline:
         ledger: Ledger,
         appender: Appender,
         schemas: SchemaPublisher,
+        reserve: Reserve,
         layout: Layout,
         marks: Marks,
         metrics: Metrics,
@@ -103,6 +108,7 @@ class Pipeline:
         self._ledger = ledger
         self._appender = appender
         self._publisher = schemas
+        self._reserve = reserve
         self._layout = layout
         self._marks = marks
         self._metrics = metrics
@@ -340,7 +346,7 @@ class Pipeline:
                 self._attempt(base, intent)
         except (CollectordError, OSError) as error:
             # The spool's disk, mostly: nothing was confirmed, and it heals when there is room again.
-            self._trouble_with(base, RETRY_UNEXPECTED, str(error))
+            self._trouble_with(base, RETRY_FULL if self._make_room(error) else RETRY_UNEXPECTED, str(error))
         except Exception as error:  # noqa: BLE001
             _log.exception("a frame could not be made; it will be tried again")
             self._trouble_with(base, RETRY_UNEXPECTED, repr(error))
@@ -441,6 +447,15 @@ class Pipeline:
             case BlockedFor(after_seconds, reason, detail):
                 self._trouble_with(base, after_seconds, f"{reason}: {detail}", reason)
 
+    def _make_room(self, error: Exception) -> bool:
+        """On a full disk gives up the reserve, so that uploading can free the log. Returns whether there was one."""
+        full = isinstance(error, SpoolFull) or (isinstance(error, OSError) and error.errno in _NO_SPACE)
+        with self._lock:
+            given = full and self._reserve.release()
+        if given:
+            event(_log, logging.WARNING, "the spool's disk is full; its reserve is used to upload what waits")
+        return given
+
     def _publish(self, partition: Partition) -> None:
         """Puts the schema's document beside the data. A frame settled after a restart leaves that to the next one."""
         plan = self._plans.get((partition.schema_id, partition.boundary_minutes))
@@ -488,6 +503,8 @@ class Pipeline:
         if free > self._retired:
             self._checkpoint(retire=True)
             self._retired = free
+        if not self._trouble:
+            self._reserve.hold()
         if now - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = now
             wall = self._clock.wall_ns()

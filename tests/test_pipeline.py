@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from collectord.buffer.seal import SealRules
 from collectord.clock import SystemClock
 from collectord.encode import frame
 from collectord.encode.frame import iter_frames
+from collectord.errors import SpoolFull
+from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
@@ -60,6 +63,7 @@ class Node:
             ledger=self.ledger,
             appender=Appender(store, self.ledger, spool / "frames", layout, frame, clock, random.Random(1)),
             schemas=SchemaPublisher(store),
+            reserve=Reserve(spool / "reserve", 1 << 20),
             layout=layout,
             marks=self.marks,
             metrics=Metrics(),
@@ -276,6 +280,31 @@ def test_two_schemas_that_alternate_make_two_parts(node: Callable[..., Node], st
         assert running.pipeline.flush(10)
     assert len([name for name in store.blobs if not name.startswith(CONTROL_PREFIX)]) == 2
     assert sorted(landed_ids(store)) == sorted(a.ids + b.ids)
+    assert running.balanced()
+
+
+def test_on_a_full_disk_the_reserve_lets_the_log_drain(
+    node: Callable[..., Node], store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the reserve takes up the room, staging fails; it is given up, the rows land, and it is taken again."""
+    reserve = tmp_path / "spool" / "reserve"
+    running = node(flush_interval=0.1)
+    wait_until(reserve.exists)
+    stage = Appender.stage
+    refused = []
+
+    def full(self: Appender, *args: Any) -> Any:
+        if reserve.exists():
+            refused.append(1)
+            raise SpoolFull("no room")
+        return stage(self, *args)
+
+    monkeypatch.setattr(Appender, "stage", full)
+    client = Client(schema())
+    running.append(client.batch(3))
+    wait_until(lambda: landed_ids(store) == client.ids)
+    assert refused
+    wait_until(reserve.exists)
     assert running.balanced()
 
 
