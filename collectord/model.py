@@ -189,6 +189,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry of the log lies, and how many bytes its payload has: enough to read it."""
+
+    lsn: Lsn
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """An entry as it stands in the log, without its payload."""
 

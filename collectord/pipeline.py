@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from collectord._pb import collector_pb2 as pb
 from collectord.books import Books, StreamBooks
 from collectord.buffer.assemble import assemble
-from collectord.buffer.index import Index, Slice
+from collectord.buffer.index import Index, Slice, after_entry
 from collectord.buffer.seal import SealRules
 from collectord.clock import Clock
 from collectord.encode.csv import CsvPlan, TextBuffer
@@ -27,7 +27,7 @@ from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.logs import event
 from collectord.metrics import Metrics
-from collectord.model import Cursor, EntryKind, FrameTag, Lsn, Partition, Schema, Stored
+from collectord.model import EntryKind, FrameTag, Lsn, Partition, Schema, Stored
 from collectord.schema import parse_schema, stream_of
 from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
 from collectord.upload.ledger import Ledger
@@ -383,7 +383,7 @@ class Pipeline:
                 break
             # Ingest has made sure that a single row fits, so this ends.
             scale *= 0.9 * MAX_APPEND / (len(header_frame) + len(frame)) if rows > 1 else 0.0
-        taken = sum(s.stored.length * (s.stop - s.start) / s.stored.rows for s in slices)
+        taken = sum(piece.bytes for piece in slices)
         with self._lock:
             self._index.learn(partition, taken, len(frame))
         intent = self._appender.stage(
@@ -400,7 +400,7 @@ class Pipeline:
         payloads: list[memoryview] = []
         for piece in slices:
             try:
-                payloads.append(self._reader.read_payload(piece.stored))
+                payloads.append(self._reader.read_payload(piece.place))
             except DamagedEntry as error:
                 if payloads:
                     # What lies before it goes first; the next round begins with the damaged one.
@@ -411,15 +411,15 @@ class Pipeline:
         return payloads
 
     def _set_aside(self, partition: Partition, piece: Slice, reason: str, detail: str) -> None:
-        rows = piece.stored.rows - piece.start
-        after = Cursor(piece.stored.end, 0)
+        rows = piece.rows - piece.start
+        after = after_entry(piece.place.lsn)
         stream = self._schema(partition.schema_id).stream.key()
         self._ledger.quarantine(stream, partition, rows, reason, after)
         with self._lock:
             self._index.landed(partition, after, self._clock.monotonic())
             self._books.quarantine(stream, rows)
         self._metrics.count("collectord_records_quarantined_total", rows)
-        event(_log, logging.ERROR, "rows could not be read back", rows=rows, lsn=piece.stored.lsn, why=detail)
+        event(_log, logging.ERROR, "rows could not be read back", rows=rows, lsn=piece.place.lsn, why=detail)
 
     def _attempt(self, base: str, intent: Intent) -> None:
         """One pass of the recipe for an open intent."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from collectord.buffer.entries import Entries
 from collectord.buffer.seal import MAX_FRAME_ROWS, Cause, SealRules, age_limit, cause, wanted
-from collectord.model import Cursor, Lsn, Partition, Stored
+from collectord.model import Cursor, Lsn, Partition, Place, Stored
 
 FIRST_RATIO = 0.5
 """Compressed bytes per byte in the log, until a partition's first frame tells."""
@@ -19,18 +19,29 @@ BEGINNING = Lsn(0)
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows [start, stop) of an entry."""
+    """Rows [start, stop) of an entry that has `rows` of them."""
 
-    stored: Stored
+    place: Place
+    rows: int
     start: int
     stop: int
 
     @property
     def after(self) -> Cursor:
         """The cursor once these rows have landed."""
-        if self.stop == self.stored.rows:
-            return Cursor(self.stored.end, 0)
-        return Cursor(self.stored.lsn, self.stop)
+        if self.stop == self.rows:
+            return after_entry(self.place.lsn)
+        return Cursor(self.place.lsn, self.stop)
+
+    @property
+    def bytes(self) -> float:
+        """Their share of the payload."""
+        return self.place.length * (self.stop - self.start) / self.rows
+
+
+def after_entry(lsn: Lsn) -> Cursor:
+    """The cursor behind a whole entry: any position behind its first byte says that, and the next entry lies further on."""
+    return Cursor(Lsn(lsn + 1), 0)
 
 
 @dataclass(slots=True)
@@ -38,7 +49,7 @@ class _Waiting:
     """One partition. `landed_rows` of its first entry have landed already."""
 
     limit: float
-    entries: deque[tuple[Stored, float]] = field(default_factory=deque)
+    entries: Entries = field(default_factory=Entries)
     landed_rows: int = 0
     rows: int = 0
     bytes: int = 0
@@ -80,12 +91,12 @@ class Index:
             ratio = self._ratios.get(partition.schema_id, FIRST_RATIO)
             waiting = _Waiting(age_limit(self._rules, partition), landed_rows=landed, ratio=ratio)
             self._waiting[partition] = waiting
-        if not waiting.entries:
+        if not len(waiting.entries):
             heapq.heappush(self._timers, (now + waiting.limit, partition))
-        waiting.entries.append((stored, now))
+        waiting.entries.append(stored.lsn, stored.length, stored.rows, now)
         waiting.rows += stored.rows - landed
         self.rows += stored.rows - landed
-        waiting.bytes += _left(stored, landed)
+        waiting.bytes += _left(stored.length, stored.rows, landed)
         if waiting.bytes >= wanted(self._rules, waiting.ratio) or waiting.rows >= MAX_FRAME_ROWS:
             self._due.setdefault(partition, Cause.BYTES)
 
@@ -93,7 +104,7 @@ class Index:
         """Everything that waits and lies before this position is due."""
         for partition, waiting in self._waiting.items():
             waiting.flush_before = before
-            if waiting.entries[0][0].lsn < before:
+            if waiting.entries.lsn < before:
                 self._due.setdefault(partition, Cause.FLUSH)
 
     def due(self, now: float) -> Mapping[Partition, Cause]:
@@ -119,14 +130,14 @@ class Index:
         slices: list[Slice] = []
         taken, left = 0.0, MAX_FRAME_ROWS
         start = waiting.landed_rows
-        for stored, _ in waiting.entries:
-            per_row = stored.length / stored.rows
+        for place, rows in waiting.entries:
+            per_row = place.length / rows
             room = max(1, int((target - taken) / per_row))
-            stop = min(stored.rows, start + min(room, left))
-            slices.append(Slice(stored, start, stop))
+            stop = min(rows, start + min(room, left))
+            slices.append(Slice(place, rows, start, stop))
             taken += (stop - start) * per_row
             left -= stop - start
-            if stop < stored.rows or taken >= target or not left:
+            if stop < rows or taken >= target or not left:
                 break
             start = 0
         return slices
@@ -149,20 +160,21 @@ class Index:
         if waiting is None:
             return 0
         gone = 0
-        while waiting.entries and waiting.entries[0][0].end <= after.lsn:
-            stored, _ = waiting.entries.popleft()
-            gone += stored.rows - waiting.landed_rows
-            waiting.bytes -= _left(stored, waiting.landed_rows)
+        entries = waiting.entries
+        while len(entries) and entries.lsn < after.lsn:
+            gone += entries.rows - waiting.landed_rows
+            waiting.bytes -= _left(entries.length, entries.rows, waiting.landed_rows)
             waiting.landed_rows = 0
-        if waiting.entries and waiting.entries[0][0].lsn == after.lsn and after.row > waiting.landed_rows:
+            entries.leave()
+        if len(entries) and entries.lsn == after.lsn and after.row > waiting.landed_rows:
             gone += after.row - waiting.landed_rows
-            stored = waiting.entries[0][0]
-            waiting.bytes -= _left(stored, waiting.landed_rows) - _left(stored, after.row)
+            waiting.bytes -= _left(entries.length, entries.rows, waiting.landed_rows)
+            waiting.bytes += _left(entries.length, entries.rows, after.row)
             waiting.landed_rows = after.row
         waiting.rows -= gone
         self.rows -= gone
         self._due.pop(partition, None)
-        if waiting.entries:
+        if len(entries):
             self._judge(partition, waiting, now)
         else:
             del self._waiting[partition]
@@ -170,15 +182,15 @@ class Index:
 
     def waiting_from(self) -> Lsn | None:
         """The lowest LSN that has not landed, None if nothing waits. Looks at every open partition."""
-        return min((waiting.entries[0][0].lsn for waiting in self._waiting.values()), default=None)
+        return min((waiting.entries.lsn for waiting in self._waiting.values()), default=None)
 
     def oldest(self) -> float | None:
         """When the longest waiting entry came, in monotonic seconds."""
-        return min((waiting.entries[0][1] for waiting in self._waiting.values()), default=None)
+        return min((waiting.entries.came for waiting in self._waiting.values()), default=None)
 
     def waiting_rows(self) -> Iterator[tuple[Partition, int, float]]:
         """Per open partition: rows that wait, and when the oldest came."""
-        return ((partition, waiting.rows, waiting.entries[0][1]) for partition, waiting in self._waiting.items())
+        return ((partition, waiting.rows, waiting.entries.came) for partition, waiting in self._waiting.items())
 
     def forget(self, before: Lsn) -> None:
         """Drops the cursors of partitions that have no entry left in the log, which begins at `before`."""
@@ -187,10 +199,9 @@ class Index:
                 del self._cursors[partition]
 
     def _judge(self, partition: Partition, waiting: _Waiting, now: float) -> None:
-        stored, came = waiting.entries[0]
-        flush = stored.lsn < waiting.flush_before
+        flush = waiting.entries.lsn < waiting.flush_before
         # The same sum that `due` compares with now: a rounding apart, and a timer would come back for ever.
-        at = came + waiting.limit
+        at = waiting.entries.came + waiting.limit
         why = cause(self._rules, waiting.bytes, waiting.rows, waiting.ratio, at <= now, flush)
         if why is not None:
             self._due.setdefault(partition, why)
@@ -198,6 +209,6 @@ class Index:
             heapq.heappush(self._timers, (at, partition))
 
 
-def _left(stored: Stored, landed: int) -> int:
+def _left(length: int, rows: int, landed: int) -> int:
     """The share of an entry's bytes that its rows from `landed` on have."""
-    return stored.length - stored.length * landed // stored.rows
+    return length - length * landed // rows

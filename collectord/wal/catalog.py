@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from collectord.model import Lsn, Stored
+from collectord.model import Lsn, Place, Stored
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.disk import read_into
 from collectord.wal.framing import ENTRY_HEADER_BYTES, checksum, parse
@@ -113,7 +113,7 @@ class Catalog:
         if surplus is not None:
             os.close(surplus)
 
-    def read_payload(self, stored: Stored, into: bytearray | None = None) -> memoryview:
+    def read_payload(self, stored: Stored | Place, into: bytearray | None = None) -> memoryview:
         """The payload of an entry, verified. Callable from any thread.
 
         It is read into `into` where that is large enough (payload and 96 bytes), else into fresh memory; the view belongs to
@@ -129,7 +129,11 @@ class Catalog:
             count = read_into(fd, view, stored.lsn - segment.base)
         payload = view[ENTRY_HEADER_BYTES:]
         head = parse(view, segment.marker, segment.seed, stored.lsn) if count == length else None
-        if head is None or head.stored != stored or checksum(payload, segment.seed) != head.payload_checksum:
+        if (
+            head is None
+            or head.stored.length != stored.length
+            or checksum(payload, segment.seed) != head.payload_checksum
+        ):
             raise DamagedEntry(f"entry {stored.lsn} in {segment.path.name} does not fit its checksum")
         return payload
 

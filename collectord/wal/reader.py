@@ -6,7 +6,7 @@ ask `schema`. Ranges that recovery found damaged are stepped over; what goes bad
 
 from __future__ import annotations
 
-from collectord.model import EntryKind, Lsn, Stored
+from collectord.model import EntryKind, Lsn, Place, Stored
 from collectord.wal.catalog import Catalog
 from collectord.wal.damage import Damage
 from collectord.wal.disk import Window
@@ -52,7 +52,7 @@ class LogReader:
         """The raw bytes of a schema that an entry names. Raises DamagedEntry if no declaration of it survives."""
         return self._log.schema(schema_id)
 
-    def read_payload(self, stored: Stored, into: bytearray | None = None) -> memoryview:
+    def read_payload(self, stored: Stored | Place, into: bytearray | None = None) -> memoryview:
         """See `Catalog.read_payload`."""
         return self._log.read_payload(stored, into)
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from collectord.buffer.index import FIRST_RATIO, MAX_RATIOS, Index, Slice
 from collectord.buffer.seal import MAX_FRAME_ROWS, Cause, SealRules, age_limit
-from collectord.model import Cursor, EntryKind, Lsn, Partition, Stored
+from collectord.model import Cursor, EntryKind, Lsn, Partition, Place, Stored
 
 RULES = SealRules(flush_bytes=1000, frame_payload=10_000, flush_interval=60.0, salt=b"s")
 A, B = (Partition(bytes([at]) * 16, 24, 1440) for at in range(2))
@@ -31,7 +31,7 @@ def index(*entries: Stored, cursors: dict[Partition, Cursor] | None = None, rule
 
 
 def spans(slices: list[Slice]) -> list[tuple[int, int, int]]:
-    return [(piece.stored.lsn, piece.start, piece.stop) for piece in slices]
+    return [(piece.place.lsn, piece.start, piece.stop) for piece in slices]
 
 
 def test_rows_come_out_in_the_order_of_the_log_up_to_about_one_frame() -> None:
@@ -56,8 +56,9 @@ def test_a_frame_has_a_bounded_number_of_rows() -> None:
 
 def test_the_cursor_after_a_slice_is_behind_its_last_row() -> None:
     stored = entry(100, rows=5)
-    assert Slice(stored, 0, 3).after == Cursor(Lsn(100), 3)
-    assert Slice(stored, 3, 5).after == Cursor(Lsn(200), 0)
+    place = Place(stored.lsn, stored.length)
+    assert Slice(place, 5, 0, 3).after == Cursor(Lsn(100), 3)
+    assert Slice(place, 5, 3, 5).after == Cursor(Lsn(101), 0)
 
 
 def test_what_a_cursor_has_passed_does_not_wait() -> None:
@@ -236,7 +237,7 @@ class IndexModel(RuleBasedStateMachine):
         if partition not in self.index:
             return
         slices = self.index.take(partition, scale)
-        taken = [(int(s.stored.lsn), row) for s in slices for row in range(s.start, s.stop)]
+        taken = [(int(s.place.lsn), row) for s in slices for row in range(s.start, s.stop)]
         rows = self.model[partition].rows
         assert taken == rows[: len(taken)]
         assert taken
