@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STORE ?=
 KERNELS := $(shell find collectord -name '_*.pyx')
 
-.PHONY: help demo test lint typecheck bench test-pythons test-spark clean venv azurite
+.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -48,6 +48,10 @@ bench: venv ## Our benchmarks, each checking its output first
 
 test-pythons: venv ## The client on every Python from 3.10 to 3.13 that is here; needs two
 	$(BIN)/python -m pytest tests/pythons
+
+test-disk: venv ## Full and read-only disks; needs root, for mounting small ones
+	@test "$$(id -u)" = 0 || { echo "test-disk needs root: it mounts small file systems" >&2; exit 1; }
+	$(BIN)/python -m pytest tests/disk
 
 test-spark: venv ## Read what landed with Spark; needs Java
 	@command -v java >/dev/null || { echo "test-spark needs Java on the PATH" >&2; exit 1; }
