@@ -106,8 +106,6 @@ class Layout:
         # above once more.)
         plain = self._sdk_v1 or not _values(self._stem)
         self._collection: list[_Token] = [_Literal("-" if plain else "="), _Value("collection")]
-        self.separates_writers = "writer" in fields
-        """Whether no two writers ever share a blob."""
         fixed, values = _sizes([*self._folders, [*self._stem, *self._collection]])
         self._most = (MAX_NAME - 2 * RESERVED - fixed - len(self._prefix.encode())) // values
         if self._most < MIN_ROOM:

@@ -97,8 +97,6 @@ def test_a_prefix_stands_before_every_name() -> None:
 def test_node_and_writer_may_be_in_the_name() -> None:
     layout = Layout("{designation}/{yyyy}/{mm}/{dd}/data@{node}@{writer}.csv", suffix="", node="aks/1", writer="ab12")
     assert layout.base(EXAMPLE, DAY) == "inputs/2018/12/31/data@aks%2F1@ab12.csv"
-    assert layout.separates_writers
-    assert not Layout(suffix="").separates_writers
 
 
 @pytest.mark.parametrize(
