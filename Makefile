@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STORE ?=
+SECONDS ?= 60
+TARGETS ?= batch envelope schema log frames csv daemon
 KERNELS := $(shell find collectord -name '_*.pyx')
 
-.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark clean venv azurite
+.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-sanitize fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -57,6 +59,20 @@ test-spark: venv ## Read what landed with Spark; needs Java
 	@command -v java >/dev/null || { echo "test-spark needs Java on the PATH" >&2; exit 1; }
 	$(BIN)/python -m pip install -q "pyspark>=4.1"
 	$(BIN)/python -m pytest tests/spark
+
+test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan; needs g++ with both
+	nice $(BIN)/python -m tests.sanitize.run
+
+# atheris has no wheels for some Pythons; hypothesis does it then, less cleverly.
+build/fuzz/.ready: | venv
+	rm -rf build/fuzz/site
+	$(BIN)/python -m pip install -q --only-binary :all: --target build/fuzz/site atheris || mkdir -p build/fuzz/site
+	touch $@
+
+fuzz: venv build/fuzz/.ready ## Hostile bytes for everything that reads bytes, SECONDS=60 for each of TARGETS
+	@failed=0; for target in $(TARGETS); do \
+		PYTHONPATH=build/fuzz/site nice $(BIN)/python -m fuzz.run $$target --seconds $(SECONDS) || failed=1; \
+	done; exit $$failed
 
 clean: ## Remove what was built
 	rm -rf build dist *.egg-info clients/python/build clients/python/*.egg-info demo-data

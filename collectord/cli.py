@@ -300,6 +300,107 @@ def cat(names: tuple[str, ...], config_file: Path | None, **given: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+@main.command()
+@click.argument("prefix", default="")
+@_settings_options("store", "spool", "azure_account_url")
+@_json_option
+def verify(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Read again what has landed under PREFIX: whole frames, right checksums, nothing twice, rows as counted.
+
+    \b
+    collectord verify
+    collectord verify --store az://modeldata sub/group/workspace
+    collectord verify --spool /var/lib/collectord/spool    # and compare with the books of the daemon there
+
+    Exits with 0 if all is well, 1 if something was found, 2 if the store cannot be read.
+    """
+    from collectord.daemon import open_store
+    from collectord.reader.audit import audit
+    from collectord.upload.location import Location
+
+    settings = _load(config_file, given)
+    found = audit(
+        open_store(settings), prefix, name_prefix=Location.parse(settings.store).prefix,
+        spool_socket=settings.admin_socket if given["spool"] else None,
+    )  # fmt: skip
+    if as_json:
+        click.echo(found.as_json())
+    else:
+        for line in found.lines():
+            click.echo(line)
+    sys.exit(1 if found.findings else 0)
+
+
+@main.command()
+@_settings_options()
+@_json_option
+def doctor(config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Walk the chain from a client to the store; say of each link whether it holds, and what to do if not.
+
+    \b
+    collectord doctor
+    collectord doctor --spool /var/lib/collectord/spool --store az://modeldata
+    COLLECTORD_ENDPOINT=unix:/run/collectord/collectord.sock collectord doctor    # as in a pod
+
+    Give it the settings of the daemon. Works without one. Proves an append with a small blob under _collectord/doctor/;
+    creates a container of Azure that is absent. Exits with 0 if all links hold, 1 if one is broken.
+    """
+    from collectord.doctor import examine
+
+    listen = given.get("listen")
+    links = []
+    for link in examine(config_file, {**given, "listen": ",".join(listen) if listen else None}):
+        links.append(link)
+        if not as_json:
+            click.echo(link.line())
+    if as_json:
+        click.echo(
+            json.dumps(
+                [{"link": one.name, "ok": one.ok, "what": one.what, "todo": one.todo} for one in links], indent=2
+            )
+        )
+    sys.exit(1 if any(link.ok is False for link in links) else 0)
+
+
+@main.command()
+@click.argument("correlation_id")
+@_settings_options("store", "spool", "azure_account_url")
+@click.option(
+    "--date", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC) to search; a UUIDv7 says its own."
+)
+@click.option("--days", type=click.IntRange(1, 3660), help="How many days from there on; without a day: how many back.")
+@click.option("--stream", default="", metavar="PREFIX", help="Only blobs whose names begin so.")
+@click.option("--show", is_flag=True, help="Print the rows too.")
+@_json_option
+def where(
+    correlation_id: str, config_file: Path | None, first: Any, days: int | None, stream: str, show: bool, as_json: bool,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Find a record by its correlation id: blob, frame and rows, or that it still waits in the log.
+
+    \b
+    collectord where 019a9f3e-7c1b-7000-8000-000000000001 --show
+    collectord where order-4711 --date 2026-11-20 --days 3 --stream sub/group/workspace
+    collectord where order-4711 --spool /var/lib/collectord/spool    # and ask the daemon there
+
+    Exits with 0 if it was found, 1 if not, 2 if the store cannot be read.
+    """
+    from collectord.daemon import open_store
+    from collectord.reader.find import find
+
+    settings = _load(config_file, given)
+    found = find(
+        open_store(settings), correlation_id, first.date() if first else None, days, stream,
+        settings.admin_socket if given["spool"] else None,
+    )  # fmt: skip
+    if as_json:
+        click.echo(found.as_json())
+    else:
+        for line in found.lines(show):
+            click.echo(line)
+    sys.exit(0 if found.hits or found.waiting else 1)
+
+
 @main.group()
 def wal() -> None:
     """Look into the log of a spool; works beside a running daemon and without one."""

@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from collectord.ingest.session import MAX_MESSAGE_BYTES, Gate
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.logs import event
 from collectord.metrics import Metrics
+from collectord.model import Lsn
 from collectord.pipeline import Pipeline
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
@@ -60,6 +62,8 @@ LOG_SHARE = 0.8
 INGEST_SHARE = 4
 """A fourth of the memory budget may be received and not yet durable."""
 FRAME_PAYLOAD_SHARE = 128
+WHERE_BYTES = 64 << 20
+"""Of the log that one `collectord where` has the daemon search."""
 STOP_GRACE = 0.25
 STOP_PATIENCE = 2.0
 """Seconds beyond the drain deadline for an upload that is under way."""
@@ -360,6 +364,8 @@ class Daemon:
             "store": self._store.describe(),
             "spool": str(self.settings.spool.resolve()),
             "writer": self._ledger.writer_id.hex(),
+            "layout": self.settings.layout,
+            "node": self.settings.node,
             "clients": [
                 {"pid": session.pid, "sdk": session.sdk, "rows": session.rows}
                 for session in (list(gate.sessions) if gate else [])
@@ -389,6 +395,9 @@ class Daemon:
 
     def books(self) -> list[StreamBooks]:
         return self._pipeline.books()
+
+    def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
+        return self._pipeline.search(needles, WHERE_BYTES)
 
 
 async def _server(service: str) -> grpc.aio.Server:

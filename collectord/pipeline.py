@@ -10,7 +10,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.logs import event
 from collectord.metrics import Metrics
-from collectord.model import EntryKind, FrameTag, Lsn, Partition, Schema, Stored
+from collectord.model import EntryKind, FrameTag, Lsn, Partition, Place, Schema, Stored
 from collectord.schema import parse_schema, stream_of
 from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
 from collectord.upload.ledger import Ledger
@@ -552,6 +552,36 @@ class Pipeline:
             if count.rejected:
                 books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
         return sorted(books.values(), key=lambda book: book.stream)
+
+    def search(self, needles: Sequence[bytes], limit: int) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
+        """Stream, LSN and rows of the waiting entries whose payload holds one of `needles`.
+
+        Looks at `limit` bytes at most, each entry counted 1 KiB larger than it is. Also returns how many bytes were
+        looked at, and whether that was all. From any thread; not under the lock while it reads.
+        """
+        chosen: list[tuple[bytes, Place, int]] = []
+        complete = True
+        with self._lock:
+            left = limit
+            for partition, place, rows in self._index.entries():
+                left -= place.length + 1024
+                if left < 0:
+                    complete = False
+                    break
+                chosen.append((partition.schema_id, place, rows))
+        found: list[tuple[str, Lsn, int]] = []
+        size = 0
+        for schema_id, place, rows in chosen:
+            try:
+                payload = bytes(self._reader.read_payload(place))
+                if any(needle in payload for needle in needles):
+                    stream = parse_schema(self._reader.schema(schema_id)).stream.key()
+                    found.append((stream, place.lsn, rows))
+            except DamagedEntry:
+                # It has landed meanwhile, or the pipeline will say so when its turn comes.
+                continue
+            size += len(payload)
+        return found, size, complete
 
     def waiting(self) -> tuple[int, int, float]:
         """Rows that have not landed, open partitions, and the age of the oldest row in seconds."""

@@ -338,6 +338,28 @@ def test_dropped_rows_are_kept_in_the_books(tmp_path: Path, store: MemoryStore) 
         second.stop()
 
 
+def test_an_entry_that_waits_is_found_by_what_it_holds(node: Callable[..., Node]) -> None:
+    """By any of the needles, until it has landed; beyond the limit it says that it did not look."""
+    running = node()
+    of = Client(schema())
+    other = Client(schema("outputs"))
+    running.append(of.batch(10), of.batch(7), other.batch(3))
+    pipeline = running.pipeline
+    wait_until(lambda: pipeline.waiting()[0] == 20)
+    wanted = uuid.UUID(of.ids[12]).bytes
+    found, size, complete = pipeline.search([b"nowhere", wanted], 1 << 20)
+    assert [(stream, rows) for stream, _, rows in found] == [(of.schema.stream.key(), 7)]
+    assert complete
+    assert size > 20 * 32
+    first, fewer, complete = pipeline.search([uuid.UUID(of.ids[0]).bytes, wanted], 2000)
+    assert [rows for _, _, rows in first] == [10]
+    assert not complete
+    assert fewer < size
+    assert pipeline.search([], 1 << 20)[0] == []
+    assert pipeline.flush(10)
+    assert pipeline.search([wanted], 1 << 20) == ([], 0, True)
+
+
 def dropped(running: Node) -> int:
     return sum(book.dropped_by_clients.get("outbox_full", 0) for book in running.pipeline.books())
 

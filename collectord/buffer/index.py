@@ -192,6 +192,12 @@ class Index:
         """Per open partition: rows that wait, and when the oldest came."""
         return ((partition, waiting.rows, waiting.entries.came) for partition, waiting in self._waiting.items())
 
+    def entries(self) -> Iterator[tuple[Partition, Place, int]]:
+        """Every entry that waits, with its rows; the first of a partition may have landed in part."""
+        for partition, waiting in self._waiting.items():
+            for place, rows in waiting.entries:
+                yield partition, place, rows
+
     def forget(self, before: Lsn) -> None:
         """Drops the cursors of partitions that have no entry left in the log, which begins at `before`."""
         for partition in [key for key, cursor in self._cursors.items() if cursor <= Cursor(before, 0)]:

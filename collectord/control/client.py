@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +48,11 @@ class ControlClient:
     def ledger(self) -> pb.LedgerResponse:
         """The books of every stream. Raises NoDaemon."""
         answer: pb.LedgerResponse = self._call("Ledger", pb.LedgerRequest(), pb.LedgerResponse, 60.0)
+        return answer
+
+    def where(self, needles: Iterable[bytes]) -> pb.WhereResponse:
+        """Which entries that have not landed hold one of `needles`. Raises NoDaemon."""
+        answer: pb.WhereResponse = self._call("Where", pb.WhereRequest(needles=needles), pb.WhereResponse, 120.0)
         return answer
 
     def _call(self, method: str, request: Any, response: Any, timeout: float) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -41,6 +41,10 @@ class Daemon(Protocol):
 
     def books(self) -> Iterable[Books]: ...
 
+    def where(self, needles: Sequence[bytes]) -> tuple[Iterable[tuple[str, int, int]], int, bool]:
+        """Stream, LSN and rows of waiting entries that hold a needle; bytes looked at; whether that was all."""
+        ...
+
 
 LONGEST_FLUSH = 3600.0
 FLUSHES = 4
@@ -61,6 +65,7 @@ class ControlService:
             "Status": (self.status, pb.StatusRequest),
             "Flush": (self.flush, pb.FlushRequest),
             "Ledger": (self.ledger, pb.LedgerRequest),
+            "Where": (self.where, pb.WhereRequest),
         }
         return grpc.method_handlers_generic_handler(
             "collectord.v1.Control",
@@ -99,6 +104,15 @@ class ControlService:
                 )
                 for book in books
             ]
+        )
+
+    async def where(self, request: pb.WhereRequest, context: object) -> pb.WhereResponse:
+        needles = [needle for needle in request.needles if needle]
+        entries, size, complete = await asyncio.to_thread(self._daemon.where, needles)
+        return pb.WhereResponse(
+            entries=[pb.WaitingEntry(stream=stream, lsn=lsn, rows=rows) for stream, lsn, rows in entries],
+            bytes_searched=size,
+            complete=complete,
         )
 
 

@@ -284,6 +284,11 @@ def _zstd_text(frame: bytes | bytearray) -> bytes:
         size = zstandard.frame_content_size(frame)
         if size > MAX_TEXT:
             raise FrameError(0, f"it claims {size} bytes of text, at most {MAX_TEXT} are allowed")
+        if size == 0:
+            # `decompress` would answer b"" without a look at the frame, and so take damage for an empty frame.
+            if zstandard.ZstdDecompressor().stream_reader(frame).read(1):
+                raise FrameError(0, "it claims to be empty and is not")
+            return b""
         return zstandard.ZstdDecompressor().decompress(frame, max_output_size=MAX_TEXT if size < 0 else 0)
     except zstandard.ZstdError as error:
         raise FrameError(0, str(error)) from error

@@ -52,6 +52,9 @@ class CollectorService:
                 reason = "protocol" if isinstance(error, ProtocolError) else "limit"
                 gate.metrics.count("collectord_streams_refused_total", reason=reason)
             event(_log, logging.WARNING, "stream ended", reason=str(error), peer=session.peer, sdk=session.sdk)
+            if session.writing is not None:
+                # gRPC sends no status while a write is under way: a client that reads would wait for the end for ever.
+                await asyncio.wait({session.writing}, timeout=self._hello_seconds)
             await context.abort(status_of(error), str(error))
         finally:
             gate.leave(session)
@@ -94,4 +97,6 @@ class CollectorService:
         while not session.finished:
             await session.wake.wait()
             for message in session.outgoing():
-                await context.write(message)
+                session.writing = asyncio.ensure_future(context.write(message))
+                session.writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+                await asyncio.shield(session.writing)

@@ -55,6 +55,7 @@ class Session:
         self._pending = 0
         self._hung_up = False
         self.wake = asyncio.Event()
+        self.writing: asyncio.Future[None] | None = None
         self.over: asyncio.Future[TakenOver] = gate.loop.create_future()
         """Done when the stream has to end for a reason that lies outside of it."""
         self.peer = peer

@@ -207,12 +207,14 @@ class _Walk:
         limits = self._limits()
         segments: list[Segment] = []
         since, since_base = Tally(), Lsn(0)
-        reliable = False
+        reliable, last_header = False, 0
         for index, file in enumerate(self._files):
             if file.header is not None:
                 if reliable:
                     self._settle_books(since_base, file.header.counts, since)
-                reliable, since_base = True, file.base
+                else:
+                    self._tell_known(0, index)
+                reliable, since_base, last_header = True, file.base, index
                 # What is found from here on is added to what this header says.
                 since = Tally()
                 since.merge(file.header.counts)
@@ -226,13 +228,17 @@ class _Walk:
             self._note_missing(file, limit, found)
         self.segments = tuple(segments)
         self.counts = since
-        if self._files and limits[-1] is None and self.scans[-1].damages:
-            newest = Tally()
-            for damage in self.scans[-1].damages:
+        self._tell_known(last_header, len(self._files))
+
+    def _tell_known(self, begin: int, end: int) -> None:
+        """Losses of segments that no two headers enclose: what the damaged entries themselves still say."""
+        for file, found in zip(self._files[begin:end], self.scans[begin:end], strict=True):
+            known = Tally()
+            for damage in found.damages:
                 if damage.stored is not None and damage.stored.kind is EntryKind.BATCH:
                     key = self._keys.get(damage.stored.schema_id, UNKNOWN_STREAM)
-                    newest.add(EntryKind.BATCH, key, damage.stored.rows, b"")
-            self.losses += [Loss(self._files[-1].base, key, newest.rows(key)) for key in newest]
+                    known.add(EntryKind.BATCH, key, damage.stored.rows, b"")
+            self.losses += [Loss(file.base, key, known.rows(key)) for key in known]
 
     def _limits(self) -> list[Lsn | None]:
         """Per segment where later ones say that the log before them ends; None if none says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +60,9 @@ class FakeDaemon:
 
     def books(self) -> list[Books]:
         return [Books(), Books("c")]
+
+    def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, int, int]], int, bool]:
+        return [(needle.hex(), 1 << 62, 7) for needle in needles], 1 << 33, False
 
 
 @contextlib.asynccontextmanager
@@ -130,6 +133,13 @@ def test_the_books_arrive_in_full(tmp_path: Path) -> None:
     assert dict(books.rejected) == {"no_rows": 2}
     assert dict(books.dropped_by_clients) == {"outbox_full": 4}
     assert books.received == books.landed + books.in_log + books.parked + books.quarantined + books.expired
+
+
+def test_what_waits_is_searched_for_all_needles_but_empty_ones(tmp_path: Path) -> None:
+    """An empty one would be in every entry."""
+    answer = ask(tmp_path, FakeDaemon(), lambda client: client.where([b"\xff\x00", b"", b"id"]))
+    assert [(one.stream, one.lsn, one.rows) for one in answer.entries] == [("ff00", 1 << 62, 7), ("6964", 1 << 62, 7)]
+    assert (answer.bytes_searched, answer.complete) == (1 << 33, False)
 
 
 def test_flushes_that_wait_hold_up_neither_status_nor_the_loops_own_threads(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon, collectord, environment
 from tests.e2e.waiting import eventually
 
-COMMANDS = ("serve", "status", "flush", "ledger", "ls", "cat", "wal", "wal ls", "config", "demo", "version")
+COMMANDS = (
+    "serve", "status", "flush", "ledger", "ls", "cat", "verify", "doctor", "where", "wal", "wal ls", "config", "demo",
+    "version",
+)  # fmt: skip
 
 
 def _landed(

@@ -1,0 +1,67 @@
+"""`collectord doctor`: walks the chain from a client to the store and says of each link whether it holds, and what to do.
+
+It needs no running daemon. It changes little: a file that comes and goes in the spool, a line in a control blob of its
+own under `_collectord/doctor/`, and a container of Azure that is absent is made, as the daemon would. No secret is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from collectord import config
+from collectord.daemon import open_store
+from collectord.doctor import far, near, places
+from collectord.doctor.link import Link
+from collectord.errors import ConfigError
+
+__all__ = ["Link", "Surroundings", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the doctor asks the machine, so that a test can answer in its stead."""
+
+    free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+    now: Callable[[], float] = time.time
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    client_sockets: tuple[str, ...] = near.CLIENT_SOCKETS
+
+
+def examine(
+    config_file: Path | None, given: Mapping[str, object], around: Surroundings | None = None
+) -> Iterator[Link]:
+    """The links in their order, each as soon as it is known. Raises nothing that a link could say instead."""
+    around = around or Surroundings()
+    try:
+        settings = config.load(config_file, given)
+    except ConfigError as error:
+        yield Link("settings", False, str(error), "mend it; `collectord config` checks without starting")
+        yield near.client(around.environment, around.client_sockets, None)
+        return
+    strange = config.unknown_environment()
+    note = f"; no settings, though they look so: {', '.join(strange)}" if strange else ""
+    yield Link("settings", True, f"store {settings.store}, spool {settings.spool}{note}")
+    link, status = places.daemon(settings)
+    yield link
+    for address in settings.listen:
+        yield places.listener(address, settings)
+    yield places.spool(settings)
+    yield places.disk(settings, around.free)
+    yield places.log_and_ledger(settings, alive=status is not None)
+    try:
+        store = open_store(settings)
+    except ConfigError as error:
+        yield Link("store", False, str(error), "mend the setting")
+    else:
+        with contextlib.closing(store):
+            yield far.clock(settings, store, around.now)
+            yield from far.store_links(settings, store, str(status["writer"]) if status else "")
+    yield places.switches(settings)
+    yield places.troubles(status)
+    yield near.client(around.environment, around.client_sockets, settings)

@@ -1,0 +1,128 @@
+"""The links behind the daemon: does the clock agree with the store's, does the store answer, does it take an append."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from collectord.config import Settings
+from collectord.doctor.link import Link, to_be_made
+from collectord.upload.location import Location
+from collectord.upload.store import (
+    CONTROL_PREFIX,
+    AlreadyExists,
+    Appended,
+    BlobStore,
+    Blocked,
+    Created,
+    NoContainer,
+    NotAppendable,
+    Unknown,
+    WrongPosition,
+)
+
+MAX_SKEW = 300.0
+"""Seconds that the clock may be off: Azure refuses requests at 15 minutes, and rows land in the wrong day before."""
+ANSWER_SECONDS = 10.0
+
+
+def clock(settings: Settings, store: BlobStore, now: Callable[[], float]) -> Link:
+    """Whether this machine's clock agrees with the store's, or else with that of the spool's file system."""
+    address = store.addresses("x").get("https")
+    if address is None:
+        path = settings.spool.resolve()
+        try:
+            with tempfile.TemporaryFile(dir=path if path.is_dir() else None) as fresh:
+                theirs, whose = os.fstat(fresh.fileno()).st_mtime, "the file system's"
+        except OSError as error:
+            return Link("clock", None, f"no file can be made to compare with: {error.strerror}")
+    else:
+        import requests
+
+        parts = urlsplit(address)
+        try:
+            with requests.Session() as session:
+                url = f"{parts.scheme}://{parts.netloc}/"
+                answer = session.head(url, timeout=ANSWER_SECONDS, allow_redirects=False)
+            theirs = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            whose = f"{parts.hostname}'s"
+        except (requests.RequestException, KeyError, ValueError) as error:
+            # Its text may name a proxy with its password.
+            return Link("clock", None, f"{parts.netloc} says no time: {type(error).__name__}")
+    off = now() - theirs
+    if abs(off) > MAX_SKEW:
+        what = f"{abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} {whose}"
+        return Link(
+            "clock", False, what, "synchronize it (NTP): rows get the wrong day, and Azure refuses at 15 minutes"
+        )
+    return Link("clock", True, f"within {max(1.0, abs(off)):.0f} s of {whose}")
+
+
+def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[Link]:
+    """Whether the store answers, has a container, and takes an append: proved with a control blob, never among data."""
+    place = store.describe()
+    blob = f"{CONTROL_PREFIX}doctor/{writer or secrets.token_hex(16)}"
+    directory = Location.parse(settings.store).directory
+    if directory is not None and not directory.exists():
+        yield to_be_made("store", directory.resolve())
+        yield Link("append", None, "nothing is there yet to append to")
+        return
+    length = store.length(blob)
+    if isinstance(length, Blocked | Unknown):
+        yield _refused("store", place, length)
+        yield Link("append", None, "not tried")
+        return
+    yield Link("store", True, f"{place} answers")
+    created = store.create(blob, "text/plain; charset=utf-8", {})
+    if isinstance(created, NoContainer):
+        made = store.create_container()
+        if isinstance(made, Blocked | Unknown):
+            yield _refused("container", place, made)
+            yield Link("append", None, "not tried")
+            return
+        yield Link("container", True, "it did not exist, and has been created")
+        created = store.create(blob, "text/plain; charset=utf-8", {})
+    elif isinstance(created, Created | AlreadyExists):
+        yield Link("container", True, "it exists")
+    if not isinstance(created, Created | AlreadyExists):
+        yield _refused("append", f"creating {blob}", created)
+        return
+    yield append(store, blob)
+
+
+def append(store: BlobStore, blob: str) -> Link:
+    """One conditional append, read back."""
+    line = f"collectord doctor {secrets.token_hex(8)}\n".encode()
+    for _ in range(3):  # somebody else's doctor may be faster
+        at = store.length(blob)
+        if at is None or isinstance(at, Blocked | Unknown):
+            return _refused("append", f"the length of {blob}", at)
+        outcome = store.append(blob, line, at)
+        if not isinstance(outcome, WrongPosition):
+            break
+    if not isinstance(outcome, Appended):
+        return _refused("append", f"appending to {blob}", outcome)
+    back = store.read(blob, outcome.end - len(line), len(line))
+    if back != line:
+        failure = back if isinstance(back, Blocked | Unknown) else Unknown("other bytes came back")
+        return _refused("append", f"reading {blob} back", failure)
+    return Link("append", True, f"{len(line)} bytes at {at} of {blob}, read back")
+
+
+def _refused(name: str, what: str, outcome: object) -> Link:
+    match outcome:
+        case Blocked(reason, detail):
+            todo = "see docs/operations.md, Rights on Azure" if reason in ("forbidden", "credential") else "mend that"
+            return Link(name, False, f"{what}: {reason}: {detail}", todo)
+        case Unknown(detail):
+            return Link(name, False, f"{what}: no clear answer: {detail}", "is the store reachable from here?")
+        case NotAppendable(reason):
+            return Link(name, False, f"{what}: {reason}", "remove that blob; it is the doctor's own")
+        case _:
+            return Link(
+                name, False, f"{what}: {type(outcome).__name__}", "try again; does somebody else change the store?"
+            )

@@ -1,0 +1,205 @@
+"""The links on this machine: the daemon, its sockets, its spool and the disk below."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from collectord import __version__, config
+from collectord.config import Settings
+from collectord.control.client import ControlClient
+from collectord.daemon import LOG_DIRECTORY
+from collectord.doctor.link import Link, mib, to_be_made
+from collectord.errors import CollectordError
+from collectord.upload.ledger import FILE_NAME as LEDGER
+from collectord.wal.inspect import list_segments
+
+CONNECT_SECONDS = 10.0
+NEARLY_FULL = 0.8
+"""Share of the log's budget that is worth a word."""
+_SQLITE = b"SQLite format 3\0"
+
+
+def daemon(settings: Settings) -> tuple[Link, dict[str, Any] | None]:
+    """Whether one answers on the admin socket; with its status."""
+    try:
+        with ControlClient(settings.admin_socket) as control:
+            status = control.status()
+    except CollectordError:
+        held = lock_is_held(settings.spool.resolve() / "lock")
+        if held:
+            what = f"a process holds the lock of {settings.spool}, but nobody answers at {settings.admin_socket}"
+            return Link("daemon", False, what, "it may be starting, or hang: see its log"), None
+        todo = "start it with `collectord serve`, or name its spool with --spool; what needs it is left out below"
+        return Link("daemon", False, f"no daemon runs on {settings.spool}", todo), None
+    what = f"version {status['version']} is {status['state']}, pid {status['pid']}"
+    if status["version"] != __version__:
+        what += f"; this is {__version__}"
+    if status["state"] != "ready":
+        return Link("daemon", False, what, "wait until it is ready, or see its log"), status
+    return Link("daemon", True, what), status
+
+
+def listener(address: str, settings: Settings) -> Link:
+    """Whether clients can reach an address that the settings name."""
+    name = "socket"
+    if not address.startswith("unix:"):
+        host, port = config.split_address(address)
+        try:
+            socket.create_connection((host, port), CONNECT_SECONDS).close()
+        except OSError as error:
+            return Link(name, False, f"{address}: {error.strerror or error}", "start the daemon, or mend listen")
+        return Link(name, True, f"{address} takes connections")
+    path = Path(address[5:]).resolve()
+    try:
+        folder = path.parent.stat()
+        found = path.stat()
+    except FileNotFoundError as error:
+        missing = Path(error.filename)
+        todo = "start the daemon, which makes it"
+        if missing == path.parent:
+            todo += "; in a pod, mount the directory"
+        return Link(name, False, f"{missing} does not exist", todo)
+    except OSError as error:
+        return Link(name, False, f"{path}: {error.strerror}", "let this user through the directories above it")
+    if not stat.S_ISSOCK(found.st_mode):
+        return Link(name, False, f"{path} is not a socket", "move it away and start the daemon again")
+    if lock_is_held(path.with_name(path.name + ".lock")) is False:
+        return Link(name, False, f"{path} is stale: nobody listens on it", "start the daemon; it replaces the socket")
+    # A pod of another user, or of the group that the settings name.
+    group = settings.socket_group is not None
+    if not found.st_mode & (0o022 if group else 0o002):
+        mode = stat.S_IMODE(found.st_mode)
+        return Link(
+            name, False, f"{path} has mode {mode:04o}: other users may not connect", "set socket_mode or socket_group"
+        )
+    if not folder.st_mode & (0o011 if group else 0o001):
+        mode = stat.S_IMODE(folder.st_mode)
+        return Link(name, False, f"{path.parent} has mode {mode:04o}: other users cannot pass", "chmod it to 0755")
+    return Link(name, True, f"{path}, mode {stat.S_IMODE(found.st_mode):04o}")
+
+
+def lock_is_held(path: Path) -> bool | None:
+    """Whether a living process holds the lock in this file. None: it cannot be looked at."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    finally:
+        os.close(fd)
+    return False
+
+
+def spool(settings: Settings) -> Link:
+    """Whether the spool can be written, and by nobody else."""
+    path = settings.spool.resolve()
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return to_be_made("spool", path)
+    except OSError as error:
+        return Link(
+            "spool", False, f"{path}: {error.strerror}", f"let user {os.geteuid()} through, or run as its owner"
+        )
+    if not stat.S_ISDIR(found.st_mode):
+        return Link("spool", False, f"{path} is not a directory", "name a directory with --spool")
+    mode, me = stat.S_IMODE(found.st_mode), os.geteuid()
+    if me not in (0, found.st_uid):
+        todo = f"run as user {found.st_uid}, or give it away with chown -R {me}"
+        return Link("spool", False, f"{path} belongs to user {found.st_uid}, this is user {me}", todo)
+    strangers = sorted({one.stat().st_uid for one in path.glob("ledger*")} - {found.st_uid})
+    if strangers:
+        what = f"{path} belongs to user {found.st_uid}, but what is in it to {', '.join(map(str, strangers))}"
+        return Link("spool", False, what, f"chown -R {found.st_uid} {path}")
+    if mode & 0o077:
+        return Link("spool", False, f"{path} has mode {mode:04o}: others can read what is in it", f"chmod 0700 {path}")
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        return Link(
+            "spool", False, f"{path} cannot be written: {error.strerror}", "make it writable, or choose another"
+        )
+    return Link("spool", True, f"{path}, mode {mode:04o}, user {found.st_uid}")
+
+
+def disk(settings: Settings, free: Callable[[Path], int]) -> Link:
+    """Whether the disk holds what the budget allows the spool to become."""
+    path = settings.spool.resolve()
+    used = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # retired meanwhile
+                used += Path(folder, name).stat().st_blocks * 512
+    while not path.exists():
+        path = path.parent
+    left, needed = free(path), max(0, settings.spool_budget - used)
+    what = f"{mib(left)} free, the spool has {mib(used)} of {mib(settings.spool_budget)}"
+    if left < needed:
+        todo = f"make {mib(needed - left)} of room, or set spool_budget lower"
+        return Link("disk", False, f"{what} and may grow beyond the disk", todo)
+    return Link("disk", True, what)
+
+
+def log_and_ledger(settings: Settings, alive: bool) -> Link:
+    """Whether log and ledger stand together, and every entry of the log can be read."""
+    folder = settings.spool.resolve()
+    log, ledger = folder / LOG_DIRECTORY, folder / LEDGER
+    try:
+        segments = list_segments(log) if log.is_dir() else []
+        if alive and any(one.damages or one.problem for one in segments):
+            # What is being written just then looks torn.
+            segments = list_segments(log)
+        head = ledger.read_bytes()[: len(_SQLITE)] if ledger.exists() else None
+    except OSError as error:
+        return Link("log", False, f"{error.filename}: {error.strerror}", "run as the owner of the spool")
+    if head is None and log.is_dir() and any(log.iterdir()):
+        todo = "put ledger.sqlite back as it was last, or move the log away (docs/operations.md)"
+        return Link("log", False, f"{log} holds entries, but the ledger beside it is gone", todo)
+    if head and head != _SQLITE:
+        return Link("log", False, f"{ledger} is no SQLite database", "put it back from a copy as it was last")
+    bad = [one for one in segments if one.damages or one.problem]
+    if bad:
+        what = f"{len(bad)} of {len(segments)} segments are damaged, first {bad[0].path.name}"
+        return Link("log", False, what, "replace the disk; `collectord wal ls` shows them")
+    rows = sum(one.rows for one in segments)
+    return Link("log", True, f"{len(segments)} segments, {rows:,} rows, no damage" if segments else "empty")
+
+
+def switches(settings: Settings) -> Link:
+    if settings.collect_default:
+        return Link("switches", True, "clients are told to collect")
+    return Link("switches", False, "clients are told not to collect", "set collect_default to true")
+
+
+def troubles(status: Mapping[str, Any] | None) -> Link:
+    """What the daemon says about its uploads and its log."""
+    if status is None:
+        return Link("uploads", None, "only a running daemon knows")
+    log = status["log"]
+    full = log["bytes"] / max(1, log["budget_bytes"])
+    blocked = [one for one in status["troubles"] if one["blocked"]]
+    waiting = f"{status['waiting']['rows']:,} rows wait, the log is {full:.0%} full"
+    if blocked:
+        first = blocked[0]
+        what = f"{len(blocked)} blobs are blocked; {first['blob']}: {first['detail']}"
+        return Link("uploads", False, what, "mend that, then `collectord flush`; `collectord status` shows all")
+    if full > NEARLY_FULL:
+        what = f"{waiting}, oldest {status['waiting']['oldest_seconds']:.0f} s"
+        return Link("uploads", False, what, "mend the store, or raise uploads or spool_budget")
+    retrying = len(status["troubles"])
+    return Link("uploads", True, waiting + (f"; {retrying} blobs are tried again" if retrying else ""))

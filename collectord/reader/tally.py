@@ -1,0 +1,140 @@
+"""What has landed, compared with the books of the daemon that wrote it: the second half of `collectord verify --spool`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from collectord.model import Partition, Stream
+from collectord.reader.blobs import CODECS
+from collectord.reader.verify import BlobTotals
+from collectord.upload.naming import Layout
+
+_PART = re.compile(r"(?:\.\d+)?\.csv\Z")
+_TIME, _BOUNDARY = "$aml_dc_scoring_timestamp", "$aml_dc_boundary"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Books(Protocol):
+    """A stream's books, as the daemon tells them."""
+
+    stream: str
+    landed: int
+    in_log: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Rows of one stream, or of streams that share their blobs. `before`, `after`: landed when reading began and ended."""
+
+    streams: tuple[str, ...]
+    rows: int
+    before: int
+    after: int
+    in_log: int
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong, empty if nothing is."""
+        if self.rows < self.before:
+            return (
+                f"the ledger says that {self.before:,} rows have landed, the store holds {self.rows:,}: "
+                f"{self.before - self.rows:,} are missing"
+            )
+        if self.rows > self.after + self.in_log:
+            return (
+                f"the store holds {self.rows:,} rows, {self.rows - self.after:,} more than the ledger says have landed"
+            )
+        return ""
+
+
+def stream_of_key(key: str) -> Stream:
+    """The stream that a key of the ledger names; see `Stream.key`. Raises ValueError if it is none."""
+    parts = [part.replace("%2F", "/").replace("%25", "%") for part in key.split("/")]
+    if len(parts) != 8:
+        raise ValueError(f"not a stream: {key!r}")
+    subscription, group, workspace, webservice, model, version, designation, collection = parts
+    return Stream(subscription, group, workspace, webservice, model, version, designation, collection)
+
+
+def start_of(blob: BlobTotals) -> Partition | None:
+    """The period that a blob covers, from the time in its first row; None if it has none."""
+    limit = csv.field_size_limit(1 << 30)
+    try:
+        names, row = (
+            next(csv.reader(io.StringIO(record.decode(), newline="")), [])
+            for record in (blob.header, blob.first_record)
+        )
+    finally:
+        csv.field_size_limit(limit)
+    cells = dict(zip(names, row, strict=False))
+    try:
+        since = datetime.fromisoformat(cells[_TIME]).replace(tzinfo=timezone.utc) - _EPOCH
+        minutes = int(cells[_BOUNDARY])
+    except (KeyError, ValueError):
+        return None
+    return Partition.of(b"", (since.days * 86_400 + since.seconds) * 1_000_000_000, minutes) if minutes >= 60 else None
+
+
+def compare(
+    blobs: Iterable[BlobTotals], writer: bytes, layout: Layout, before: Mapping[str, Books], after: Mapping[str, Books]
+) -> tuple[list[Tally], int]:
+    """The rows of `writer`, stream by stream, and how many of them lie in blobs that the layout gives to no stream.
+
+    `layout` is made without a suffix. Codecs may have changed; plain text, which names no writer, is not compared.
+    """
+    streams = {key: stream_of_key(key) for key in after}
+    known: dict[Partition, dict[str, list[str]]] = {}
+    rows: dict[tuple[str, ...], int] = {}
+    shared: dict[str, tuple[str, ...]] = {}
+    strangers = 0
+    for blob in blobs:
+        ours = blob.writers.get(writer, 0)
+        partition = start_of(blob) if ours else None
+        if partition is None:
+            strangers += ours
+            continue
+        if partition not in known:
+            names = known[partition] = {}
+            for key, stream in streams.items():
+                names.setdefault(layout.base(stream, partition), []).append(key)
+        keys = tuple(known[partition].get(base_of(blob.name), ()))
+        if not keys:
+            strangers += ours
+            continue
+        rows[keys] = rows.get(keys, 0) + ours
+        shared.update(dict.fromkeys(keys, keys))
+
+    def total(keys: tuple[str, ...], books: Mapping[str, Books], number: Callable[[Books], int]) -> int:
+        return sum(number(books[key]) for key in keys if key in books)
+
+    groups = sorted({shared.get(key, (key,)) for key in after})
+    tallies = [
+        Tally(
+            keys, rows.get(keys, 0), total(keys, before, lambda one: one.landed),
+            total(keys, after, lambda one: one.landed), total(keys, after, lambda one: one.in_log),
+        )
+        for keys in groups
+    ]  # fmt: skip
+    if strangers:
+        # With another layout than the daemon's nothing can be said of a single stream, only of all together.
+        everything = tuple(sorted(after))
+        return [
+            Tally(
+                everything, strangers + sum(rows.values()), total(everything, before, lambda one: one.landed),
+                total(everything, after, lambda one: one.landed), total(everything, after, lambda one: one.in_log),
+            )
+        ], strangers  # fmt: skip
+    return tallies, 0
+
+
+def base_of(name: str) -> str:
+    """The first part's name without the codec's suffix."""
+    for suffix in CODECS:
+        name = name.removesuffix(suffix)
+    return _PART.sub(".csv", name)

@@ -1,0 +1,183 @@
+"""Where a record is: `collectord where`. Searches the blobs of a few days for an id's text, frame by frame.
+
+A frame is searched as bytes; only records that hold the text are read as CSV, to see that the id is theirs and not a
+value of the user's. Memory: one frame at a time. One thread.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+
+from collectord.encode.frame import Frame, first_frame_text, iter_frames
+from collectord.errors import NeverAgain
+from collectord.model import BlobInfo
+from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
+from collectord.reader.verify import RecordCounter
+from collectord.upload.store import BlobStore
+
+ID = "$aml_dc_correlation_id"
+
+_NAMED_DAY = re.compile(r"/\d{4}/\d\d/\d\d/")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row whose correlation id is the wanted one."""
+
+    blob: str
+    offset: int
+    """Where its frame begins. For plain text: where the piece of text begins that was read with it."""
+    row: int
+    """Its number in the blob; 1 is the first below the header."""
+    text: str
+    """The row, without its line end."""
+
+
+def time_of(wanted: str) -> datetime | None:
+    """When a UUIDv7 was made; None for any other id."""
+    try:
+        known = uuid.UUID(wanted)
+    except ValueError:
+        return None
+    if str(known) != wanted or known.version != 7:
+        return None
+    return datetime.fromtimestamp((known.int >> 80) / 1000, timezone.utc)
+
+
+def days_of(wanted: str, first: date | None, count: int | None, today: date) -> list[date]:
+    """The days to search: those given, else that of a UUIDv7 and the next, else the last seven and tomorrow."""
+    made = time_of(wanted)
+    if first is None and made is not None:
+        first, count = made.date(), count or 2
+    if first is None:
+        count = count or 7
+        return [today + timedelta(days=1 - back) for back in range(count + 1)]
+    return [first + timedelta(days=more) for more in range(count or 1)]
+
+
+def may_hold(name: str, day: date) -> bool:
+    """Whether a blob of this name can hold rows of the day: never no where it does."""
+    if "/".join(("", *_digits(day), "")) in name:
+        return True
+    # In a layout of one's own the digits stand somewhere; where the usual folders name another day, they do not count.
+    return not _NAMED_DAY.search(name) and all(digits in name for digits in _digits(day))
+
+
+def needles(wanted: str) -> list[bytes]:
+    """The id as the log may hold it: as text, and the 16 bytes of a uuid in canonical form."""
+    found = [wanted.encode()]
+    try:
+        known = uuid.UUID(wanted)
+    except ValueError:
+        return found
+    return [*found, known.bytes] if str(known) == wanted else found
+
+
+def where(
+    store: BlobStore, blobs: Iterable[BlobInfo], wanted: str, troubled: Callable[[str, str], None]
+) -> Iterator[Hit]:
+    """The rows with this correlation id. What cannot be read is told to `troubled` (blob, why), and the next one follows.
+
+    Raises:
+        TryAgain: the store did not answer.
+        CallHuman: it refused.
+    """
+    for blob in blobs:
+        if blob.size:
+            try:
+                yield from _search(store, blob, wanted)
+            except NeverAgain as error:
+                troubled(blob.name, str(error))
+
+
+def _search(store: BlobStore, blob: BlobInfo, wanted: str) -> Iterator[Hit]:
+    codec = codec_of(blob.name)
+    with io.BufferedReader(BlobFile(store, blob), READ_BYTES) as file:
+        pieces = _plain(file) if codec == "none" else iter_frames(codec, file)
+        header = next(pieces).text
+        names = _cells(header)
+        if ID not in names:
+            raise NeverAgain("it does not begin with a header row of ours")
+        column = len(names) - 1 - names[::-1].index(ID)
+        before = 0
+        for piece in pieces:
+            for row, record in hits(piece.text, wanted, column):
+                yield Hit(blob.name, piece.offset, before + row, record)
+            if piece.tag is not None:
+                before += piece.tag.rows
+            else:
+                count = RecordCounter()
+                count.feed(piece.text)
+                before += count.records
+
+
+def hits(text: bytes, wanted: str, column: int) -> Iterator[tuple[int, str]]:
+    """The records of `text` whose cell in `column` is `wanted`, each with its number from 1."""
+    sought = wanted.replace('"', '""').encode()
+    count = RecordCounter()
+    fed = 0
+    at = text.find(sought)
+    while at >= 0:
+        count.feed(text[fed:at])
+        start = _line_end_before(text, at, count.quoted)
+        end = _line_end_behind(text, at, count.quoted)
+        record = text[start:end].decode()
+        if _cells(text[start:end])[column : column + 1] == [wanted]:
+            yield count.records + 1, record.removesuffix("\n")
+        count.feed(text[at:end])
+        fed = end
+        at = text.find(sought, end)
+
+
+def _line_end_before(text: bytes, at: int, quoted: int) -> int:
+    """Where the record begins that holds position `at`; `quoted`: whether `at` is in a quoted field."""
+    while (end := text.rfind(b"\n", 0, at)) >= 0:
+        quoted ^= text.count(b'"', end, at) & 1
+        if not quoted:
+            return end + 1
+        at = end
+    return 0
+
+
+def _line_end_behind(text: bytes, at: int, quoted: int) -> int:
+    while (end := text.find(b"\n", at)) >= 0:
+        quoted ^= text.count(b'"', at, end) & 1
+        if not quoted:
+            return end + 1
+        at = end + 1
+    return len(text)
+
+
+def _plain(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
+    """Plain text as its header, then pieces of whole records, as if they were frames."""
+    rest = file.read(READ_BYTES)
+    header = first_frame_text("none", rest) or b""
+    yield Frame(0, len(header), header, None)
+    offset, rest = len(header), rest[len(header) :]
+    more = True
+    while more:
+        block = file.read(READ_BYTES)
+        more = bool(block)
+        rest += block
+        end = _line_end_before(rest, len(rest), rest.count(b'"') & 1)
+        if end:
+            yield Frame(offset, end, rest[:end], None)
+            offset, rest = offset + end, rest[end:]
+
+
+def _cells(record: bytes) -> list[str]:
+    limit = csv.field_size_limit(1 << 30)
+    try:
+        return next(csv.reader(io.StringIO(record.decode(), newline="")), [])
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _digits(day: date) -> Sequence[str]:
+    return f"{day.year:04d}", f"{day.month:02d}", f"{day.day:02d}"

@@ -1,0 +1,389 @@
+"""`collectord doctor`: each link of the chain, broken on purpose, is found and named, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
+
+from collectord.config import Settings, load
+from collectord.doctor import Link, Surroundings, examine, far, near, places
+from collectord.files import try_lock
+from collectord.testing.azurite import ACCOUNT, KEY, Azurite
+from collectord.testing.store import LATE, UNSENT, Fault, MemoryStore, StoredBlob
+from collectord.upload.ledger import Ledger
+from collectord.upload.store import Blocked, NotAppendable, WrongPosition
+
+PLENTY = 1 << 50
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory with a short name, and no settings around."""
+    for name in [name for name in os.environ if name.startswith("COLLECTORD_")]:
+        monkeypatch.delenv(name)
+    with tempfile.TemporaryDirectory(prefix="cd-") as made:
+        monkeypatch.chdir(made)
+        yield Path(made)
+
+
+def around(**given: Any) -> Surroundings:
+    mine = Surroundings(free=lambda path: PLENTY, environment={}, client_sockets=("./none.sock",))
+    return replace(mine, **given)
+
+
+def links(given: dict[str, object] | None = None, **surroundings: Any) -> dict[str, Link]:
+    return {link.name: link for link in examine(None, given or {}, around(**surroundings))}
+
+
+def settings(**given: object) -> Settings:
+    return load(overrides=given)
+
+
+def test_without_a_daemon_everything_else_is_still_examined(folder: Path) -> None:
+    """A directory where nothing is yet: only what needs the daemon is broken."""
+    found = links()
+    assert [name for name, link in found.items() if link.ok is False] == ["daemon", "socket", "client"]
+    assert found["uploads"].ok is None
+    assert found["append"].ok is None
+    assert "collectord serve" in found["daemon"].todo
+    assert "COLLECTORD_ENDPOINT" in found["client"].todo
+    assert not list(folder.iterdir()), "looking leaves nothing behind"
+
+
+def test_a_wrong_setting_ends_the_walk_but_for_the_client(folder: Path) -> None:
+    found = links({"codec": "lzma"})
+    assert list(found) == ["settings", "client"]
+    assert "codec" in found["settings"].what
+    assert found["settings"].ok is False
+
+
+def test_variables_that_are_no_settings_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLLECTORD_FLUSH", "1")
+    assert "COLLECTORD_FLUSH" in links()["settings"].what
+
+
+# ---------------------------------------------------------------- sockets
+
+
+@pytest.fixture
+def listening(folder: Path) -> Iterator[Path]:
+    """A socket as the daemon makes it, with its lock held."""
+    path = folder / "c.sock"
+    folder.chmod(0o755)
+    lock = try_lock(folder / "c.sock.lock")
+    assert lock is not None
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        path.chmod(0o666)
+        yield path
+    os.close(lock)
+
+
+def listener(path: Path, **given: object) -> Link:
+    return places.listener(f"unix:{path}", settings(**given))
+
+
+def test_a_socket_that_lives_is_well(listening: Path) -> None:
+    assert listener(listening).ok
+    assert places.lock_is_held(listening.with_name("c.sock.lock"))
+
+
+def test_a_missing_socket_and_a_missing_directory_are_told_apart(folder: Path) -> None:
+    assert listener(folder / "c.sock").what == f"{folder / 'c.sock'} does not exist"
+    link = listener(folder / "none" / "c.sock")
+    assert link.what == f"{folder / 'none'} does not exist"
+    assert "mount the directory" in link.todo
+
+
+def test_a_socket_whose_lock_nobody_holds_is_stale(folder: Path) -> None:
+    """With a lock file, as after kill -9, and without one."""
+    folder.chmod(0o755)
+    path = folder / "c.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    assert "stale" in listener(path).what
+    lock = try_lock(folder / "c.sock.lock")
+    assert lock is not None
+    os.close(lock)
+    assert "stale" in listener(path).what
+    assert listener(path).ok is False
+
+
+def test_a_file_in_the_sockets_place_is_found(folder: Path) -> None:
+    (folder / "c.sock").write_text("")
+    assert "is not a socket" in listener(folder / "c.sock").what
+
+
+@pytest.mark.parametrize(
+    "mode, group, ok", [(0o666, None, True), (0o660, None, False), (0o660, "10001", True), (0o600, "10001", False)]
+)
+def test_the_mode_decides_whether_a_pod_may_connect(listening: Path, mode: int, group: str | None, ok: bool) -> None:
+    listening.chmod(mode)
+    link = listener(listening, socket_group=group)
+    assert link.ok is ok
+    assert f"{mode:04o}" in link.what
+
+
+def test_a_directory_that_others_cannot_pass_is_found(listening: Path) -> None:
+    listening.parent.chmod(0o700)
+    link = listener(listening)
+    assert link.ok is False
+    assert "0700" in link.what
+
+
+def test_a_tcp_address_is_tried(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert places.listener(address, settings()).ok
+    assert places.listener(address, settings()).ok is False
+
+
+def test_a_socket_that_nobody_answers_on_gives_no_welcome(listening: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "GREETING_SECONDS", 0.3)
+    found = near.client({"COLLECTORD_ENDPOINT": f"unix:{listening}"}, (), settings())
+    assert found.ok is False
+    assert "no Welcome" in found.what
+    assert "COLLECTORD_ENDPOINT" in found.what
+
+
+def test_the_client_takes_the_first_socket_that_is_there(folder: Path) -> None:
+    found = near.client({}, ("./a.sock", "./b.sock"), None)
+    assert "unix:./a.sock (the default) does not exist" in found.what
+
+
+# ---------------------------------------------------------------- the spool
+
+
+def test_a_spool_that_others_can_read_is_found(folder: Path) -> None:
+    (folder / "s").mkdir(mode=0o755)
+    link = places.spool(settings(spool="s"))
+    assert link.ok is False
+    assert "chmod 0700" in link.todo
+    (folder / "s").chmod(0o700)
+    assert places.spool(settings(spool="s")).ok
+
+
+def test_a_spool_with_files_of_another_user_is_found(folder: Path) -> None:
+    """As after a start as root."""
+    (folder / "s").mkdir(mode=0o700)
+    ledger = folder / "s" / "ledger.sqlite"
+    if os.geteuid() == 0:
+        ledger.write_text("")
+        os.chown(folder / "s", 12345, -1)
+    else:
+        ledger.symlink_to("/etc/passwd")  # which belongs to root
+    link = places.spool(settings(spool="s"))
+    assert link.ok is False
+    assert "but what is in it to" in link.what
+    assert "chown -R" in link.todo
+
+
+def test_a_spool_of_another_user_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "s").mkdir(mode=0o700)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    link = places.spool(settings(spool="s"))
+    assert link.ok is False
+    assert link.what.endswith(f"belongs to user {owner}, this is user {owner + 1}")
+
+
+def test_a_file_in_the_spools_place_is_found(folder: Path) -> None:
+    (folder / "s").write_text("")
+    assert "is not a directory" in places.spool(settings(spool="s")).what
+
+
+def test_a_disk_that_cannot_hold_the_budget_is_found(folder: Path) -> None:
+    """What the spool has already counts; a spool that is not there yet has nothing."""
+    mine = settings(spool="s", spool_budget="1GiB")
+    assert places.disk(mine, lambda path: 1 << 30).ok
+    link = places.disk(mine, lambda path: (1 << 30) - (1 << 20))
+    assert link.ok is False
+    assert "1.0 MiB of room" in link.todo
+    (folder / "s").mkdir()
+    (folder / "s" / "x").write_bytes(b"x" * (2 << 20))
+    assert places.disk(mine, lambda path: (1 << 30) - (1 << 20)).ok
+
+
+def test_a_log_without_its_ledger_is_found(folder: Path) -> None:
+    (folder / "s" / "log").mkdir(parents=True)
+    mine = settings(spool="s")
+    assert places.log_and_ledger(mine, False).ok
+    (folder / "s" / "log" / "00000000000000000000.log").write_bytes(b"")
+    link = places.log_and_ledger(mine, False)
+    assert link.ok is False
+    assert "the ledger beside it is gone" in link.what
+    (folder / "s" / "ledger.sqlite").write_text("this is not the ledger")
+    assert "no SQLite database" in places.log_and_ledger(mine, False).what
+    (folder / "s" / "ledger.sqlite").unlink()
+    Ledger(folder / "s").close()
+    from collectord.wal.segment import SEGMENT_SUFFIX
+
+    (folder / "s" / "log" / f"00000000000000000000{SEGMENT_SUFFIX}").write_bytes(b"rubbish")
+    link = places.log_and_ledger(mine, True)
+    assert link.ok is False
+    assert "are damaged" in link.what
+
+
+# ---------------------------------------------------------------- the store
+
+
+def test_a_clock_that_is_off_is_found_against_a_fresh_file(folder: Path) -> None:
+    from time import time
+
+    assert links()["clock"].ok
+    found = links(now=lambda: time() + 600)["clock"]
+    assert found.ok is False
+    assert "600 s ahead of the file system's" in found.what or "599 s" in found.what
+
+
+def proof(store: MemoryStore) -> dict[str, Link]:
+    return {link.name: link for link in far.store_links(settings(store="az://memory", azure_connection_string="x"), store, "ab" * 16)}  # fmt: skip
+
+
+def test_an_append_is_proved_beside_the_data(folder: Path) -> None:
+    """Each time a line more in the same control blob; a container that is absent is made, and that is said."""
+    store = MemoryStore(container=False)
+    found = proof(store)
+    assert [link.ok for link in found.values()] == [True, True, True]
+    assert "has been created" in found["container"].what
+    found = proof(store)
+    assert "it exists" in found["container"].what
+    assert list(store.blobs) == [f"_collectord/doctor/{'ab' * 16}"]
+    assert store.blobs[f"_collectord/doctor/{'ab' * 16}"].content.count(b"\n") == 2
+
+
+def test_somebody_elses_append_in_between_is_no_fault(folder: Path) -> None:
+    store = MemoryStore()
+    store.plan("append", Fault(WrongPosition("9 bytes, not 0")))
+    assert all(link.ok for link in proof(store).values())
+
+
+@pytest.mark.parametrize(
+    "operation, answer, link, says",
+    [
+        ("length", UNSENT, "store", "no clear answer"),
+        ("length", Fault(Blocked("forbidden", "403")), "store", "forbidden: 403"),
+        ("create", Fault(Blocked("forbidden", "403")), "append", "forbidden: 403"),
+        ("append", Fault(Blocked("immutable", "409")), "append", "immutable: 409"),
+        ("append", LATE, "append", "no clear answer"),
+        ("append", Fault(NotAppendable("sealed")), "append", "sealed"),
+        ("read", Fault(b"other"), "append", "other bytes came back"),
+        ("read", Fault(None), "append", "other bytes came back"),
+    ],
+)
+def test_what_a_store_refuses_is_said(folder: Path, operation: str, answer: Fault, link: str, says: str) -> None:
+    store = MemoryStore()
+    store.plan(operation, answer)
+    found = proof(store)
+    assert [name for name, one in found.items() if one.ok is False] == [link]
+    assert says in found[link].what
+    assert found[link].todo
+    assert store.fired == 1
+
+
+def test_a_container_that_cannot_be_made_is_said(folder: Path) -> None:
+    store = MemoryStore(container=False)
+    store.plan("create_container", Fault(Blocked("forbidden", "403")))
+    found = proof(store)
+    assert found["container"].ok is False
+    assert found["append"].ok is None
+
+
+def test_another_kind_of_blob_in_the_doctors_place_is_said(folder: Path) -> None:
+    store = MemoryStore()
+    store.blobs[f"_collectord/doctor/{'ab' * 16}"] = StoredBlob(bytearray(b"x"), appendable=False)
+    assert "wrong_type" in proof(store)["append"].what
+
+
+def azure(azurite: Azurite, container: str, monkeypatch: pytest.MonkeyPatch, **more: str) -> dict[str, Link]:
+    given = more or {"AZURE_CONNECTION_STRING": azurite.connection_string()}
+    for name, value in given.items():
+        monkeypatch.setenv(f"COLLECTORD_{name}", value)
+    return links({"store": f"az://{container}"})
+
+
+def test_azure_is_well(azurite: Azurite, new_container: Callable[[], str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The clock is compared with the Date of its answers."""
+    found = azure(azurite, new_container(), monkeypatch)
+    assert [found[name].ok for name in ("settings", "clock", "store", "container", "append")] == [True] * 5
+    assert "127.0.0.1's" in found["clock"].what
+    assert KEY not in str(found)
+
+
+def test_azures_clock_is_believed(azurite: Azurite, new_container: Callable[[], str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("COLLECTORD_AZURE_CONNECTION_STRING", azurite.connection_string())
+    found = links({"store": f"az://{new_container()}"}, now=lambda: datetime.now(timezone.utc).timestamp() - 3600)
+    assert found["clock"].ok is False
+    assert "behind 127.0.0.1's" in found["clock"].what
+
+
+def test_a_wrong_key_is_found_and_shown_nowhere(azurite: Azurite, new_container: Callable[[], str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    wrong = "AAAA" + KEY[4:]
+    connection = azurite.connection_string().replace(KEY, wrong)
+    found = azure(azurite, new_container(), monkeypatch, AZURE_CONNECTION_STRING=connection)
+    assert found["store"].ok is False
+    assert "forbidden" in found["store"].what
+    assert "Rights on Azure" in found["store"].todo
+    assert found["append"].ok is None
+    assert wrong not in str(found)
+
+
+def test_a_sas_without_the_right_to_append_is_found_and_shown_nowhere(azurite: Azurite, new_container: Callable[[], str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    container = new_container()
+    with BlobServiceClient.from_connection_string(azurite.connection_string()) as service:
+        service.create_container(container)
+    token = generate_container_sas(
+        ACCOUNT, container, account_key=KEY, permission=ContainerSasPermissions.from_string("rcl"),
+        expiry=datetime.now(timezone.utc) + timedelta(hours=1),
+    )  # fmt: skip
+    url = f"{azurite.url}/{ACCOUNT}"
+    found = azure(azurite, container, monkeypatch, AZURE_ACCOUNT_URL=url, AZURE_SAS=token)
+    assert found["store"].ok
+    assert found["container"].ok
+    assert found["append"].ok is False
+    assert "forbidden" in found["append"].what
+    assert token.partition("sig=")[2] not in str(found)
+
+
+def test_a_connection_string_that_cannot_be_read_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLLECTORD_AZURE_CONNECTION_STRING", "TopSecret")
+    found = links({"store": "az://modeldata"})
+    assert found["store"].ok is False
+    assert "TopSecret" not in str(found)
+
+
+# ---------------------------------------------------------------- what comes and goes
+
+
+def test_switched_off_collecting_is_found(folder: Path) -> None:
+    assert links({"collect_default": "false"})["switches"].ok is False
+
+
+def test_the_daemons_troubles_are_told() -> None:
+    status: dict[str, Any] = {
+        "log": {"bytes": 10, "budget_bytes": 100}, "waiting": {"rows": 5, "oldest_seconds": 3.0}, "troubles": [],
+    }  # fmt: skip
+    assert places.troubles(status).ok
+    retrying = {"blob": "a/data.csv", "blocked": False, "detail": "timeout"}
+    assert "1 blobs are tried again" in places.troubles({**status, "troubles": [retrying]}).what
+    blocked = {"blob": "b/data.csv", "blocked": True, "detail": "leased: 412"}
+    link = places.troubles({**status, "troubles": [retrying, blocked]})
+    assert link.ok is False
+    assert "b/data.csv: leased: 412" in link.what
+    assert places.troubles({**status, "log": {"bytes": 81, "budget_bytes": 100}}).ok is False
+
+
+def test_a_line_says_whether_the_link_holds_and_what_to_do() -> None:
+    assert Link("spool", True, "fine").line() == "ok     spool      fine"
+    assert Link("spool", False, "bad", "mend it").line() == "BROKEN spool      bad; mend it"
+    assert Link("spool", None, "unknown").line() == "-      spool      unknown"

@@ -1,0 +1,42 @@
+"""A pytest plugin that lets no run count in which a kernel was not under the sanitizers."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+import pytest
+
+MARKS = (b"__asan_report_load", b"__ubsan_handle")
+"""What an object file refers to when it was compiled with -fsanitize=address,undefined."""
+
+
+def missing_marks(library: Path) -> list[str]:
+    """The marks that a shared object lacks; none if it is instrumented."""
+    content = library.read_bytes()
+    return [mark.decode() for mark in MARKS if mark not in content]
+
+
+def objections(tree: Path) -> list[str]:
+    """Why the kernels of `tree`, as this process has loaded them, are not under the sanitizers."""
+    kernels = [path.relative_to(tree).with_suffix("") for path in sorted((tree / "collectord").rglob("_*.pyx"))]
+    found = [] if kernels else [f"there is no kernel in {tree}"]
+    for kernel in kernels:
+        loaded = getattr(sys.modules.get(".".join(kernel.parts)), "__file__", None)
+        if loaded is None:
+            found.append(f"no test has loaded {kernel}")
+        elif not Path(loaded).is_relative_to(tree):
+            found.append(f"{kernel} was loaded from {loaded}")
+        elif missing := missing_marks(Path(loaded)):
+            found.append(f"{loaded} does not refer to {', '.join(missing)}")
+    if not hasattr(ctypes.CDLL(None), "__asan_init"):
+        found.append("the runtime of AddressSanitizer is not in this process")
+    return found
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The test modules are imported by now, and with them the kernels."""
+    found = objections(Path(session.config.rootpath))
+    if found:
+        pytest.exit("the sanitizers would check nothing: " + "; ".join(found), returncode=3)

@@ -1,0 +1,136 @@
+"""The kernels' tests with the kernels under AddressSanitizer and UndefinedBehaviorSanitizer: `make test-sanitize`.
+
+Everything lies under `build/sanitize/`: per flavour a copy of the sources with kernels of its own, all of Cython's checks
+on. First a canary that reads and adds too far must be caught; then the tests run; `proof.py` refuses a run in which a
+kernel was not instrumented.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Distribution, Extension
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "sanitize"
+FLAVOURS: Mapping[str, list[str]] = {"native": [], "portable": ["-DCOLLECTORD_PORTABLE"]}
+TESTS = ("tests/test_batch.py", "tests/buffer", "tests/encode/test_csv*.py", "tests/encode/test_frame.py")
+COMPILE = [
+    "-std=c++17", "-O1", "-g", "-fno-omit-frame-pointer", "-D_GLIBCXX_ASSERTIONS",
+    "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+    # Python's own flags may have -fwrapv, which would make every overflow a defined one.
+    "-fno-wrapv",
+]  # fmt: skip
+CHECKED = {
+    "language_level": 3, "boundscheck": True, "wraparound": True, "initializedcheck": True, "cdivision": True,
+    "embedsignature": True,
+}  # fmt: skip
+
+
+def runtime() -> dict[str, str]:
+    """What puts the sanitizers into a Python that knows nothing of them. Exits if they are not on this machine."""
+    compiler = os.environ.get("CXX", "g++")
+    found = []
+    # libstdc++ must be there from the start, or the runtime does not find what throws.
+    for name in ("libasan.so", "libubsan.so", "libstdc++.so"):
+        try:
+            answer = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            sys.exit(f"test-sanitize needs {compiler}: {error}")
+        path = Path(answer.stdout.strip())
+        if not path.is_absolute() or not path.exists():
+            sys.exit(f"test-sanitize needs {name} of {compiler} (Debian: libasan and libubsan come with g++)")
+        found.append(str(path.resolve()))
+    return {
+        "LD_PRELOAD": " ".join(found),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:abort_on_error=0:exitcode=97",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=97",
+        # Every object in a block of its own, with poisoned bytes around it.
+        "PYTHONMALLOC": "malloc",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+    }
+
+
+def build(sources: Mapping[str, Path], place: Path, more: list[str]) -> dict[str, Path]:
+    """Compiles kernels by module name into `place`; what did not change is kept."""
+    extensions = [
+        Extension(
+            module, [str(path.relative_to(ROOT))], language="c++", extra_compile_args=[*COMPILE, *more],
+            extra_link_args=["-fsanitize=address,undefined"], include_dirs=[str(path.parent)],
+        )
+        for module, path in sources.items()
+    ]  # fmt: skip
+    made = cythonize(extensions, build_dir=str(place / "cpp"), compiler_directives=CHECKED, quiet=True)
+    command = Distribution({"ext_modules": made}).get_command_obj("build_ext")
+    command.build_lib, command.build_temp = str(place / "lib"), str(place / "obj")
+    command.ensure_finalized()
+    command.run()
+    return {module: Path(command.get_ext_fullpath(module)) for module in sources}
+
+
+def prepare(flavour: str) -> Path:
+    """A copy of the sources whose kernels are instrumented."""
+    place = BUILD / flavour
+    tree = place / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    unwanted = shutil.ignore_patterns("*.so", "*.cpp", "__pycache__", ".hypothesis")
+    for folder in ("collectord", "tests"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=unwanted)
+    shutil.copy2(ROOT / "pyproject.toml", tree)
+    kernels = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in sorted((ROOT / "collectord").rglob("_*.pyx"))
+    }
+    for module, library in build(kernels, place, FLAVOURS[flavour]).items():
+        shutil.copy2(library, tree.joinpath(*module.split(".")[:-1]))
+    return tree
+
+
+def try_canary(environment: Mapping[str, str]) -> None:
+    """Exits unless a read behind a buffer and an overflow end the process and are named."""
+    (library,) = build({"canary": Path(__file__).with_name("canary.pyx")}, BUILD / "canary", []).values()
+    for call, said in (("beyond(8)", "heap-buffer-overflow"), ("overflow(2**31 - 1)", "signed integer overflow")):
+        command = [sys.executable, "-c", f"import canary; canary.{call}"]
+        answer = subprocess.run(
+            command, env={**environment, "PYTHONPATH": str(library.parent)}, capture_output=True, text=True
+        )
+        if answer.returncode == 0 or said not in answer.stderr:
+            sys.exit(f"the sanitizers did not catch canary.{call}: {answer.returncode}\n{answer.stderr}")
+        print(f"canary.{call}: caught ({said})", flush=True)
+
+
+def main() -> None:
+    os.chdir(ROOT)
+    environment = {**os.environ, **runtime(), "PYTHONDONTWRITEBYTECODE": "1"}
+    try_canary(environment)
+    for flavour in FLAVOURS:
+        tree = prepare(flavour)
+        tests = sorted({str(path.relative_to(tree)) for pattern in TESTS for path in tree.glob(pattern)})
+        if len(tests) < len(TESTS):
+            sys.exit(f"some of {TESTS} match no test")
+        print(f"{flavour}: {' '.join(tests)}", flush=True)
+        # The report of a sanitizer goes to the file descriptor, which is therefore left alone.
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.sanitize.proof",
+            "--capture=sys",
+            "--timeout",
+            "1800",
+            *tests,
+        ]
+        answer = subprocess.run(command, cwd=tree, env={**environment, "PYTHONPATH": str(tree)})
+        if answer.returncode:
+            sys.exit(f"{flavour}: pytest ended with {answer.returncode}")
+
+
+if __name__ == "__main__":
+    main()
