@@ -290,7 +290,9 @@ def test_a_client_that_never_reads_costs_a_bounded_amount_and_nobody_waits_for_i
             await until(lambda: any(len(told) == MAX_UNREAD_REJECTS for told in unread(there.world)))
             for _ in range(3):
                 await there.works()
-            assert MAX_UNREAD_REJECTS in map(len, unread(there.world)), "it is still not read further"
+                assert max(map(len, unread(there.world))) <= MAX_UNREAD_REJECTS
+            # What gRPC's window still took in between made room for some more; then it is full again.
+            await until(lambda: any(len(told) == MAX_UNREAD_REJECTS for told in unread(there.world)))
             flooding.cancel()
             call.cancel()
             await asyncio.gather(flooding, return_exceptions=True)
