@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
@@ -43,6 +44,21 @@ def select(blobs: Iterable[BlobInfo], name: str) -> list[BlobInfo]:
     listed = list(blobs)
     exact = [blob for blob in listed if blob.name == name]
     return exact or [blob for blob in listed if blob.name.startswith(name)]
+
+
+def settled(store: BlobStore, blob: BlobInfo) -> BlobInfo:
+    """The blob with the length that the store vouches for: a directory's listing may show an append half written.
+
+    Raises:
+        TryAgain: the store did not answer.
+        CallHuman: it refused, or the blob is gone.
+    """
+    length = store.length(blob.name)
+    if isinstance(length, Unknown):
+        raise TryAgain(f"{blob.name}: {length.detail}")
+    if length is None or isinstance(length, Blocked):
+        raise CallHuman(f"{blob.name}: {length.detail if length else 'it is gone'}")
+    return replace(blob, size=length)
 
 
 class BlobFile(io.RawIOBase):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from collectord.encode.frame import first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
-from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
+from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of, settled
 from collectord.upload.store import BlobStore
 
 
@@ -32,7 +32,7 @@ def cat(store: BlobStore, blobs: Sequence[BlobInfo]) -> Iterator[bytes]:
         HeadersDiffer: before anything is yielded.
         NeverAgain: a frame is torn or corrupt.
     """
-    blobs = [blob for blob in blobs if blob.size]
+    blobs = [blob for blob in (settled(store, blob) for blob in blobs) if blob.size]
     headers = {header_of(store, blob): blob.name for blob in blobs}
     if len(headers) > 1:
         raise HeadersDiffer(f"these have different columns; print them one by one: {', '.join(headers.values())}")

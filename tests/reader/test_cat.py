@@ -119,6 +119,16 @@ def test_what_is_appended_while_reading_is_not_read() -> None:
     assert file.read() == b"123"
 
 
+def test_an_append_that_a_listing_saw_half_written_is_no_torn_frame() -> None:
+    """A directory's listing does not wait for the append under way; the length that counts is asked for."""
+    store = MemoryStore()
+    name = put(store, "zstd", 0, [b"1,2\n"])
+    size = len(store.blobs[name].content)
+    put(store, "zstd", 0, [b"1,2\n", b"3,4\n"])
+    seen = BlobInfo(name, size + 5, {})
+    assert b"".join(cat(store, [seen])) == HEADER + b"1,2\n3,4\n"
+
+
 def test_a_store_that_does_not_answer_is_worth_another_try() -> None:
     store = store_with(x=b"123")
     store.plan("read", UNSENT)
