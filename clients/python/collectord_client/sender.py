@@ -95,6 +95,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._link: Link | None = None
         self._no_socket = False
+        self._abandoned: Any = None
 
     # ------------------------------------------------------------ for outboxes and clients
 
@@ -234,7 +235,14 @@ class Sender:
         before = set(threading.enumerate())
         started: list[threading.Thread] = []
         try:
-            link.call = channel.stream_stream(METHOD, None, None)(self._messages(link))
+            try:
+                link.call = channel.stream_stream(METHOD, None, None)(self._messages(link))
+            except RuntimeError:
+                # Python 3.12, and the interpreter began to end just now: gRPC has a call and no thread to serve it, so
+                # closing its channel would wait for ever. It is left alone, and the words go out another way.
+                self._abandoned, channel = channel, grpc.insecure_channel(target, options=options)
+                self._last_words(channel, link)
+                return False
             started = [thread for thread in threading.enumerate() if thread not in before and thread.daemon]
             if not link.alive:
                 link.call.cancel()
