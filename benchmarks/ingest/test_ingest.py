@@ -10,7 +10,7 @@ from benchmarks.daemon import Sender, daemon, together
 @pytest.mark.parametrize("clients", [1, 10])
 @pytest.mark.parametrize("rows", [100, 3400])
 def test_ingest_to_durable_ack(benchmark, clients: int, rows: int) -> None:
-    """Batches of 6 float64 columns; 3400 rows fill a page of 256 KiB. Nothing is uploaded meanwhile."""
+    """Batches of 6 float64 columns; 3400 rows fill a page of 256 KiB. Full frames are uploaded meanwhile, and counted."""
     batches = max(20, 400 // clients)
     with daemon("--flush-interval", "86400", "--flush-bytes", "3MiB", "--memory-budget", "4GiB") as running:
         senders = [Sender(running.socket, 6, rows, designation=f"d{n}") for n in range(clients)]
