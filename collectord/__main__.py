@@ -1,5 +1,5 @@
 """`python -m collectord`."""
 
-from collectord.cli import main
+from collectord.cli.main import main
 
 main()

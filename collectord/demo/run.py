@@ -171,7 +171,7 @@ def _report(
 
     import pandas as pd
 
-    from collectord.cli import books_table
+    from collectord.cli.ask import books_table
     from collectord.daemon import open_store
     from collectord.reader.blobs import data_blobs
     from collectord.reader.cat import cat

@@ -25,6 +25,6 @@ if impatience:
     from collectord.upload import azureblob
 
     azureblob.AzureBlob.__init__.__kwdefaults__.update(connect_timeout=impatience, read_timeout=impatience)  # type: ignore[attr-defined]
-from collectord.cli import main  # noqa: E402
+from collectord.cli.main import main  # noqa: E402
 
 main()

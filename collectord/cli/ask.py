@@ -1,0 +1,149 @@
+"""Talk to a running daemon: status, flush, ledger."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from collectord.cli.options import json_option, load, settings_options
+from collectord.errors import CollectordError
+
+
+@click.command()
+@settings_options("spool")
+@json_option
+def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Show what a running daemon is doing, and what troubles it.
+
+    \b
+    collectord status
+    collectord status --spool /var/lib/collectord/spool
+    collectord status --json | jq .troubles
+    """
+    from collectord.control.client import ControlClient
+
+    settings = load(config_file, given)
+    with ControlClient(settings.admin_socket) as control:
+        answer = control.status()
+        books = control.ledger()
+    if as_json:
+        click.echo(json.dumps(answer, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    waiting, log = answer["waiting"], answer["log"]
+    console.print(
+        f"[bold]collectord {answer['version']}[/] is [bold]{answer['state']}[/], pid {answer['pid']}, "
+        f"up {answer['uptime_seconds']:.0f} s"
+    )
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("listens on", ", ".join(answer["listen"]))
+    facts.add_row("store", answer["store"])
+    facts.add_row("clients", str(len(answer["clients"])))
+    facts.add_row(
+        "waiting",
+        f"{waiting['rows']:,} rows of {waiting['partitions']:,} partitions, oldest {waiting['oldest_seconds']:.1f} s",
+    )
+    facts.add_row("log", f"{log['bytes'] / 2**20:,.0f} of {log['budget_bytes'] / 2**20:,.0f} MiB")
+    console.print(facts)
+    console.print(books_table(books.streams))
+    for trouble in answer["troubles"]:
+        word = "[red]blocked[/]" if trouble["blocked"] else "[yellow]retrying[/]"
+        console.print(f"{word} {trouble['blob']}: {trouble['detail']} (again in {trouble['again_in_seconds']} s)")
+    if answer["last_error"] and not answer["troubles"]:
+        console.print(f"last error: {answer['last_error']}", style="dim")
+
+
+@click.command()
+@settings_options("spool")
+@click.option("--timeout", type=click.FloatRange(0, 3600), default=60.0, show_default=True, help="Seconds to wait.")
+def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
+    """Upload now what the daemon has received so far, and wait until it has landed.
+
+    \b
+    collectord flush
+    collectord flush --timeout 300
+
+    Exits with 1 if something has not landed by then; it stays in the log and is tried again.
+    """
+    from collectord.control.client import ControlClient
+
+    settings = load(config_file, given)
+    with ControlClient(settings.admin_socket) as control:
+        answer = control.flush(timeout)
+    if not answer.complete:
+        raise CollectordError(f"{answer.rows_waiting:,} rows have not landed: {answer.reason}")
+    click.echo("everything received so far has landed")
+
+
+@click.command()
+@settings_options("spool")
+@json_option
+def ledger(config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Print the books of every stream, in rows: received = landed + in the log + parked + quarantined + expired.
+
+    \b
+    collectord ledger
+    collectord ledger --json | jq '.[] | select(.balanced | not)'
+
+    Exits with 1 if the books of any stream do not balance.
+    """
+    from collectord.control.client import ControlClient
+
+    settings = load(config_file, given)
+    with ControlClient(settings.admin_socket) as control:
+        streams = control.ledger().streams
+    if as_json:
+        click.echo(json.dumps([_books_json(books) for books in streams], indent=2))
+    else:
+        from rich.console import Console
+
+        Console().print(books_table(streams))
+    wrong = [books.stream for books in streams if _balance(books)]
+    if wrong:
+        raise CollectordError(f"the books do not balance: {', '.join(wrong)}")
+
+
+def _balance(books: Any) -> int:
+    return int(books.received - books.landed - books.in_log - books.parked - books.quarantined - books.expired)
+
+
+def _books_json(books: Any) -> dict[str, Any]:
+    numbers = ("received", "landed", "in_log", "parked", "quarantined", "expired")
+    return {
+        "stream": books.stream,
+        **{name: getattr(books, name) for name in numbers},
+        "rejected": dict(books.rejected),
+        "dropped_by_clients": dict(books.dropped_by_clients),
+        "balanced": not _balance(books),
+    }
+
+
+def books_table(streams: Any) -> Any:
+    """The books as a rich renderable: a line for the stream's name, a line for its numbers, since names are long."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines: list[Any] = []
+    for books in streams:
+        off = _balance(books)
+        numbers = Text(
+            f"  received {books.received:,}  landed {books.landed:,}  in the log {books.in_log:,}  "
+            f"quarantined {books.quarantined:,}  "
+        )
+        numbers.append("balanced" if off == 0 else f"off by {off:+,}", style="green" if off == 0 else "red")
+        lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="fold"), numbers]
+        if books.rejected:
+            lines.append(Text(f"  rejected {_reasons(books.rejected)}"))
+        if books.dropped_by_clients:
+            lines.append(Text(f"  dropped by clients {_reasons(books.dropped_by_clients)}"))
+    return Group(*lines) if lines else "nothing was received yet"
+
+
+def _reasons(counts: Any) -> str:
+    return ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(counts.items())) or "0"

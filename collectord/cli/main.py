@@ -1,0 +1,27 @@
+"""The command line. Heavy parts are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import click
+
+from collectord.cli import ask, read, run, wal
+from collectord.cli.options import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Collects what models see and say in production, exactly once, into compressed CSV blobs.
+
+    \b
+    Try it:      collectord demo
+    Run it:      collectord serve --store ./landed
+    Ask it:      collectord status
+    Read it:     collectord ls; collectord cat PREFIX
+    """
+
+
+for command in (
+    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, ask.ledger, read.ls, read.cat,
+    read.verify, read.where, wal.wal,
+):  # fmt: skip
+    main.add_command(command)

@@ -1,0 +1,76 @@
+"""What the commands share: settings as options, and errors as one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from collectord.errors import CallHuman, CollectordError
+
+if TYPE_CHECKING:
+    from collectord.config import Settings
+    from collectord.upload.store import BlobStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """Turns our errors into one line on stderr and an exit status: 1 for a fault, 2 for something a person must mend."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CollectordError as error:
+            click.echo(f"collectord: {error}", err=True)
+            sys.exit(2 if isinstance(error, CallHuman) else 1)
+        except BrokenPipeError:
+            # The reader of our output has enough, as `collectord cat … | head` does.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+
+def settings_options(*names: str) -> Callable[[F], F]:
+    """Options for settings, all of them if none is named; their text is that of `config.py`."""
+
+    def decorate(command: F) -> F:
+        from collectord.config import Settings
+
+        fields = {name: Settings.model_fields[name] for name in names} if names else Settings.model_fields
+        for name, field in reversed(fields.items()):
+            secret = name.startswith("azure_") and name != "azure_account_url"
+            if secret:
+                continue  # A secret on a command line is seen by every user of the machine.
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                multiple=name == "listen",
+                metavar=name.upper(),
+                help=field.description,
+            )(command)
+        return click.option(
+            "--config", "config_file", type=click.Path(path_type=Path), envvar="COLLECTORD_CONFIG", metavar="FILE",
+            help="TOML file of settings.",
+        )(command)  # fmt: skip
+
+    return decorate
+
+
+def load(config_file: Path | None, given: dict[str, Any]) -> Settings:
+    from collectord import config
+
+    listen = given.get("listen")
+    return config.load(config_file, {**given, "listen": ",".join(listen) if listen else None})
+
+
+def store_of(config_file: Path | None, given: dict[str, Any]) -> BlobStore:
+    from collectord.daemon import open_store
+
+    return open_store(load(config_file, given))
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

@@ -1,0 +1,136 @@
+"""Read what has landed: ls, cat, verify, where."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from collectord.cli.options import json_option, load, store_of, settings_options
+from collectord.errors import CallHuman
+
+
+@click.command()
+@click.argument("prefix", default="")
+@settings_options("store", "azure_account_url")
+@json_option
+def ls(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """List what has landed under PREFIX, with the address of each blob for pandas, Spark or the portal.
+
+    \b
+    collectord ls
+    collectord ls --store az://modeldata sub/group/workspace/service/model
+    """
+    from collectord.reader.blobs import codec_of, data_blobs
+
+    store = store_of(config_file, given)
+    blobs = data_blobs(store, prefix)
+    rows = [
+        {"name": blob.name, "bytes": blob.size, "codec": codec_of(blob.name), **store.addresses(blob.name)}
+        for blob in blobs
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for blob in blobs:
+        click.echo(f"{blob.size:>12,}  {blob.name}")
+        for scheme, address in store.addresses(blob.name).items():
+            click.echo(f"{'':14}{scheme:6} {address}")
+    click.echo(f"{sum(blob.size for blob in blobs):>12,}  bytes in {len(blobs)} blobs of {store.describe()}")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@settings_options("store", "azure_account_url")
+def cat(names: tuple[str, ...], config_file: Path | None, **given: Any) -> None:
+    """Print blobs as CSV, whatever their compression, the header once. NAME is a blob or a beginning of names.
+
+    \b
+    collectord cat sub/group/ws/service/model/1/inputs/2026/11/21/data.csv.zst
+    collectord cat sub/group/ws/service/model/1/inputs/2026/11 > november.csv
+    """
+    from collectord.reader.blobs import data_blobs, select
+    from collectord.reader.cat import cat as text_of
+
+    store = store_of(config_file, given)
+    chosen = [blob for name in names for blob in select(data_blobs(store, name), name)]
+    if not chosen:
+        raise CallHuman(
+            f"no blob in {store.describe()} is called or begins with {' or '.join(names)}; try `collectord ls`"
+        )
+    for text in text_of(store, chosen):
+        sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
+@click.command()
+@click.argument("prefix", default="")
+@settings_options("store", "spool", "azure_account_url")
+@json_option
+def verify(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Read again what has landed under PREFIX: whole frames, right checksums, nothing twice, rows as counted.
+
+    \b
+    collectord verify
+    collectord verify --store az://modeldata sub/group/workspace
+    collectord verify --spool /var/lib/collectord/spool    # and compare with the books of the daemon there
+
+    Exits with 0 if all is well, 1 if something was found, 2 if the store cannot be read.
+    """
+    from collectord.daemon import open_store
+    from collectord.reader.audit import audit
+    from collectord.upload.location import Location
+
+    settings = load(config_file, given)
+    found = audit(
+        open_store(settings), prefix, name_prefix=Location.parse(settings.store).prefix,
+        spool_socket=settings.admin_socket if given["spool"] else None,
+    )  # fmt: skip
+    if as_json:
+        click.echo(found.as_json())
+    else:
+        for line in found.lines():
+            click.echo(line)
+    sys.exit(1 if found.findings else 0)
+
+
+@click.command()
+@click.argument("correlation_id")
+@settings_options("store", "spool", "azure_account_url")
+@click.option(
+    "--date", "first", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC) to search; a UUIDv7 says its own."
+)
+@click.option("--days", type=click.IntRange(1, 3660), help="How many days from there on; without a day: how many back.")
+@click.option("--stream", default="", metavar="PREFIX", help="Only blobs whose names begin so.")
+@click.option("--show", is_flag=True, help="Print the rows too.")
+@json_option
+def where(
+    correlation_id: str, config_file: Path | None, first: Any, days: int | None, stream: str, show: bool, as_json: bool,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Find a record by its correlation id: blob, frame and rows, or that it still waits in the log.
+
+    \b
+    collectord where 019a9f3e-7c1b-7000-8000-000000000001 --show
+    collectord where order-4711 --date 2026-11-20 --days 3 --stream sub/group/workspace
+    collectord where order-4711 --spool /var/lib/collectord/spool    # and ask the daemon there
+
+    Exits with 0 if it was found, 1 if not, 2 if the store cannot be read.
+    """
+    from collectord.daemon import open_store
+    from collectord.reader.find import find
+
+    settings = load(config_file, given)
+    found = find(
+        open_store(settings), correlation_id, first.date() if first else None, days, stream,
+        settings.admin_socket if given["spool"] else None,
+    )  # fmt: skip
+    if as_json:
+        click.echo(found.as_json())
+    else:
+        for line in found.lines(show):
+            click.echo(line)
+    sys.exit(0 if found.hits or found.waiting else 1)

@@ -1,0 +1,104 @@
+"""Run the daemon, or see what it would run with: serve, config, doctor, demo, version."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from collectord import __version__
+from collectord.cli.options import json_option, load, settings_options
+
+
+@click.command()
+@settings_options()
+def serve(config_file: Path | None, **given: Any) -> None:
+    """Run the daemon. By default: unix socket, spool and store under ./collectord-data.
+
+    \b
+    collectord serve
+    collectord serve --store az://modeldata --listen unix:/run/collectord/collectord.sock --admin 127.0.0.1:9808
+    COLLECTORD_FLUSH_INTERVAL=10 collectord serve --config /etc/collectord.toml
+
+    Every option is also an environment variable, COLLECTORD_ and its name, and a key of the TOML file; secrets are only
+    those. SIGTERM uploads what fits into the drain deadline; the rest stays in the log for the next start.
+    """
+    from collectord import daemon, logs
+
+    settings = load(config_file, given)
+    logs.configure(settings.log_format, settings.log_level)
+    daemon.serve(settings)
+
+
+@click.command()
+@settings_options()
+def config(config_file: Path | None, **given: Any) -> None:
+    """Print the settings that `serve` would run with, secrets masked, or say what is wrong with them.
+
+    \b
+    collectord config
+    COLLECTORD_CODEC=gzip collectord config --config /etc/collectord.toml
+    """
+    click.echo(json.dumps(load(config_file, given).shown(), indent=2))
+
+
+@click.command()
+@settings_options()
+@json_option
+def doctor(config_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Walk the chain from a client to the store; say of each link whether it holds, and what to do if not.
+
+    \b
+    collectord doctor
+    collectord doctor --spool /var/lib/collectord/spool --store az://modeldata
+    COLLECTORD_ENDPOINT=unix:/run/collectord/collectord.sock collectord doctor    # as in a pod
+
+    Give it the settings of the daemon. Works without one. Proves an append with a small blob under _collectord/doctor/;
+    creates a container of Azure that is absent. Exits with 0 if all links hold, 1 if one is broken.
+    """
+    from collectord.doctor import examine
+
+    listen = given.get("listen")
+    links = []
+    for link in examine(config_file, {**given, "listen": ",".join(listen) if listen else None}):
+        links.append(link)
+        if not as_json:
+            click.echo(link.line())
+    if as_json:
+        click.echo(
+            json.dumps(
+                [{"link": one.name, "ok": one.ok, "what": one.what, "todo": one.todo} for one in links], indent=2
+            )
+        )
+    sys.exit(1 if any(link.ok is False for link in links) else 0)
+
+
+@click.command()
+@click.option(
+    "--store",
+    default=None,
+    metavar="STORE",
+    help="A directory (default: ./demo-data/store), az://CONTAINER, or azurite to start the emulator.",
+)
+@click.option("--requests", type=click.IntRange(10, 1_000_000), default=4000, show_default=True)
+def demo(store: str | None, requests: int) -> None:
+    """Score real rows with a real model, kill the daemon in the middle, and show what landed.
+
+    \b
+    collectord demo
+    collectord demo --store azurite --requests 20000
+
+    Needs scikit-learn, pandas and collectord-client.
+    """
+    from collectord.demo.run import run
+
+    run(store, requests)
+
+
+@click.command()
+def version() -> None:
+    """Print the version."""
+    click.echo(f"collectord {__version__}")
