@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from collectord.cli.options import json_option, load, store_of, settings_options
+from collectord.cli.options import json_option, load, settings_options, store_of
 from collectord.errors import CallHuman
 
 

@@ -1,4 +1,4 @@
-"""The journey of a batch after its acknowledgement: log → buffer → encode → upload. The only file that knows all rooms.
+"""The journey itself: who moves, when, and what becomes of what fails.
 
 One thread reads the log, live and after a crash alike, and decides what is due; a few workers take the due frames, one
 at a time per blob, from the log to the store. Everything a worker needs after a crash is in the log and the ledger.
@@ -12,22 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from collectord._pb import collector_pb2 as pb
 from collectord.books import Books, StreamBooks
-from collectord.buffer.assemble import assemble
 from collectord.buffer.index import Index, Slice, after_entry
 from collectord.buffer.seal import SealRules
 from collectord.clock import Clock
-from collectord.encode.csv import CsvPlan, TextBuffer
-from collectord.encode.frame import FrameEncoder
 from collectord.errors import CollectordError, Rejected, SpoolFull
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.logs import event
 from collectord.metrics import Metrics
-from collectord.model import EntryKind, FrameTag, Lsn, Partition, Place, Schema, Stored
+from collectord.model import EntryKind, Lsn, Partition, Place, Stored
+from collectord.pipeline.framer import Framer
+from collectord.pipeline.known import Known
+from collectord.pipeline.troubles import Trouble, Troubles
 from collectord.schema import parse_schema, stream_of
 from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
 from collectord.upload.ledger import Ledger
@@ -53,26 +52,6 @@ _LOST = "lost"
 """Name of the ledger's count of acknowledged rows that the log no longer holds."""
 
 _log = logging.getLogger("collectord.pipeline")
-
-
-@dataclass(slots=True)
-class Trouble:
-    """Why a blob takes nothing at the moment."""
-
-    until: float
-    """Monotonic seconds of the next attempt."""
-    since: float
-    """Monotonic seconds of the first failure."""
-    detail: str
-    blocked: bool
-
-
-@dataclass(slots=True)
-class _Worker:
-    """What a worker thread keeps for itself."""
-
-    encoder: FrameEncoder
-    text: TextBuffer
 
 
 class Pipeline:
@@ -109,13 +88,11 @@ class Pipeline:
         self._appender = appender
         self._publisher = schemas
         self._reserve = reserve
-        self._layout = layout
         self._marks = marks
         self._metrics = metrics
         self._clock = clock
-        self._codec = codec
-        self._level = level
-        self._lowercase_workspace = lowercase_workspace
+        self._known = Known(reader.schema, layout, lowercase_workspace=lowercase_workspace, max_streams=max_streams)
+        self._framer = Framer(codec, level, ledger.writer_id, ledger.next_frame_id)
         self._workers = workers
         self._max_streams = max_streams
         self._mark_seconds = mark_seconds
@@ -123,13 +100,10 @@ class Pipeline:
         self._lock = threading.Condition()
         """Guards everything below; notified when something lands or there is something to do."""
         self._index = Index(rules, {partition: progress.cursor for partition, progress in ledger.cursors().items()})
-        self._schemas: dict[bytes, Schema] = {}
-        self._plans: dict[tuple[bytes, int], CsvPlan] = {}
-        self._bases: dict[Partition, str] = {}
         self._intents: dict[str, Intent] = {intent.base: intent for intent in ledger.intents()}
         self._busy: set[str] = set()
         self._running = 0
-        self._trouble: dict[str, Trouble] = {}
+        self._troubles = Troubles()
         self._received_to = received_to
         quarantined: dict[str, int] = {}
         for (stream, _), rows in ledger.quarantined_totals().items():
@@ -148,7 +122,6 @@ class Pipeline:
         self._pruned_at = clock.monotonic()
         self._stopping = False
         self._work = False
-        self._local = threading.local()
         self._thread = threading.Thread(target=self._run, name="collectord-pipeline", daemon=True)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="collectord-upload")
 
@@ -197,7 +170,7 @@ class Pipeline:
         target = self._log.durable
         deadline = self._clock.monotonic() + timeout
         with self._lock:
-            self._trouble.clear()
+            self._troubles.clear()
             while not self._landed_before(target):
                 self._index.flush(target)
                 self._work = True
@@ -240,10 +213,7 @@ class Pipeline:
         """Seconds until something becomes due by itself."""
         now = self._clock.monotonic()
         timers = [now + RETIRE_EVERY]
-        timer = self._index.next_timer()
-        if timer is not None:
-            timers.append(timer)
-        timers.extend(trouble.until for trouble in self._trouble.values())
+        timers += [timer for timer in (self._index.next_timer(), self._troubles.next_until()) if timer is not None]
         return max(0.0, min(timers) - now)
 
     # ------------------------------------------------------------------ from the log into the buffers
@@ -253,7 +223,7 @@ class Pipeline:
         entries = self._reader.read(READ_AT_ONCE)
         for damage in self._reader.damages:
             if damage.stored is not None and damage.stored.kind is EntryKind.BATCH:
-                self._lose(self._schema(damage.stored.schema_id).stream.key(), damage.stored.rows, damage.reason)
+                self._lose(self._known.stream_key(damage.stored.schema_id), damage.stored.rows, damage.reason)
         self._reader.damages.clear()
         if not entries:
             return False
@@ -266,7 +236,7 @@ class Pipeline:
                 if stored.kind is EntryKind.BATCH:
                     self._index.add(stored, now)
                     if stored.lsn >= self._received_to:
-                        self._books.receive(self._schema(stored.schema_id).stream.key(), stored.rows)
+                        self._books.receive(self._known.stream_key(stored.schema_id), stored.rows)
                 elif stored.kind is EntryKind.DROPPED:
                     self._take_dropped(stored)
         return True
@@ -296,9 +266,7 @@ class Pipeline:
         """Hands what is due to idle workers, one frame per blob at a time."""
         with self._lock:
             now = self._clock.monotonic()
-            for base in [base for base, trouble in self._trouble.items() if trouble.until <= now]:
-                if base not in self._intents:
-                    del self._trouble[base]
+            self._troubles.forget_over(now, keep=self._intents)
             for base, intent in list(self._intents.items()):
                 if len(self._busy) >= self._workers:
                     return
@@ -308,31 +276,13 @@ class Pipeline:
             for partition in list(self._index.due(now)):
                 if len(self._busy) >= self._workers:
                     return
-                base = self._base(partition)
+                base = self._known.base(partition)
                 if base not in self._intents and self._is_free(base, now):
                     self._busy.add(base)
                     self._pool.submit(self._work_on, base, partition)
 
     def _is_free(self, base: str, now: float) -> bool:
-        trouble = self._trouble.get(base)
-        return base not in self._busy and (trouble is None or trouble.until <= now)
-
-    def _base(self, partition: Partition) -> str:
-        base = self._bases.get(partition)
-        if base is None:
-            base = self._layout.base(self._schema(partition.schema_id).stream, partition)
-            if len(self._bases) > 2 * self._max_streams:
-                self._bases.clear()
-            self._bases[partition] = base
-        return base
-
-    def _schema(self, schema_id: bytes) -> Schema:
-        schema = self._schemas.get(schema_id)
-        if schema is None:
-            if len(self._schemas) > 2 * self._max_streams:
-                self._schemas.clear()
-            schema = self._schemas[schema_id] = parse_schema(self._reader.schema(schema_id))
-        return schema
+        return base not in self._busy and not self._troubles.holds(base, now)
 
     def _work_on(self, base: str, partition: Partition) -> None:
         """One frame of a blob, or one more attempt for the frame that is open; on a worker."""
@@ -370,25 +320,18 @@ class Pipeline:
             payloads = self._read_payloads(partition, slices)
             if payloads is None:
                 return None
-            schema = self._schema(partition.schema_id)
-            plan = self._plan(schema, partition.boundary_minutes)
-            worker = self._worker()
-            rows = sum(piece.stop - piece.start for piece in slices)
-            batch = assemble(schema, ((payload, s.start, s.stop) for payload, s in zip(payloads, slices, strict=True)))
-            text = plan.encode(batch, worker.text)
-            tag = FrameTag(self._ledger.writer_id, self._ledger.next_frame_id(), rows)
-            frame = worker.encoder.data_frame(text, tag)
-            header_frame = worker.encoder.header_frame(plan.header)
-            if len(header_frame) + len(frame) <= MAX_APPEND:
+            schema = self._known.schema(partition.schema_id)
+            frame = self._framer.make(schema, self._known.plan(partition), slices, payloads)
+            if frame.size <= MAX_APPEND:
                 break
             # Ingest has made sure that a single row fits, so this ends.
-            scale *= 0.9 * MAX_APPEND / (len(header_frame) + len(frame)) if rows > 1 else 0.0
-        taken = sum(piece.bytes for piece in slices)
+            scale *= 0.9 * MAX_APPEND / frame.size if frame.tag.rows > 1 else 0.0
         with self._lock:
-            self._index.learn(partition, taken, len(frame))
+            self._index.learn(partition, sum(piece.bytes for piece in slices), len(frame.data_frame))
         intent = self._appender.stage(
-            schema.stream, partition, plan.header, header_frame, frame, tag, rows, slices[-1].after
-        )
+            schema.stream, partition, frame.header, frame.header_frame, frame.data_frame, frame.tag, frame.tag.rows,
+            slices[-1].after,
+        )  # fmt: skip
         with self._lock:
             self._intents[base] = intent
         self._metrics.count("collectord_frames_sealed_total", cause=cause.value)
@@ -413,7 +356,7 @@ class Pipeline:
     def _set_aside(self, partition: Partition, piece: Slice, reason: str, detail: str) -> None:
         rows = piece.rows - piece.start
         after = after_entry(piece.place.lsn)
-        stream = self._schema(partition.schema_id).stream.key()
+        stream = self._known.stream_key(partition.schema_id)
         self._ledger.quarantine(stream, partition, rows, reason, after)
         with self._lock:
             self._index.landed(partition, after, self._clock.monotonic())
@@ -430,7 +373,7 @@ class Pipeline:
             case Landed():
                 with self._lock:
                     self._intents.pop(base, None)
-                    recovered = self._trouble.pop(base, None)
+                    recovered = self._troubles.settle(base)
                     self._index.landed(intent.partition, intent.after, self._clock.monotonic())
                     self._books.land(intent.stream_key, intent.rows)
                 self._publish(intent.partition)
@@ -458,38 +401,20 @@ class Pipeline:
 
     def _publish(self, partition: Partition) -> None:
         """Puts the schema's document beside the data. A frame settled after a restart leaves that to the next one."""
-        plan = self._plans.get((partition.schema_id, partition.boundary_minutes))
-        if plan is not None and not self._publisher.publish(self._schema(partition.schema_id), plan.header):
+        header = self._known.header(partition)
+        if header is not None and not self._publisher.publish(self._known.schema(partition.schema_id), header):
             event(_log, logging.WARNING, "a schema's document could not be written; the next frame tries again")
 
     def _trouble_with(self, base: str, seconds: float, detail: str, code: str = "") -> None:
         """`code` is the reason why the store refuses; empty if trying again may help."""
         with self._lock:
-            now = self._clock.monotonic()
-            before = self._trouble.get(base)
-            self._trouble[base] = Trouble(now + seconds, before.since if before else now, detail, bool(code))
+            self._troubles.add(base, self._clock.monotonic(), seconds, detail, code)
         self._remember(f"{base}: {detail}")
         self._metrics.count("collectord_upload_failures_total", code=code or "retry")
         event(_log, logging.WARNING, "an upload did not succeed", blob=base, why=detail, again_in=round(seconds, 1))
 
     def _remember(self, error: str) -> None:
         self._last_error = error
-
-    def _plan(self, schema: Schema, boundary_minutes: int) -> CsvPlan:
-        key = (schema.id, boundary_minutes)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) > self._max_streams:
-                self._plans.clear()
-            plan = CsvPlan(schema, boundary_minutes, lowercase_workspace=self._lowercase_workspace)
-            self._plans[key] = plan
-        return plan
-
-    def _worker(self) -> _Worker:
-        worker: _Worker | None = getattr(self._local, "worker", None)
-        if worker is None:
-            worker = self._local.worker = _Worker(FrameEncoder(self._codec, self._level), TextBuffer())
-        return worker
 
     # ------------------------------------------------------------------ upkeep
 
@@ -503,7 +428,7 @@ class Pipeline:
         if free > self._retired:
             self._checkpoint(retire=True)
             self._retired = free
-        if not self._trouble:
+        if not self._troubles:
             self._reserve.hold()
         if now - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = now
@@ -546,7 +471,7 @@ class Pipeline:
                 self._work = True
                 self._lock.notify_all()
                 self._lock.wait(0.01)
-            waiting = [(self._schema(one.schema_id).stream.key(), rows) for one, rows, _ in self._index.waiting_rows()]
+            waiting = [(self._known.stream_key(one.schema_id), rows) for one, rows, _ in self._index.waiting_rows()]
             books = {book.stream: book for book in self._books.view(waiting)}
         for stream, count in self._log.counts().items():
             if count.rejected:
@@ -598,7 +523,7 @@ class Pipeline:
     def troubles(self) -> Iterable[tuple[str, Trouble]]:
         """Blobs that take nothing at the moment, and why."""
         with self._lock:
-            return list(self._trouble.items())
+            return self._troubles.all()
 
     @property
     def last_error(self) -> str:

@@ -1,0 +1,47 @@
+"""Which blobs wait, why, and until when."""
+
+from __future__ import annotations
+
+from collectord.pipeline.troubles import Troubles
+
+
+def test_a_blob_waits_until_its_time_has_come() -> None:
+    """Held before `until`, free from then on; another blob is never held by it."""
+    troubles = Troubles()
+    troubles.add("a", 100.0, 5.0, "503", "")
+    assert troubles.holds("a", 104.9)
+    assert not troubles.holds("a", 105.0)
+    assert not troubles.holds("b", 100.0)
+    assert troubles.next_until() == 105.0
+
+
+def test_the_first_failure_dates_the_trouble() -> None:
+    """`since` stays through further failures; the latest detail and reason are shown."""
+    troubles = Troubles()
+    troubles.add("a", 100.0, 5.0, "503", "")
+    troubles.add("a", 105.0, 10.0, "AuthorizationFailure", "forbidden")
+    (base, trouble), *others = troubles.all()
+    assert (base, trouble.since, trouble.until, trouble.detail) == ("a", 100.0, 115.0, "AuthorizationFailure")
+    assert trouble.blocked
+    assert not others
+
+
+def test_what_is_over_is_forgotten_unless_a_frame_is_open_for_it() -> None:
+    """A blob with an open frame keeps its history until that frame has landed."""
+    troubles = Troubles()
+    for base in ("a", "b", "c"):
+        troubles.add(base, 0.0, 1.0, "503", "")
+    troubles.add("c", 0.0, 9.0, "503", "")
+    troubles.forget_over(1.0, keep={"a"})
+    assert [base for base, _ in troubles.all()] == ["a", "c"]
+    assert troubles.settle("a") is not None
+    assert troubles.settle("a") is None
+
+
+def test_clearing_lets_everything_be_tried_at_once() -> None:
+    """As `collectord flush` wants it."""
+    troubles = Troubles()
+    troubles.add("a", 0.0, 600.0, "403", "forbidden")
+    troubles.clear()
+    assert not troubles
+    assert not troubles.holds("a", 0.0)
