@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from ._pb.collector_pb2 import ServerMessage
 
 METHOD = "/collectord.v1.Collector/Collect"
-FIRST_DELAY, LAST_DELAY = 0.1, 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
+"""Seconds between attempts to connect: doubled from the first, jittered downwards. A daemon that is back has its clients
+back well within a second."""
 WELCOME_WITHIN = 10.0
 SETTLING = 0.02
 AGAIN_AFTER = 0.1
@@ -47,6 +50,26 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+
+
+def pause(failures: int) -> float:
+    """Seconds to wait after so many attempts that failed in a row."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.5, 0.9)
+
+
+def knock(path: str) -> str:
+    """Why nobody can be reached behind a unix socket; empty if somebody listens, or if only gRPC can tell."""
+    if not os.path.exists(path):  # noqa: PTH110
+        return f"there is no socket {path}"
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return ""
+        except OSError as error:
+            return f"{path}: {error.strerror or error}"
+    return ""
 
 
 class Link:
@@ -94,7 +117,6 @@ class Sender:
         self._asleep = threading.Event()
         self._thread: threading.Thread | None = None
         self._link: Link | None = None
-        self._no_socket = False
         self._abandoned: Any = None
 
     # ------------------------------------------------------------ for outboxes and clients
@@ -191,7 +213,7 @@ class Sender:
         process.arrange_exit()
 
     def _run(self) -> None:
-        delay = FIRST_DELAY
+        failures = 0
         while not self.stopped:
             self._interrupt.clear()
             if self._resting:
@@ -203,19 +225,17 @@ class Sender:
             except Exception as error:  # noqa: BLE001
                 welcomed = False
                 self._failed(f"{type(error).__name__}: {error}")
-            if welcomed:
-                delay = FIRST_DELAY
+            failures = 0 if welcomed else failures + 1
             if not self.stopped and not self._resting:
-                self._interrupt.wait(delay * random.uniform(0.5, 0.9))
-                delay = min(LAST_DELAY, delay * 2)
+                self._interrupt.wait(pause(failures))
 
     def _connect(self) -> bool:
         """One connection from beginning to end. True if the daemon welcomed us."""
         target, path = resolve(self.endpoint)
-        self._no_socket = path is not None and not os.path.exists(path)  # noqa: PTH110
-        if self._no_socket:
-            # Without a daemon, gRPC is not even loaded.
-            self._failed(f"there is no socket {path}")
+        refused = knock(path) if path else ""
+        if refused:
+            # Without a daemon, gRPC is not even loaded, and an attempt costs some microseconds.
+            self._failed(refused)
             return False
         import grpc
 
