@@ -22,7 +22,14 @@ class Damage:
     from_lsn: Lsn
     to_lsn: Lsn
     reason: str
-    """One of: entry, payload, truncated, missing segment, unreadable segment."""
+    """One of:
+
+    header: a segment's header, and what stood between it and the first entry that proves itself.
+    entry, payload: an entry's header, or only its payload.
+    truncated: the end of a file is missing.
+    missing segment: positions that were in use, and no file.
+    unknown end: behind the last entry of a segment, where nothing says any more whether that was the last.
+    """
     stored: Stored | None = None
     """The entry, where its header survived: rows, client and sequence are then known."""
     copy: Path | None = None
@@ -51,4 +58,10 @@ class SetAside:
     path: Path
     """Where it is now."""
     reason: str
-    """One of: foreign, duplicate, empty, unreadable, name."""
+    """One of:
+
+    foreign: no header, and no entry that proves itself. other spool: a header of another spool.
+    duplicate: another file has the same base. overlap: it claims positions of the segment before it.
+    empty: of no bytes. unreadable: the disk does not open it. no file: a directory, or a link to nothing.
+    name: no header, and a name that says no base.
+    """

@@ -18,6 +18,10 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 class Disk:
     """What changes files. Every method raises OSError; a caller that meets one in write or sync abandons the file."""
 
+    def make_directory(self, path: Path) -> None:
+        """Makes a directory and its parents durably; an existing one keeps its mode."""
+        files.make_private_directory(path)
+
     def create(self, path: Path, size: int) -> int:
         """Makes a file of `size` bytes, its blocks allocated, and returns its descriptor. Leaves nothing if it fails."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, files.PRIVATE_FILE)
@@ -53,6 +57,10 @@ class Disk:
     def rename(self, source: Path, target: Path) -> None:
         """Renames durably within one directory."""
         files.rename_durably(source, target)
+
+    def discard(self, path: Path) -> None:
+        """Unlinks without making it durable; the file may be absent. For names that mean nothing if they come back."""
+        path.unlink(missing_ok=True)
 
     def remove(self, path: Path) -> None:
         """Unlinks durably; the file may be absent."""

@@ -17,6 +17,7 @@ from collectord.model import NO_SCHEMA, Entry, EntryKind, Lsn, Stored
 MARKER_BYTES = 8
 ENTRY_HEADER_BYTES = 96
 ALIGNMENT = 8
+OWN_LSN_AT = 24
 MAX_PAYLOAD_BYTES = 8 << 20
 
 _HEAD = struct.Struct("<8sQ")

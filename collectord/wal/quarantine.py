@@ -27,13 +27,20 @@ class Quarantine:
             return damage
         path, base = source
         target = self._directory / f"{damage.from_lsn:020d}.bin"
-        buffer = memoryview(bytearray(damage.to_lsn - damage.from_lsn))
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            count = read_into(fd, buffer, damage.from_lsn - base)
-        finally:
-            os.close(fd)
         if not target.exists():
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                # A range may reach behind its file: where the next segment begins, or where this one once ended.
+                length = min(damage.to_lsn, base + os.fstat(fd).st_size) - damage.from_lsn
+                buffer = memoryview(bytearray(max(0, length)))
+                count = read_into(fd, buffer, damage.from_lsn - base)
+            finally:
+                os.close(fd)
+            if damage.reason == "unknown end":
+                # Mostly what a file is filled up with.
+                count = len(bytes(buffer[:count]).rstrip(b"\0"))
+            if count == 0:
+                return damage
             try:
                 files.make_private_directory(self._directory)
                 files.write_durably(target, buffer[:count])
@@ -45,7 +52,7 @@ class Quarantine:
         """Moves a file here under a name that is free, and returns its path."""
         files.make_private_directory(self._directory)
         target, number = self._directory / path.name, 0
-        while target.exists():
+        while os.path.lexists(target):
             number += 1
             target = self._directory / f"{path.name}.{number}"
         files.rename_durably(path, target)

@@ -7,13 +7,25 @@ log ends there, even if entries behind it look good.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import eq
 
 from collectord.model import Lsn
 from collectord.wal.damage import Damage
 from collectord.wal.disk import Window
-from collectord.wal.framing import ALIGNMENT, ENTRY_HEADER_BYTES, MARKER_BYTES, Head, checksum, parse, seed_of
+from collectord.wal.framing import (
+    ALIGNMENT,
+    ENTRY_HEADER_BYTES,
+    MARKER_BYTES,
+    OWN_LSN_AT,
+    Head,
+    checksum,
+    parse,
+    seed_of,
+)
 from collectord.wal.segment import HEADER_ALIGNMENT
 
 _FIND_BYTES = 1 << 20
@@ -40,6 +52,8 @@ class Scan:
     """Where the last entry ends that counts, damaged or not."""
     durable: Lsn
     """Highest LSN named as durable."""
+    beyond: Lsn
+    """Where the last entry ends whose header is good, counted or not."""
     entries: int = 0
     damages: list[Damage] = field(default_factory=list)
 
@@ -51,7 +65,7 @@ Visit = Callable[[Head, memoryview | None], None]
 def scan(window: Window, extent: Extent, visit: Visit) -> Scan:
     """Walks a segment. Raises OSError only if the file cannot be read at all."""
     base, seed = extent.base, seed_of(extent.marker)
-    found = Scan(end=extent.first, durable=extent.durable)
+    found = Scan(end=extent.first, durable=extent.durable, beyond=extent.first)
     undecided: list[Damage | tuple[Head, bytes]] = []
     position = int(extent.first)
     while position < extent.limit:
@@ -66,6 +80,7 @@ def scan(window: Window, extent: Extent, visit: Visit) -> Scan:
             continue
         stored = head.stored
         found.durable = max(found.durable, head.durable)
+        found.beyond = max(found.beyond, stored.end)
         if undecided and _first_bad(undecided) < found.durable:
             _settle(undecided, found, visit)
         whole = window.at(position - base, ENTRY_HEADER_BYTES + stored.length)
@@ -137,16 +152,32 @@ def _find(window: Window, extent: Extent, position: int) -> Lsn | None:
     return None
 
 
-def first_entry_without_header(window: Window, base: Lsn, size: int) -> tuple[Lsn, bytes] | None:
-    """Position and marker of the first entry of a segment whose header is lost, or None if no entry proves itself.
+def first_entry(
+    window: Window, base: Lsn, size: int, position: int = HEADER_ALIGNMENT
+) -> tuple[Lsn, bytes, Lsn] | None:
+    """Position, marker and named durable LSN of the first entry that proves itself, at or behind the offset `position`.
 
-    An entry proves itself by its own LSN and by a checksum that is seeded with its own marker.
+    An entry proves itself by its own LSN and by a checksum that is seeded with its own marker, so that neither the segment's
+    header nor its marker is needed. None if no entry does.
     """
-    for offset in range(HEADER_ALIGNMENT, size - ENTRY_HEADER_BYTES + 1, HEADER_ALIGNMENT):
-        view = window.at(offset, ENTRY_HEADER_BYTES)
-        if len(view) < ENTRY_HEADER_BYTES:
+    while position + ENTRY_HEADER_BYTES <= size:
+        view = window.at(position, min(_FIND_BYTES, size - position))
+        usable = len(view) // ALIGNMENT * ALIGNMENT
+        if usable < ENTRY_HEADER_BYTES:
             return None
-        marker = bytes(view[:MARKER_BYTES])
-        if any(marker) and parse(view, marker, seed_of(marker), base + offset) is not None:
-            return Lsn(base + offset), marker
+        words = array("Q", bytes(view[:usable]))
+        if sys.byteorder == "big":
+            words.byteswap()
+        # A cheap sieve first: its own position stands in every entry.
+        begins = range(base + position, base + position + usable - ENTRY_HEADER_BYTES + 1, ALIGNMENT)
+        fits = bytes(map(eq, words[OWN_LSN_AT // ALIGNMENT :], begins))
+        at = fits.find(1)
+        while at >= 0:
+            entry = view[at * ALIGNMENT :]
+            marker = bytes(entry[:MARKER_BYTES])
+            head = parse(entry, marker, seed_of(marker), begins[at]) if any(marker) else None
+            if head is not None:
+                return head.stored.lsn, marker, head.durable
+            at = fits.find(1, at + 1)
+        position += usable - ENTRY_HEADER_BYTES + ALIGNMENT
     return None

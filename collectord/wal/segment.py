@@ -21,6 +21,8 @@ MAGIC = b"COLLTLOG"
 VERSION = 1
 HEADER_ALIGNMENT = 4096
 SEGMENT_BYTES = 64 << 20
+HIGHEST_BASE = 1 << 62
+"""No log comes so far; a name or header that says so is not ours, and would leave no positions for what follows."""
 SEGMENT_SUFFIX = ".seg"
 SPARE_SUFFIX = ".spare"
 UNFINISHED_SUFFIX = ".new"
@@ -83,7 +85,9 @@ def unpack_header(view: bytes | memoryview) -> tuple[SegmentHeader, int] | int |
         return None
     if version > VERSION:
         raise FormatTooNew(f"a segment of version {version}: this program reads up to {VERSION}")
-    if length != align(_FIXED.size + text_bytes, HEADER_ALIGNMENT) or length > capacity or base % HEADER_ALIGNMENT:
+    if version != VERSION or base % HEADER_ALIGNMENT or base >= HIGHEST_BASE:
+        return None
+    if length != align(_FIXED.size + text_bytes, HEADER_ALIGNMENT) or length > capacity:
         return None
     if len(view) < _FIXED.size + text_bytes:
         return int(length)

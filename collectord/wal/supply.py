@@ -54,6 +54,10 @@ class Supply:
         self._disk = disk
         self._random = random
         self._next_base: int = recovered.next_base
+        self.haunted = False
+        """Whether a segment that failed may come back after a power loss, and void what is written before another is begun.
+
+        The next one that is begun has the same base and takes its name. The log's thread only."""
         self._lock = threading.Lock()
         self._retiring = threading.Lock()
         self._spares: list[tuple[Path, int]] = [(path, path.stat().st_size) for path in recovered.spares]
@@ -85,10 +89,16 @@ class Supply:
         try:
             write_all(self._disk, fd, [header.pack()], 0)
             self._disk.sync(fd)
+        except OSError:
+            self._abandon(fd, source, capacity)
+            raise
+        try:
             self._disk.rename(source, path)
         except OSError:
-            self._abandon(fd, source, path, capacity)
+            self._abandon(fd, source, capacity)
+            self._unname(path)
             raise
+        self.haunted = False
         self._next_base = base + capacity
         segment = Segment(path, base, Lsn(base + length), capacity, header.id[:8], size=capacity)
         self._catalog.add(segment)
@@ -123,13 +133,20 @@ class Supply:
         if self._used + capacity > self.budget_bytes:
             raise SpoolFull(f"the log's budget is used up: {self._used} of {self.budget_bytes} bytes")
 
-    def _abandon(self, fd: int, source: Path, path: Path, capacity: int) -> None:
+    def _abandon(self, fd: int, source: Path, capacity: int) -> None:
         """Forgets a file that failed before it became a segment."""
         self._disk.close(fd)
-        for leftover in (source, path):
-            leftover.unlink(missing_ok=True)
+        self._disk.discard(source)
         with self._lock:
             self._used -= capacity
+
+    def _unname(self, path: Path) -> None:
+        """Takes back the name of a segment whose rename failed, for good or not at all."""
+        try:
+            self._disk.remove(path)
+        except OSError:
+            # On disk it may be there, and come back after a power loss.
+            self.haunted = True
 
     def retire(self, before: Lsn) -> None:
         """Recycles or unlinks every segment that ends at or before `before`; needs no free space.
@@ -140,14 +157,21 @@ class Supply:
             with self._lock:
                 freed = free(self._catalog.segments(), before)
                 disposal = dispose(freed, len(self._spares), self._segment_bytes, self._used, self.budget_bytes)
-            for segment in disposal.unlink:
-                self._disk.remove(segment.path)
-                self._catalog.discard(segment)
-                with self._lock:
-                    self._used -= segment.size
-            for segment in disposal.recycle:
+            kept = set(map(id, disposal.recycle))
+            # Oldest first: a crash in between, or whoever looks on, must not find a hole in the log.
+            for segment in freed:
                 spare = segment.path.with_suffix(SPARE_SUFFIX)
-                self._disk.rename(segment.path, spare)
+                if id(segment) in kept:
+                    # If this fails, it may have its new name all the same: next time it is unlinked under both.
+                    segment.recyclable = False
+                    self._disk.rename(segment.path, spare)
+                else:
+                    if not segment.recyclable:
+                        self._disk.discard(spare)
+                    self._disk.remove(segment.path)
                 self._catalog.discard(segment)
                 with self._lock:
-                    self._spares.append((spare, segment.size))
+                    if id(segment) in kept:
+                        self._spares.append((spare, segment.size))
+                    else:
+                        self._used -= segment.size

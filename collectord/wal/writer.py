@@ -109,6 +109,8 @@ class LogWriter:
         )
         self.on_commit: Callable[[], None] | None = None
         """Called on the log's thread, once per group, after `durable` advanced."""
+        self.callback_failures = 0
+        """How often a caller's `done`, or `on_commit`, raised: a fault of the caller that the log survives. Read from any thread."""
         self._active: Active | None = None
         self._keys: dict[bytes, str] = {}
         self._refusals = Refusals(self._clock)
@@ -139,6 +141,10 @@ class LogWriter:
     def budget(self) -> int:
         """Bytes that the log may use."""
         return self._supply.budget_bytes
+
+    def limit(self, budget_bytes: int) -> None:
+        """Changes how many bytes the log may use; what it uses already stays. From any thread."""
+        self._supply.budget_bytes = budget_bytes
 
     def counts(self) -> dict[str, StreamCounts]:
         """Cumulative counts by stream key as of the durable end; the caller owns them."""
@@ -274,7 +280,14 @@ class LogWriter:
 
     def _rotate(self, need: int) -> Active:
         """Begins the next segment, which ends the one before it."""
-        successor = self._supply.begin(self.durable, self._tally, need)
+        try:
+            successor = self._supply.begin(self.durable, self._tally, need)
+        except OSError:
+            if self._supply.haunted and self._active is not None:
+                # What it would take from now on, the segment that may come back would declare void.
+                self._retreat(self._active)
+                self._active = None
+            raise
         if self._active is not None:
             self._retreat(self._active)
         self._active = successor
@@ -341,6 +354,7 @@ class LogWriter:
             try:
                 self.on_commit()
             except Exception:
+                self.callback_failures += 1
                 logger.exception("the log's reader could not be woken")
 
     def _leave(self, active: Active) -> None:
@@ -384,6 +398,7 @@ class LogWriter:
         try:
             append.done(failure)
         except Exception:
+            self.callback_failures += 1
             logger.exception("a callback of the log failed")
 
     def _key(self, entry: Entry) -> str:

@@ -126,6 +126,11 @@ class FaultyDisk(Disk):
         self.platter.pop(path, None)
         self.dirty.pop(path, None)
 
+    def discard(self, path: Path) -> None:
+        super().discard(path)
+        self.platter.pop(path, None)
+        self.dirty.pop(path, None)
+
     def kill(self) -> None:
         """The process is gone; the cache survives."""
         self.heal()

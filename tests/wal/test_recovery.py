@@ -326,7 +326,7 @@ def test_a_segment_of_another_spool_is_set_aside(spool: Spool, tmp_path: Path) -
     fill(spool, [[1]])
     recovered = recover(spool.log, bytes(16), disk=spool.disk)
     assert read_back(recovered) == []
-    assert [s.reason for s in recovered.set_aside] == ["foreign"]
+    assert [s.reason for s in recovered.set_aside] == ["other spool"]
 
 
 def test_an_empty_segment_is_set_aside(spool: Spool) -> None:

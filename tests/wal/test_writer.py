@@ -12,7 +12,7 @@ from collectord.model import Entry, EntryKind, Lsn
 from collectord.wal.framing import MAX_PAYLOAD_BYTES
 from collectord.wal.reader import LogReader
 from collectord.wal.writer import LogWriter
-from tests.wal.faults import EIO, ENOSPC, FaultyDisk
+from tests.wal.faults import EIO, ENOSPC, FaultyDisk, PowerCut
 from tests.wal.spool import SCHEMA, SPOOL_ID, FakeClock, Spool, batch, payload_of, payloads, schema
 
 
@@ -210,6 +210,22 @@ def test_retired_segments_become_at_most_two_spares_and_are_used_again(spool: Sp
     assert [s.sequence for s in LogReader(spool.writer.catalog, Lsn(0)).read(100)][-1] == 84
 
 
+@pytest.mark.parametrize("done", range(4))
+def test_a_crash_while_retiring_leaves_no_hole(spool: Spool, disk: FaultyDisk, done: int) -> None:
+    for number in range(1, 61):
+        assert spool.commit(entry(number)) is None
+    assert len(spool.files()) == 6
+    names = [path.name for path in spool.files()]
+    for operation in ("rename", "remove"):
+        disk.fail(operation, None, after=max(0, done - 2) if operation == "remove" else done)
+    with pytest.raises(PowerCut):
+        spool.writer.retire(spool.writer.durable)
+    assert [path.name for path in spool.files()] == names[done:]
+    disk.kill()
+    recovered = spool.recover()
+    assert (recovered.damages, recovered.losses) == ((), ())
+
+
 def test_retiring_needs_no_free_space(spool: Spool, disk: FaultyDisk) -> None:
     for number in range(1, 31):
         assert spool.commit(entry(number)) is None
@@ -294,6 +310,20 @@ def test_a_callback_that_raises_harms_nobody_else(spool: Spool, caplog: pytest.L
     spool.writer.commit()
     assert told == [None]
     assert "a callback of the log failed" in caplog.text
+    assert spool.writer.callback_failures == 1
+
+
+def test_a_reader_that_cannot_be_woken_is_counted_and_nothing_is_lost(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bad() -> None:
+        raise RuntimeError("a fault of the caller")
+
+    spool.writer.on_commit = bad
+    assert spool.commit(entry(1)) is None
+    assert spool.writer.callback_failures == 1
+    assert "could not be woken" in caplog.text
+    assert [s.sequence for s in LogReader(spool.writer.catalog, Lsn(0)).read(10)] == [1]
 
 
 def test_close_commits_what_is_queued_and_may_be_repeated(tmp_path: Path) -> None:

@@ -1,0 +1,225 @@
+"""`collectord wal`: what it prints, what it writes, and how it exits; the spool made without a daemon."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from collectord import files
+from collectord.cli.main import main
+from collectord.model import Entry, EntryKind, Partition
+from collectord.schema import parse_schema
+from collectord.wal.segment import MAGIC
+from tests.e2e import wire
+from tests.wal.spool import CLIENT, Spool, flip
+
+TIME_NS = 440_000 * 3_600_000_000_000
+ROWS = 40
+BATCHES = 30
+
+
+def entry(number: int, model: str = "m", columns: tuple[str, ...] = ("n",)) -> Entry:
+    schema = parse_schema(wire.schema(model, columns=columns))
+    rows = range(number * 1000, number * 1000 + ROWS)
+    payload = wire.batch(number, schema.raw, rows, TIME_NS, len(columns)).SerializeToString()
+    return Entry(EntryKind.BATCH, CLIENT, number, ROWS, payload, schema, Partition.of(schema.id, TIME_NS, 1440))
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Thirty batches of forty rows in several segments, the log closed."""
+    made = Spool(tmp_path / "spool")
+    for number in range(1, BATCHES + 1):
+        assert made.commit(entry(number)) is None
+    made.writer.close()
+    assert len(made.files()) >= 3
+    return made
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["wal", *map(str, arguments)])
+
+
+def root(spool: Spool) -> Path:
+    return spool.log.parent
+
+
+def damage(spool: Spool) -> None:
+    """One bit in the payload of a batch of the second segment."""
+    path = spool.files()[1]
+    raw = wire.schema("m")
+    # Its declaration comes first; two thousand bytes on, one of the first batches stands.
+    flip(path, path.read_bytes().index(raw) + 2000)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def numbers_of(text: str) -> list[int]:
+    return [int(row[0]) for row in csv.reader(io.StringIO(text))]
+
+
+def all_numbers(*without: int) -> list[int]:
+    return [n * 1000 + row for n in range(1, BATCHES + 1) if n not in without for row in range(ROWS)]
+
+
+def test_verify_of_a_whole_log_exits_with_0_and_changes_nothing(spool: Spool) -> None:
+    before = contents(root(spool))
+    done = run("verify", root(spool))
+    assert done.exit_code == 0, done.output
+    assert f"the log is whole: {len(spool.files())} segments, 1,200 rows can be read" in done.output
+    assert done.output.count("  whole") == len(spool.files())
+    found = json.loads(run("verify", "--spool", root(spool), "--json").output)
+    assert found["clean"] is True and sum(one["rows"] for one in found["segments"]) == 1200
+    assert contents(root(spool)) == before
+
+
+def test_verify_of_a_damaged_log_exits_with_1_and_names_the_ranges(spool: Spool) -> None:
+    damage(spool)
+    (spool.log / "00000000000001048576.seg").write_bytes(b"something else")
+    done = run("verify", root(spool))
+    assert done.exit_code == 1
+    assert "  payload: " in done.output and "40 rows" in done.output and "lost for certain: 40 rows of " in done.output
+    assert "00000000000001048576.seg  foreign: not part of this log" in done.output
+    found = json.loads(run("verify", root(spool), "--json").output)
+    assert found["clean"] is False
+    assert [(d["reason"], d["rows"]) for one in found["segments"] for d in one["damages"]] == [("payload", 40)]
+    assert [loss["rows"] for loss in found["losses"]] == [40]
+
+
+@pytest.mark.parametrize("command", ["verify", "repair"])
+def test_without_a_log_the_exit_status_is_2(tmp_path: Path, command: str) -> None:
+    done = run(command, tmp_path)
+    assert done.exit_code == 2 and "there is no log in" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("verify",), ("repair",), ("repair", "--dry-run"), ("export", "--out", "-")], ids=" ".join
+)
+def test_a_log_of_a_later_version_is_refused_with_2_and_left_alone(spool: Spool, arguments: tuple[str, ...]) -> None:
+    stamp = MAGIC + (9).to_bytes(4, "little") + (9 ^ 0xFFFF_FFFF).to_bytes(4, "little")
+    spool.files()[-1].write_bytes(stamp + bytes(8000))
+    before = contents(spool.log)
+    command, *options = arguments
+    done = run(command, root(spool), *options)
+    assert done.exit_code == 2 and "version 9" in done.output
+    assert contents(spool.log) == before
+
+
+def test_export_writes_a_line_per_batch_with_the_text_that_would_have_landed(spool: Spool, tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    done = run("export", root(spool), "--out", out)
+    assert done.exit_code == 0 and "30 batches, 1,200 rows" in done.output
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["sequence"] for line in lines] == list(range(1, BATCHES + 1))
+    assert {line["source"] for line in lines} == {"log"} and {line["period"] for line in lines} == {"2020-03-12T00Z"}
+    assert {line["header"].split(",")[0] for line in lines} == {"n"} and "payload" not in lines[0]
+    assert [number for line in lines for number in numbers_of(line["csv"])] == all_numbers()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["rows.jsonl"]
+
+
+def test_export_with_raw_has_what_was_sent(spool: Spool) -> None:
+    done = run("export", root(spool), "--out", "-", "--raw")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [base64.b64decode(line["payload"]) for line in lines] == [entry(n).payload for n in range(1, BATCHES + 1)]
+    assert {base64.b64decode(line["schema"]) for line in lines} == {wire.schema("m")}
+
+
+def test_export_as_csv_is_rows_under_one_header(spool: Spool, tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    assert run("export", root(spool), "--out", out, "--format", "csv").exit_code == 0
+    header, _, rest = out.read_text().partition("\n")
+    assert header.startswith("n,$aml_dc_correlation_id,")
+    assert numbers_of(rest) == all_numbers()
+
+
+def test_export_as_csv_refuses_a_second_header_and_takes_a_stream(tmp_path: Path) -> None:
+    made = Spool(tmp_path / "spool")
+    assert made.commit(entry(1)) is None and made.commit(entry(2, "other", ("a", "b"))) is None
+    made.writer.close()
+    out = tmp_path / "rows.csv"
+    done = run("export", root(made), "--out", out, "--format", "csv")
+    assert done.exit_code == 2 and "--stream" in done.output
+    assert not list(tmp_path.glob("rows.csv*")), "half a file is left behind"
+    done = run(
+        "export", root(made), "--out", out, "--format", "csv", "--stream", "default/default/default/default/other"
+    )
+    assert done.exit_code == 0, done.output
+    assert out.read_text().startswith("a,b,$aml") and len(out.read_text().splitlines()) == ROWS + 1
+
+
+def test_export_reads_what_quarantine_holds_and_a_single_file(spool: Spool) -> None:
+    """A whole segment that was set aside because a daemon found it under an impossible name without its header."""
+    path = spool.files()[1]
+    base = int(path.stem)
+    flip(path, 20)
+    path.rename(spool.log / "lost.seg")
+    aside = spool.recover().set_aside[0].path
+    lines = [json.loads(line) for line in run("export", root(spool), "--out", "-").stdout.splitlines()]
+    assert sorted(line["sequence"] for line in lines) == list(range(1, BATCHES + 1))
+    inside = [line for line in lines if line["source"] == "lost.seg"]
+    assert inside and all(base <= line["lsn"] < base + 16384 for line in inside)
+    alone = [json.loads(line) for line in run("export", aside, "--out", "-").stdout.splitlines()]
+    assert alone == inside
+
+
+def test_export_keeps_what_cannot_be_made_text(tmp_path: Path) -> None:
+    made = Spool(tmp_path / "spool")
+    forged = Entry(EntryKind.BATCH, CLIENT, 2, 3, b"no batch at all", entry(1).schema, entry(1).partition)
+    assert made.commit(entry(1), forged) is None
+    made.writer.close()
+    done = run("export", root(made), "--out", "-")
+    assert done.exit_code == 0 and "1 could not be made text" in done.stderr
+    good, bad = (json.loads(line) for line in done.stdout.splitlines())
+    assert "payload" not in good and base64.b64decode(bad["payload"]) == b"no batch at all"
+
+
+def test_repair_puts_back_from_a_copy_and_says_so(spool: Spool) -> None:
+    whole = contents(spool.log)
+    copy = spool.log / "copy-from-a-backup.seg"
+    shutil.copy(spool.files()[1], copy)
+    damage(spool)
+    before = contents(spool.log)
+    dry = run("repair", root(spool), "--dry-run")
+    assert dry.exit_code == 1 and "put back from copy-from-a-backup.seg, 40 rows" in dry.output
+    assert contents(spool.log) == before and not spool.quarantine.exists()
+    done = run("repair", root(spool))
+    assert done.exit_code == 0, done.output
+    assert "put back from copy-from-a-backup.seg, 40 rows" in done.output
+    assert "duplicate, set aside" in done.output and "what was changed is kept in " in done.output
+    assert contents(spool.log) == whole
+    assert run("verify", root(spool)).exit_code == 0
+    again = run("repair", root(spool))
+    assert again.exit_code == 0 and again.output == "nothing to mend\n"
+
+
+def test_repair_without_a_copy_does_what_a_start_does_and_exits_with_1(spool: Spool) -> None:
+    damage(spool)
+    done = json.loads(run("repair", root(spool), "--json").output)
+    assert [(one["reason"], one["rows"]) for one in done["damages"]] == [("payload", 40)]
+    assert Path(done["damages"][0]["copy"]).exists() and done["changes"] == [] and done["backup"] is None
+
+
+def test_repair_refuses_while_a_daemon_runs(spool: Spool) -> None:
+    damage(spool)
+    lock = files.try_lock(root(spool) / "lock")
+    assert lock is not None
+    before = contents(root(spool))
+    done = run("repair", root(spool))
+    assert done.exit_code == 2 and "stop it first" in done.output
+    assert contents(root(spool)) == before
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "export", "repair"])
+def test_help_has_examples(command: str) -> None:
+    done = run(command, "--help")
+    assert done.exit_code == 0 and done.output.count("collectord wal " + command) >= 1
+    assert "collectord wal " + command in run("--help").output
