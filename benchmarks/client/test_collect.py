@@ -30,6 +30,15 @@ FRAME = pd.DataFrame(SMALL, columns=[f"feat{n}" for n in range(1, 7)])
 MIXED = pd.DataFrame({"a": [1], "b": [0.5], "c": ["text"], "d": [True]})
 
 
+ROWS = 1000
+WIDE = pd.DataFrame(np.random.default_rng(2).random((ROWS, 6)), columns=list("abcdef")).assign(
+    i=range(ROWS),
+    s=[f"text {k}" for k in range(ROWS)],
+    t=pd.Timestamp("2026-01-01"),
+    k=pd.Categorical(["x", "y"] * (ROWS // 2)),
+)
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
     daemon = FakeDaemon(f"unix:{tmp_path}/d.sock")
@@ -116,6 +125,25 @@ def test_frame_small(benchmark: Any, client: Client) -> None:
 def test_frame_of_mixed_types(benchmark: Any, client: Client) -> None:
     collect = client.collector("inputs").collect
     measure(benchmark, client, lambda: collect(MIXED), 200)
+
+
+@pytest.mark.benchmark(group="1 x 6 float64")
+def test_mixed_list_small(benchmark: Any, client: Client) -> None:
+    collect = client.collector("inputs").collect
+    measure(benchmark, client, lambda: collect([[1, "a", 0.5, None]]))
+
+
+@pytest.mark.benchmark(group="1000 x 10 mixed")
+def test_frame_of_mixed_types_large(benchmark: Any, client: Client) -> None:
+    collect = client.collector("inputs").collect
+    measure(benchmark, client, lambda: collect(WIDE), 20)
+
+
+@pytest.mark.benchmark(group="1000 x 10 mixed")
+def test_an_id_per_row(benchmark: Any, client: Client) -> None:
+    collect, values = client.collector("inputs").collect, np.ones((ROWS, 10))
+    ids = [f"loan-{k}" for k in range(ROWS)]
+    measure(benchmark, client, lambda: collect(values, correlation_id=ids), 20)
 
 
 @pytest.mark.benchmark(group="100 x 200 float32")

@@ -21,7 +21,7 @@ from tests.client.fakedaemon import FakeDaemon
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
 CLIENT = Path(__file__).resolve().parents[2] / "clients" / "python"
 
-LEAVINGS = ["at_once", "later", "error", "thread"]
+LEAVINGS = ["at_once", "later", "error", "thread", "handler"]
 FORKINGS = ["cold", "warm", "busy", "multiprocessing"]
 GUNICORNS = [
     (worker, preload, warm)

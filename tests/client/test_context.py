@@ -22,6 +22,10 @@ def rows(client: Client, daemon: FakeDaemon, designation: str) -> list[Row]:
     return [row for row in daemon.rows if row.designation == designation]
 
 
+def rows_of(client: Client, daemon: FakeDaemon) -> list[Row]:
+    return rows(client, daemon, "inputs")
+
+
 @pytest.fixture(autouse=True)
 def fresh() -> None:
     """Inputs that an earlier test left behind are not this one's."""
@@ -150,7 +154,20 @@ def test_keys_of_both_kinds_are_text(client: Client, daemon: FakeDaemon) -> None
     assert [r.correlation for r in rows(client, daemon, "inputs")] == ["a", str(uuid.UUID(int=9))]
 
 
-@pytest.mark.parametrize("bad", [["a"], ["a", "b", "c"], "", "x" * 1025, "\ud800", "a\0", b"raw", 1.5, True])
+@pytest.mark.parametrize("rows", [1000, 20_000])
+@pytest.mark.parametrize("kind", [str, int, uuid.UUID])
+def test_many_keys(client: Client, daemon: FakeDaemon, kind: Any, rows: int) -> None:
+    keys = [uuid.UUID(int=k) if kind is uuid.UUID else kind(k + 7) for k in range(rows)]
+    client.collect(np.arange(2.0 * rows).reshape(rows, 2), correlation_id=keys, request_id="r")
+    got = rows_of(client, daemon)
+    assert [r.correlation for r in got] == [str(key) for key in keys]
+    assert [r.row for r in got] == list(range(rows))
+    assert {r.request for r in got} == {"r"}
+
+
+@pytest.mark.parametrize(
+    "bad", [["a"], ["a", "b", "c"], "", "x" * 1025, "\ud800", "a\0", b"ra", {"a": 1, "b": 2}, {"a", "b"}, 1.5, True]
+)
 def test_unusable_ids_are_refused(client: Client, bad: Any) -> None:
     with pytest.raises(CollectError) as caught:
         client.collect([[1.0], [2.0]], correlation_id=bad)
@@ -175,7 +192,7 @@ def test_scoring_times_of_the_users_own(client: Client, daemon: FakeDaemon, give
     assert context.correlation.int >> 80 == expected // 1_000_000
 
 
-@pytest.mark.parametrize("bad", [-1, 1 << 63, 1.5, "today", datetime.datetime(1969, 1, 1)])
+@pytest.mark.parametrize("bad", [-1, 1 << 63, 1.5, "today", datetime.datetime(1969, 1, 1), pd.NaT])
 def test_unusable_times_are_refused(client: Client, bad: Any) -> None:
     with pytest.raises(CollectError) as caught:
         client.collect([[1.0]], timestamp=bad)

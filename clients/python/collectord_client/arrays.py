@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from . import values as plain
-from .block import TIMESTAMP, Block, Part
+from .block import TIMESTAMP, TIMESTAMP_UTC, Block, Part
 from .errors import CollectError
 
 if TYPE_CHECKING:
@@ -18,6 +18,16 @@ TYPES = {
     "b1": 1, "i1": 2, "i2": 3, "i4": 4, "i8": 5, "u1": 6, "u2": 7, "u4": 8, "u8": 9, "f2": 10, "f4": 11, "f8": 12,
 }  # fmt: skip
 """Kind and item size of a dtype to column type."""
+
+NANOSECONDS = {
+    "W": 604_800_000_000_000, "D": 86_400_000_000_000, "h": 3_600_000_000_000, "m": 60_000_000_000,
+    "s": 1_000_000_000, "ms": 1_000_000, "us": 1000, "ns": 1,
+}  # fmt: skip
+FINER = {"ps": 1000, "fs": 1_000_000, "as": 1_000_000_000}
+"""Units of which so many are a nanosecond."""
+
+MISSING = -(1 << 63)
+"""What stands for NaT."""
 
 LITTLE = sys.byteorder == "little"
 
@@ -47,7 +57,7 @@ def table(values: Array) -> Block:
     if kind is not None:
         return Block(None, (kind,) * width, rows, raw(values))
     parts = [column(values[:, at]) for at in range(width)]
-    return Block(None, tuple(kind for kind, _ in parts), rows, None, tuple(part for _, part in parts))
+    return Block(None, tuple([kind for kind, _ in parts]), rows, None, tuple([part for _, part in parts]))
 
 
 def column(values: Array) -> tuple[int, Part]:
@@ -57,25 +67,64 @@ def column(values: Array) -> tuple[int, Part]:
     if kind is not None:
         return kind, Part(raw(values))
     if dtype.kind == "M":
-        return TIMESTAMP, timestamps(values)
+        return times(values, False)
+    if dtype.kind == "m":
+        return spans(values)
     if dtype.kind == "O" or dtype.kind in "UT":
         return plain.column(values.tolist())
     if dtype.kind in "SV" and dtype.names is None:
-        raise CollectError("unsupported_media", "raw bytes are not collected", max(1, len(values)))
-    raise CollectError("unsupported_type", f"dtype {dtype} cannot be collected", max(1, len(values)))
+        raise CollectError("unsupported_media", "raw bytes are not collected", len(values))
+    raise CollectError("unsupported_type", f"dtype {dtype} cannot be collected", len(values))
 
 
-def timestamps(values: Array) -> Part:
-    """datetime64 of any unit as nanoseconds; NaT is null. Raises CollectError for times outside 1677 to 2262."""
-    wide = values.astype("<M8[ns]")
-    # A coarser unit reaches further than nanoseconds do; numpy wraps around without a word.
-    if values.dtype != wide.dtype and bool((wide.astype(values.dtype) != values)[values == values].any()):
-        unit = str(values.dtype)
-        if unit not in ("datetime64[ps]", "datetime64[fs]", "datetime64[as]"):
-            raise CollectError("unsupported_type", f"a {unit} lies outside what nanoseconds hold", len(values))
-    valid = values == values
-    mask = None if bool(valid.all()) else valid.tobytes()
-    return Part(wide.tobytes(), None, mask)
+def times(values: Array, utc: bool) -> tuple[int, Part]:
+    """datetime64 of any unit, NaT being null: nanoseconds, or text if one of them lies outside of what these hold."""
+    numpy: Any = sys.modules["numpy"]
+    unit, count = numpy.datetime_data(values.dtype)
+    if unit in ("Y", "M"):
+        values, unit, count = values.astype("<M8[D]"), "D", 1
+    kind = TIMESTAMP_UTC if utc else TIMESTAMP
+    numbers = values.astype("<M8[ns]" if unit == "generic" else values.dtype.newbyteorder("<")).view("<i8")
+    valid = None
+    present = numbers
+    if len(numbers) and int(numbers.min()) == MISSING:
+        valid = numbers != MISSING
+        present = numbers[valid]
+    mask = None if valid is None else valid.tobytes()
+    size = NANOSECONDS.get(unit, 1) * count
+    if unit in FINER:
+        size = FINER[unit]
+        if bool((present * count % size).any()):
+            raise CollectError("unsupported_type", f"a {values.dtype} is finer than nanoseconds", len(values))
+        numbers = numbers * count // size
+    elif len(present) and not (int(present.min()) * size >= plain.LOW and int(present.max()) * size <= plain.HIGH):
+        # A coarser unit reaches further than nanoseconds do.
+        shown = numpy.datetime_as_string(values, unit="us").tolist()
+        zone = "Z" if utc else ""
+        there = [True] * len(shown) if valid is None else valid.tolist()
+        return plain.texts([text + zone if is_there else None for text, is_there in zip(shown, there, strict=True)])
+    elif size > 1:
+        numbers = numbers * size
+    return kind, Part(numbers.tobytes(), None, mask)
+
+
+def spans(values: Array) -> tuple[int, Part]:
+    """timedelta64 as text, NaT being null. Raises CollectError for months and years, which have no length."""
+    numpy: Any = sys.modules["numpy"]
+    unit, count = numpy.datetime_data(values.dtype)
+    numbers, missing = values.astype("i8").tolist(), numpy.isnat(values).tolist()
+    if unit in NANOSECONDS:
+        size = NANOSECONDS[unit] * count
+        whole = [number * size for number in numbers]
+    elif unit in FINER and not any(
+        n * count % FINER[unit] for n, gone in zip(numbers, missing, strict=True) if not gone
+    ):
+        whole = [number * count // FINER[unit] for number in numbers]
+    elif all(missing):
+        whole = numbers
+    else:
+        raise CollectError("unsupported_type", f"dtype {values.dtype} cannot be collected", len(values))
+    return plain.texts([None if gone else plain.span(ns) for ns, gone in zip(whole, missing, strict=True)])
 
 
 def masked(values: Array, null: Array) -> tuple[int, Part]:

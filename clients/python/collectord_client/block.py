@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from .errors import CollectError
 
@@ -31,12 +31,12 @@ class Part:
     mask: bytes | None = None
     """One byte per row, 0 where the value is null; None: no nulls."""
 
-    def rows(self, kind: int) -> int:
-        """How many values of column type `kind` these are."""
-        return len(self.lengths) if self.lengths is not None else len(self.data) // WIDTHS[kind]
-
-    def size(self) -> int:
-        return len(self.data) + (4 * len(self.lengths) if self.lengths is not None else 0) + len(self.mask or b"")
+    def between(self, starts: list[int] | None, width: int, at: int, end: int) -> Part:
+        """The rows from `at` to `end`; a text column needs where each text starts, any other its width in bytes."""
+        mask = None if self.mask is None else self.mask[at:end]
+        if starts is None or self.lengths is None:
+            return Part(self.data[at * width : end * width], None, mask)
+        return Part(self.data[starts[at] : starts[end]], self.lengths[at:end], mask)
 
 
 @dataclass(slots=True)
@@ -49,63 +49,96 @@ class Block:
     rows: int
     tensor: bytes | None
     parts: tuple[Part, ...] = ()
+    positional: bool = False
+    """True where `names` are nothing but positions: a frame's 0, 1, 2, …"""
+    changed: bool = False
+    """True where a column of lists has another type than in an earlier call."""
 
     @property
     def size(self) -> int:
-        return len(self.tensor) if self.tensor is not None else sum(part.size() for part in self.parts)
+        """The bytes that the rows take in a page."""
+        if self.tensor is not None:
+            return len(self.tensor)
+        # A page keeps a byte per value for nulls once there is one in the column; it is counted from the beginning.
+        size = self.rows * len(self.parts)
+        for part in self.parts:
+            size += len(part.data)
+            if part.lengths is not None:
+                size += 4 * self.rows
+        return size
+
+    def select(self, order: tuple[int, ...]) -> Block:
+        """The columns at these places, in this order."""
+        types = tuple([self.types[at] for at in order])
+        if self.tensor is None:
+            return Block(None, types, self.rows, None, tuple([self.parts[at] for at in order]))
+        old, width = len(self.types), WIDTHS[self.types[0]]
+        if self.rows == 1:
+            return Block(None, types, 1, b"".join([self.tensor[at * width : (at + 1) * width] for at in order]))
+        # A column is `width` bytes of each row, and a stride takes the same byte of all rows at once.
+        new = len(order)
+        tensor = bytearray(width * new * self.rows)
+        for to, at in enumerate(order):
+            for byte in range(width):
+                tensor[to * width + byte :: new * width] = self.tensor[at * width + byte :: old * width]
+        return Block(None, types, self.rows, bytes(tensor))
 
     def cut(self, page_bytes: int) -> list[tuple[int, Block]]:
         """The rows in pieces of about `page_bytes`, each with the index of its first row.
 
-        Raises CollectError `row_too_large` where a single row is too large for the wire.
+        A row that is too large for the wire is left out. Raises CollectError `row_too_large` where no row remains.
         """
         if self.size <= page_bytes:
             return [(0, self)]
-        if self.tensor is not None:
-            width = len(self.tensor) // self.rows
-            if width > MAX_ROW_BYTES:
-                raise CollectError("row_too_large", f"a row has {width} bytes, at most {MAX_ROW_BYTES} fit", self.rows)
-            step = max(1, page_bytes // width)
-            return [
-                (
-                    at,
-                    Block(
-                        self.names, self.types, min(step, self.rows - at), self.tensor[at * width : (at + step) * width]
-                    ),
-                )
-                for at in range(0, self.rows, step)
-            ]
+        pieces = self._cut_tensor(page_bytes) if self.tensor is not None else self._cut_columns(page_bytes)
+        if not pieces:
+            raise CollectError("row_too_large", f"a row has more than the {MAX_ROW_BYTES} bytes that fit", self.rows)
+        return pieces
+
+    def _cut_tensor(self, page_bytes: int) -> list[tuple[int, Block]]:
+        assert self.tensor is not None
+        width = len(self.tensor) // self.rows
+        if width > MAX_ROW_BYTES:
+            return []
+        step = max(1, page_bytes // width)
+        return [
+            (
+                at,
+                Block(self.names, self.types, min(step, self.rows - at), self.tensor[at * width : (at + step) * width]),
+            )
+            for at in range(0, self.rows, step)
+        ]
+
+    def _cut_columns(self, page_bytes: int) -> list[tuple[int, Block]]:
         ends = [0] * self.rows
         for part in self.parts:
             if part.lengths is not None:
                 ends = [end + length for end, length in zip(ends, part.lengths, strict=True)]
         fixed = sum(5 if part.lengths is not None else len(part.data) // self.rows + 1 for part in self.parts)
-        cuts, held = [0], 0
+        cuts: list[tuple[int, int]] = []
+        first, held = 0, 0
         for at, length in enumerate(ends):
             size = fixed + length
             if size > MAX_ROW_BYTES:
-                raise CollectError(
-                    "row_too_large", f"row {at} has {size} bytes, at most {MAX_ROW_BYTES} fit", self.rows
-                )
+                cuts.append((first, at))
+                first, held = at + 1, 0
+                continue
             if held and held + size > page_bytes:
-                cuts.append(at)
-                held = 0
+                cuts.append((first, at))
+                first, held = at, 0
             held += size
-        cuts.append(self.rows)
-        return list(zip(cuts, self.between(cuts), strict=False))
+        cuts.append((first, self.rows))
+        cuts = [(at, end) for at, end in cuts if at < end]
+        return list(zip([at for at, _ in cuts], self.between(cuts), strict=True))
 
-    def between(self, cuts: list[int]) -> list[Block]:
-        """The rows of a block of columns between each two neighbours in `cuts`."""
+    def between(self, cuts: list[tuple[int, int]]) -> list[Block]:
+        """The rows of a block of columns from each first number to the second."""
         starts = [None if p.lengths is None else list(accumulate(p.lengths, initial=0)) for p in self.parts]
-        pieces = []
-        for at, end in pairwise(cuts):
-            parts = []
-            for part, text in zip(self.parts, starts, strict=True):
-                mask = None if part.mask is None else part.mask[at:end]
-                if text is None or part.lengths is None:
-                    width = len(part.data) // self.rows
-                    parts.append(Part(part.data[at * width : end * width], None, mask))
-                else:
-                    parts.append(Part(part.data[text[at] : text[end]], part.lengths[at:end], mask))
-            pieces.append(Block(self.names, self.types, end - at, None, tuple(parts)))
-        return pieces
+        widths = [0 if p.lengths is not None else len(p.data) // self.rows for p in self.parts]
+        return [
+            Block(
+                self.names, self.types, end - at, None,
+                tuple([p.between(s, w, at, end) for p, s, w in zip(self.parts, starts, widths, strict=True)]),
+            )
+            for at, end in cuts
+        ]  # fmt: skip

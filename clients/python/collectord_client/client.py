@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import process
-from .context import Context, pending
+from .block import Block
+from .context import Context, Refused, pending
 from .endpoint import EndpointError, check
 from .errors import CollectError
-from .ids import parse_id
+from .ids import is_list, parse_id, parse_ids
 from .intake import tabulate
+from .names import as_names, resolve
 from .names import check as check_name
-from .names import resolve
-from .notices import once, say
-from .outbox import LARGE, Outbox, Slot
-from .values import EPOCH, EPOCH_UTC, MICROSECOND
+from .notices import once, say, trace
+from .outbox import LARGE, MAX_SLOT_COLUMNS, Outbox, Slot
+from .values import Memory, nanoseconds
 from .wire import NO_IDS, TEXTS, UUIDS, Schema, Stream
 
 CorrelationId = str | int | uuid.UUID | Sequence[str | int | uuid.UUID]
@@ -30,6 +31,12 @@ Timestamp = int | datetime.datetime
 _take_ids = process.ids
 _now = time.time_ns
 LAST_TIME = (1 << 63) - 1
+
+Known = tuple[Slot, list[str], tuple[int, ...] | None]
+"""What a kind of data becomes: its slot, what there is to note each time, which columns in which order."""
+Shape = tuple[Any, object, tuple[int, ...], int, int, Any]
+"""The fast way: array type, dtype, shape of a row, most rows, rows from which on an array is large, slot."""
+NO_SHAPE: Shape = (None, None, (), 0, 0, None)
 
 
 class Client:
@@ -87,12 +94,19 @@ class Client:
             _Carriers(endpoint, token), outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block"
         )
         process.outboxes.add(self._outbox)
+        if process.sender_there(endpoint, token):
+            # What is known of the daemon counts from the first call on: it may have switched collecting off.
+            self._outbox.attach()
+        process.arrange_drain()
         self._collectors: dict[tuple[str, tuple[str, ...] | None], Collector] = {}
         weakref.finalize(self, setattr, self._outbox, "abandoned", True).atexit = False
 
     def collector(self, designation: str = "inputs", feature_names: Sequence[str] | None = None) -> Collector:
-        """A collector for one designation with fixed names: the fast way. Raises ValueError for unusable names."""
-        names = None if feature_names is None else tuple(str(name) for name in feature_names)
+        """A collector for one designation with fixed names: the fast way. Raises ValueError for unusable names.
+
+        A single text is one name.
+        """
+        names = as_names(feature_names)
         _check_level(designation)
         try:
             for name in names or ():
@@ -115,7 +129,7 @@ class Client:
     ) -> Context:
         """Copies `data` into memory, to be sent in the background; see `Collector.collect`."""
         try:
-            key = (designation, None if feature_names is None else tuple(feature_names))
+            key = (designation, as_names(feature_names))
             found = self._collectors.get(key)
             if found is None:
                 if len(self._collectors) > 1000:
@@ -123,21 +137,31 @@ class Client:
                 found = self._collectors[key] = self.collector(*key)
         except Exception as error:  # noqa: BLE001
             reason = "bad_name" if isinstance(error, (ValueError, TypeError)) else "internal_error"
-            self._refuse(self._stream, CollectError(reason, str(error)))
-            return context if context is not None else _fresh(0)
+            trace(error)
+            self._refuse(self._stream, CollectError(reason, "the designation or the feature names are unusable"))
+            return context if isinstance(context, Context) else _refused(None, None)
         return found.collect(data, correlation_id, request_id, context, timestamp)
 
-    def flush(self, timeout: float = 10.0) -> bool:
-        """Sends what was collected so far; True once all of it is durable or rejected for good, False after `timeout`."""
-        return self._outbox.wait_settled(time.monotonic() + timeout)
+    def flush(self, timeout: float | None = 10.0) -> bool:
+        """Sends what was collected so far; True once all of it is durable or rejected for good, False after `timeout`.
 
-    def close(self, timeout: float = 5.0) -> bool:
-        """Flushes, and takes nothing more. Returns what `flush` did; what was not sent by then is given up."""
+        None waits without limit.
+        """
+        return self._outbox.wait_settled(None if timeout is None else time.monotonic() + timeout)
+
+    def close(self, timeout: float | None = 5.0) -> bool:
+        """Flushes, and takes nothing more. Returns what `flush` did.
+
+        What was not sent by then is given up and counted as dropped, `closed`; what was sent and is still without an
+        answer as `unconfirmed`, if the connection ends with this client.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
         self._outbox.close()
-        done = self._outbox.wait_settled(time.monotonic() + timeout)
-        carrier = self._outbox.carrier
-        if isinstance(carrier, process_sender()):
-            carrier.detach(self._outbox)
+        entered = self._outbox.wait_entered(deadline)
+        done = self._outbox.wait_settled(deadline) and entered
+        self._outbox.give_up()
+        if self._outbox.carrier is not None:
+            self._outbox.carrier.detach(self._outbox)
         return done
 
     def __enter__(self) -> Client:
@@ -149,8 +173,8 @@ class Client:
     def stats(self) -> dict[str, Any]:
         """What happened so far in this process, in rows where nothing else is said.
 
-        `collected` = `acknowledged` + `rejected` + `waiting` + what a page lost on its way (`dropped`, reason
-        `row_too_large`); everything else in `dropped` was never taken in.
+        `collected` = `acknowledged` + `rejected` + `waiting` + `lost`. What is lost was collected and is part of
+        `dropped`, whose other rows were never taken in.
         """
         outbox = self._outbox
         with outbox.lock:
@@ -161,6 +185,7 @@ class Client:
                 "dropped": dict(outbox.dropped),
                 "notes": dict(outbox.notes),
                 "waiting": outbox.collected - outbox.acknowledged - sum(outbox.rejected.values()) - outbox.lost,
+                "lost": outbox.lost,
                 "outbox_bytes": outbox.bytes,
                 "outbox_limit_bytes": outbox.limit,
                 "collecting": outbox.collecting,
@@ -195,15 +220,12 @@ class Collector:
         self._pending = client._pending
         self._offers = designation == "inputs"
         self._takes = designation == "predictions"
-        self._memory: list[int] = []
-        self._slots: dict[tuple[object, ...], tuple[Slot, list[str]]] = {}
-        # What the last array of two dimensions looked like: if the next one does as well, it goes the short way.
-        self._array: Any = None
-        self._dtype: object = None
-        self._tail: tuple[int, ...] = ()
-        self._slot: Slot | None = None
-        self._most_rows = 0
-        self._large = 0
+        self._memory = Memory()
+        self._slots: dict[tuple[object, ...], Known] = {}
+        self._columns = 0
+        # What the last array of two dimensions looked like: if the next one does as well, it goes the short way. Threads
+        # share it: so it is one object, read once per call and replaced as a whole.
+        self._shape = NO_SHAPE
 
     def collect(
         self,
@@ -222,51 +244,66 @@ class Collector:
 
         Never raises unless the client is strict, then CollectError; what is refused or dropped is counted.
         """
-        if (
-            type(data) is self._array
-            and data.dtype is self._dtype
-            and data.shape[1:] == self._tail
-            and 0 < (rows := data.shape[0]) <= self._most_rows
-            and correlation_id is None
-            and request_id is None
-            and timestamp is None
-            and self._slot is not None
-            and self._outbox.collecting
-        ):
-            if context is None:
-                found = self._pending.get() if self._takes else None
-                if found is None or found._taken:
+        try:
+            array, dtype, tail, most_rows, large, slot = self._shape
+            if (
+                type(data) is array
+                and data.dtype is dtype
+                and data.shape[1:] == tail
+                and 0 < (rows := data.shape[0]) <= most_rows
+                and correlation_id is None
+                and request_id is None
+                and timestamp is None
+                and (context is None or isinstance(context, Context))
+                and self._outbox.collecting
+            ):
+                source = context
+                if source is None and self._takes and (source := self._pending.get()) is not None:
+                    if source._taken:
+                        source = None
+                    else:
+                        source._taken = True
+                context = None
+                if source is None:
                     now = _now()
                     context = Context(_take_ids.make(now), now, rows)
                     if self._offers:
                         self._pending.set(context)
                     elif self._takes:
                         self._outbox.note(("uncorrelated",))
-                else:
-                    found._taken = True
-                    context = found
-            if type(context._id) is bytes and context._keys is None and context._request is None:
-                # A large array goes into the page directly; for a small one, making the view costs more than a copy.
-                raw = (
-                    data.tobytes() if rows < self._large or not data.flags.c_contiguous else memoryview(data).cast("B")
-                )
-                reason = self._outbox.put(self._slot, raw, context.time_ns, context._id, rows)
-                if reason is not None:
-                    self._client._refuse(self._stream, CollectError(reason, "the rows of this call were dropped", rows))
-                return context
-        try:
+                elif type(source._id) is bytes and source._keys is None and source._request is None:
+                    if self._offers:
+                        context = Context(source._id, source.time_ns, rows)
+                        self._pending.set(context)
+                    else:
+                        context = source if source.rows == rows else Context(source._id, source.time_ns, rows)
+                if context is not None:
+                    # A large array goes into the page directly; for a small one, the view costs more than a copy.
+                    raw = data.tobytes() if rows < large or not data.flags.c_contiguous else memoryview(data).cast("B")
+                    reason = self._outbox.put(slot, raw, context.time_ns, context._id, rows)  # type: ignore[arg-type]
+                    if reason is not None:
+                        raise CollectError(reason, "the rows of this call were dropped", rows)
+                    return context
+                context = source
             return self._collect(data, correlation_id, request_id, context, timestamp)
         except CollectError as error:
             refused = error
         except Exception as error:  # noqa: BLE001
-            say(logging.ERROR, "internal", "collecting failed", exc_info=error)
-            refused = CollectError("internal_error", f"{type(error).__name__}: {error}")
-        if context is None:
+            # Its message may quote the data: it is neither logged nor kept.
+            name = type(error).__name__
+            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
+            trace(error)
+            refused = CollectError("internal_error", name)
+        return self._refuse(refused, context)
+
+    def _refuse(self, error: CollectError, context: Context | None) -> Context:
+        """Counts what was refused; strict clients raise it."""
+        if self._offers or not isinstance(context, Context):
             # A prediction must not take the inputs of an earlier request instead of these.
-            context = _fresh(0)
+            context = _refused(context, error.rows or None)
             if self._offers:
                 self._pending.set(context)
-        self._client._refuse(self._stream, refused)
+        self._client._refuse(self._stream, error)
         return context
 
     def _collect(
@@ -278,68 +315,83 @@ class Collector:
         timestamp: Timestamp | None,
     ) -> Context:
         source = context
-        if source is None and self._takes:
-            found = self._pending.get()
-            if found is not None and not found._taken:
-                found._taken = True
-                source = found
+        if source is None:
+            if self._takes:
+                found = self._pending.get()
+                if found is not None and not found._taken:
+                    found._taken = True
+                    source = found
+        elif not isinstance(source, Context):
+            raise CollectError("bad_id", f"a context is what collect() returned, not a {type(source).__name__}")
         time_ns = _nanoseconds(timestamp) if timestamp is not None else source.time_ns if source is not None else _now()
         if not self._outbox.collecting:
             if source is None:
-                source = Context(_take_ids.make(time_ns), time_ns, 0)
+                source = Refused(_take_ids.make(time_ns), time_ns, None)
                 if self._offers:
                     self._pending.set(source)
             return source
-        block, notes = tabulate(data, self._names, source.rows if source is not None else 0, self._memory)
+        block, notes = tabulate(data, self._names, source._request_rows if source is not None else 0, self._memory)
         rows = block.rows
         request = parse_id(request_id) if request_id is not None else source._request if source is not None else None
         id, keys, more = self._identify(correlation_id, source, rows, time_ns)
         made = Context(id, time_ns, rows, request, keys)
-        if self._offers:
-            self._pending.set(made)
         layout = UUIDS if isinstance(id, bytes) else TEXTS
         asked = NO_IDS if request is None else UUIDS if isinstance(request, bytes) else TEXTS
-        slot, changed = self._slot_for(block.names, block.types, block.tensor is not None, layout, asked)
+        slot, changed, order = self._slot_for(block, layout, asked)
+        if order is not None:
+            block = block.select(order)
+        pieces = block.cut(self._outbox.page_bytes)
+        if self._offers:
+            self._pending.set(made)
         if notes or more or changed:
             self._outbox.note([*notes, *more, *changed])
-        reason = self._outbox.put_block(slot, block.cut(self._outbox.page_bytes), time_ns, id, request, keys)
-        if reason is not None:
-            raise CollectError(reason, "the rows of this call were dropped", rows)
-        if block.tensor is not None and layout == UUIDS and asked == NO_IDS and not changed:
+        refused = self._outbox.put_block(slot, pieces, time_ns, id, request, keys)
+        if refused is not None:
+            reason, lost = refused
+            error = CollectError(reason, "the rows of this call were dropped", lost)
+            return self._refuse(error, made) if lost == rows else self._lose(error, made)
+        lost = rows - sum(piece.rows for _, piece in pieces)
+        if lost:
+            return self._lose(CollectError("row_too_large", "rows of this call were left out", lost), made)
+        if block.tensor is not None and order is None and layout == UUIDS and asked == NO_IDS and not changed:
             self._remember(data, slot)
+        return made
+
+    def _lose(self, error: CollectError, made: Context) -> Context:
+        """Counts the rows of a call that were not taken, while others were."""
+        self._client._refuse(self._stream, error)
         return made
 
     def _identify(
         self, given: CorrelationId | None, source: Context | None, rows: int, time_ns: int
-    ) -> tuple[bytes | str, tuple[bytes | str, ...] | None, list[str]]:
+    ) -> tuple[bytes | str, Sequence[bytes | str] | None, list[str]]:
         """The id of the request, or one per row, and what was doubtful."""
         if given is None:
             if source is not None and (source._keys is None or len(source._keys) == rows):
                 return source._id, source._keys, []
             return _take_ids.make(time_ns), None, ["uncorrelated"] if self._takes else []
-        if isinstance(given, (str, uuid.UUID)) or not hasattr(given, "__len__"):
+        if not is_list(given):
             return parse_id(given), None, []
-        listed: Any = given
-        keys = tuple(parse_id(key) for key in (listed.tolist() if hasattr(listed, "tolist") else listed))
+        keys = parse_ids(given)
         if len(keys) != rows:
             raise CollectError("bad_id", f"{len(keys)} correlation ids for {rows} rows", rows)
-        if any(isinstance(key, str) for key in keys):
-            keys = tuple(key if isinstance(key, str) else str(uuid.UUID(bytes=key)) for key in keys)
         return keys[0], keys, []
 
-    def _slot_for(
-        self, own: tuple[str, ...] | None, types: tuple[int, ...], tensor: bool, correlation: int, request: int
-    ) -> tuple[Slot, list[str]]:
-        key = (own if self._names is None else None, types, tensor, correlation, request)
+    def _slot_for(self, block: Block, correlation: int, request: int) -> Known:
+        tensor = block.tensor is not None
+        key = (block.names, block.positional, block.types, tensor, correlation, request)
         found = self._slots.get(key)
         if found is None:
-            names, notes = resolve(self._names, own, len(types))
+            names, notes, order = resolve(self._names, block.names, len(block.types), block.positional)
+            types = block.types if order is None else tuple([block.types[at] for at in order])
             for note in notes:
                 once(logging.WARNING, f"{self._stream} {note}", "%s for %s: see docs/client.md", note, self._stream)
-            if len(self._slots) >= 1000:
+            self._columns += len(types)
+            if len(self._slots) >= 1000 or self._columns > MAX_SLOT_COLUMNS:
                 self._slots.clear()
+                self._columns = len(types)
             slot = self._outbox.slot(Schema(self._stream, names, types, tensor, correlation, request))
-            found = self._slots[key] = (slot, notes)
+            found = self._slots[key] = (slot, notes, order)
         return found
 
     def _remember(self, data: Any, slot: Slot) -> None:
@@ -349,13 +401,9 @@ class Collector:
         # Only numpy's own dtype objects are one per type, so that identity is enough on the short way.
         if sys.byteorder != "little" or data.dtype is not numpy.dtype(data.dtype.type):
             return
-        self._array = None
-        self._dtype = data.dtype
-        self._tail = data.shape[1:]
-        self._slot = slot
-        self._most_rows = max(0, self._outbox.page_bytes - 28) // (data.dtype.itemsize * data.shape[1])
-        self._large = LARGE // (data.dtype.itemsize * data.shape[1]) + 1
-        self._array = numpy.ndarray
+        width = data.dtype.itemsize * data.shape[1]
+        most_rows = max(0, self._outbox.page_bytes - 28) // width
+        self._shape = (numpy.ndarray, data.dtype, data.shape[1:], most_rows, LARGE // width + 1, slot)
 
 
 class _Carriers:
@@ -371,21 +419,18 @@ class _Carriers:
         return sender
 
 
-def process_sender() -> type[Any]:
-    from .sender import Sender
-
-    return Sender
-
-
-def _fresh(rows: int) -> Context:
+def _refused(context: Context | None, rows: int | None) -> Refused:
+    """The context of rows that were not taken, `rows` of them as far as is known, under the ids they would have had."""
+    if isinstance(context, Context):
+        return Refused(context._id, context.time_ns, rows, context._request, context._keys)
     now = _now()
-    return Context(_take_ids.make(now), now, rows)
+    return Refused(_take_ids.make(now), now, rows)
 
 
 def _nanoseconds(value: Timestamp) -> int:
     if isinstance(value, datetime.datetime):
-        since = value - (EPOCH if value.tzinfo is None else EPOCH_UTC)
-        value = since // MICROSECOND * 1000 + int(getattr(value, "nanosecond", 0))
+        # pandas' missing time is an instance of datetime, and is not equal to itself.
+        value = nanoseconds(value) if value == value else -1
     elif isinstance(value, float) or not hasattr(value, "__index__"):
         raise CollectError("bad_timestamp", "a timestamp is a datetime or whole nanoseconds since 1970")
     value = value.__index__()

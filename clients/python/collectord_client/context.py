@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import uuid
+from collections.abc import Sequence
 
 from .ids import show_id
 
@@ -23,7 +24,7 @@ class Context:
         time_ns: int,
         rows: int,
         request: bytes | str | None = None,
-        keys: tuple[bytes | str, ...] | None = None,
+        keys: Sequence[bytes | str] | None = None,
     ) -> None:
         self._id = id
         self.time_ns = time_ns
@@ -33,6 +34,11 @@ class Context:
         self._request = request
         self._keys = keys
         self._taken = False
+
+    @property
+    def _request_rows(self) -> int | None:
+        """How many rows the request has; None where nobody can tell."""
+        return self.rows
 
     @property
     def correlation(self) -> uuid.UUID | str:
@@ -53,6 +59,27 @@ class Context:
 
     def __repr__(self) -> str:
         return f"Context(correlation={str(self.correlation)!r}, time_ns={self.time_ns}, rows={self.rows})"
+
+
+class Refused(Context):
+    """The context of rows that were not taken: `rows` is 0, but the request may still be known to have some."""
+
+    __slots__ = ("_expected",)
+
+    def __init__(
+        self,
+        id: bytes | str,
+        time_ns: int,
+        expected: int | None,
+        request: bytes | str | None = None,
+        keys: Sequence[bytes | str] | None = None,
+    ) -> None:
+        super().__init__(id, time_ns, 0, request, keys)
+        self._expected = expected
+
+    @property
+    def _request_rows(self) -> int | None:
+        return self._expected
 
 
 Pending = contextvars.ContextVar["Context | None"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 
 class CollectError(Exception):
-    """Raised by `collect()` of a strict client only. `reason` is one of the words that `Client.stats()` counts by."""
+    """Raised by `collect()` of a strict client only. `reason` is one of the words that `Client.stats()` counts by.
 
-    def __init__(self, reason: str, detail: str, rows: int = 1) -> None:
+    `detail` says what is wrong and never holds anybody's data: it is logged.
+    """
+
+    def __init__(self, reason: str, detail: str, rows: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
         self.rows = rows
-        """How many rows were given up with it, as far as that can be told."""
+        """How many rows were given up with it; 0 where that cannot be told (then one is counted)."""
 
 
 def unsupported_type(what: object) -> CollectError:

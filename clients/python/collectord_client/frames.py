@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import importlib
 import sys
+from array import array
+from itertools import accumulate, pairwise
 from typing import Any
 
 from . import arrays, values
-from .block import INT64, TIMESTAMP, TIMESTAMP_UTC, Block, Part
+from .block import INT64, STRING, Block, Part
 from .errors import CollectError, unsupported_type
+from .values import Memory
 
 
 def frame(data: Any) -> Block:
     """The block of a pandas DataFrame. The index is left out."""
-    names = tuple([str(name) for name in data.columns.tolist()])
+    labels = data.columns.tolist()
+    names = tuple([str(name) for name in labels])
     rows = len(data)
     if not rows or not names:
         return Block(names, (1,) * len(names), rows, b"")
     dtypes = data.dtypes.tolist()
     first = dtypes[0]
-    if arrays.is_plain(first) and all(dtype == first for dtype in dtypes):
+    if arrays.is_plain(first) and dtypes.count(first) == len(dtypes):
         block = arrays.table(data.to_numpy())
     else:
-        columns = [_pandas_column(data.iloc[:, at]) for at in range(len(names))]
-        block = Block(None, tuple(kind for kind, _ in columns), rows, None, tuple(part for _, part in columns))
+        columns = [_pandas_column(column) for _, column in data.items()]
+        block = Block(None, tuple([kind for kind, _ in columns]), rows, None, tuple([part for _, part in columns]))
     block.names = names
+    block.positional = values.are_positions(labels)
     return block
 
 
-def series(data: Any, column: bool, names: tuple[str, ...] | None) -> Block:
+def series(data: Any, column: bool, names: tuple[str, ...] | None, memory: Memory) -> Block:
     """The block of a pandas Series: a column, or one row whose index names the values.
 
     Beyond the rule for one dimension (`column`), a Series with an index of numbers or times and without feature names
@@ -39,53 +44,72 @@ def series(data: Any, column: bool, names: tuple[str, ...] | None) -> Block:
     if column:
         kind, part = _pandas_column(data)
         name = None if data.name is None else (str(data.name),)
-        return Block(name, (kind,), len(data), None, (part,))
+        # The name of a series is no name of a column, unless the collector has one like it.
+        positional = name is None or names is None or name[0] not in names
+        return Block(name, (kind,), len(data), None, (part,), positional)
     labels = data.index.tolist()
     own = tuple(labels) if all(isinstance(label, str) for label in labels) else None
     if arrays.is_plain(data.dtype):
         block = arrays.table(data.to_numpy().reshape(1, -1))
         block.names = own
         return block
-    block = values.rows_of([data.tolist()], [])
-    block.names = own
-    return block
+    return values.rows_of([data.tolist()], memory, own)
 
 
 def _pandas_column(data: Any) -> tuple[int, Part]:
     dtype = data.dtype
     kind = getattr(dtype, "kind", "O")
-    name = type(dtype).__name__
     numpy = sys.modules["numpy"]
-    if arrays.is_plain(dtype) or (isinstance(dtype, numpy.dtype) and kind in "M"):
+    plain_numpy = isinstance(dtype, numpy.dtype)
+    if plain_numpy and kind != "O":
         return arrays.column(data.to_numpy())
-    if isinstance(dtype, numpy.dtype) and kind in "SVcf":
-        return arrays.column(data.to_numpy())
+    name = type(dtype).__name__
     if name == "DatetimeTZDtype":
-        part = arrays.timestamps(data.dt.tz_convert(None).to_numpy())
-        return TIMESTAMP_UTC, part
+        return arrays.times(data.dt.tz_convert(None).to_numpy(), True)
     if name == "SparseDtype":
         return _pandas_column(data.sparse.to_dense())
-    if kind in "biuf" and name != "CategoricalDtype":
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and (name == "ArrowDtype" or getattr(dtype, "storage", "") == "pyarrow"):
+        return _arrow_column(pyarrow, data.array.__arrow_array__())
+    if name == "CategoricalDtype":
+        classes = dtype.categories.tolist()
+        if set(map(type, classes)) == {str}:
+            return _classes(numpy, data.array.codes, classes)
+    if kind in "biuf" and not plain_numpy and name != "CategoricalDtype":
         # Nullable numbers: the masked arrays and those over Arrow.
         null = data.isna().to_numpy()
         plain = numpy.dtype(getattr(dtype, "numpy_dtype", "O"))
         if arrays.is_plain(plain):
             return arrays.masked(data.to_numpy(dtype=plain, na_value=plain.type(0)), null)
-    if kind == "m" or name in ("PeriodDtype", "IntervalDtype"):
-        null = data.isna().tolist()
-        return values.column([None if gone else str(value) for value, gone in zip(data.tolist(), null, strict=True)])
-    null = data.isna().tolist()
     items = data.tolist()
+    if name in ("PeriodDtype", "IntervalDtype"):
+        null = data.isna().tolist()
+        return values.texts([None if gone else str(value) for value, gone in zip(items, null, strict=True)])
+    types = set(map(type, items))
+    if types <= {str, int, bool}:
+        return values.column(items)
+    null = data.isna().tolist()
     if any(null):
-        number = not any(isinstance(value, (str, bool)) for value in items)
+        number = name != "CategoricalDtype" and not any(issubclass(kind, (str, bool)) for kind in types)
         # In a column of text, pandas' missing value is a float; in one of numbers NaN is a number like another.
         items = [
             None if gone and not (number and isinstance(value, float)) else value
             for value, gone in zip(items, null, strict=True)
         ]
-        if name == "CategoricalDtype":
-            items = [None if gone else value for value, gone in zip(items, null, strict=True)]
     return values.column(items)
+
+
+def _classes(numpy: Any, codes: Any, names: list[str]) -> tuple[int, Part]:
+    """A text column from numbers of names; -1 is null."""
+    part = values.strings(names, None)
+    assert part.lengths is not None
+    ends = list(accumulate(part.lengths, initial=0))
+    # The last one, which is also the one numbered -1, is what stands under a null.
+    encoded = [part.data[at:end] for at, end in pairwise(ends)] + [b""]
+    lengths = array("i")
+    lengths.frombytes(numpy.array([*part.lengths, 0], "i")[codes].tobytes())
+    mask = (codes >= 0).tobytes() if int(codes.min()) < 0 else None
+    return STRING, Part(b"".join(numpy.array(encoded, "O")[codes].tolist()), lengths, mask)
 
 
 def arrow(data: Any) -> Block:
@@ -105,8 +129,19 @@ def arrow(data: Any) -> Block:
         stream = hasattr(data, "__arrow_c_stream__")
         column = pyarrow.chunked_array(data) if stream else pyarrow.array(data)
         table, names = pyarrow.table({"values": column}), None
-    columns = [_arrow_column(pyarrow, column) for column in table.columns]
-    return Block(names, tuple(kind for kind, _ in columns), table.num_rows, None, tuple(part for _, part in columns))
+    try:
+        columns = [_arrow_column(pyarrow, column) for column in table.columns]
+    except (pyarrow.ArrowException, OverflowError) as error:
+        # Its message may quote the value.
+        detail = f"an Arrow column cannot be converted ({type(error).__name__})"
+        raise CollectError("unsupported_type", detail, table.num_rows) from None
+    parts = tuple([part for _, part in columns])
+    return Block(names, tuple([kind for kind, _ in columns]), table.num_rows, None, parts, _counted(names))
+
+
+def _counted(names: tuple[str, ...] | None) -> bool:
+    """True for the names that polars gives to columns without: they only count."""
+    return names is not None and names == tuple([f"column_{at}" for at in range(len(names))])
 
 
 def to_list(data: Any) -> list[Any]:
@@ -121,28 +156,67 @@ def _arrow_column(pyarrow: Any, data: Any) -> tuple[int, Part]:
     types = pyarrow.types
     kind = data.type
     if types.is_dictionary(kind):
+        if types.is_temporal(kind.value_type):
+            return _arrow_column(pyarrow, data.cast(kind.value_type))
         return values.column(data.to_pylist())
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        raise CollectError("unsupported_media", "raw bytes are not collected", max(1, len(data)))
+        raise CollectError("unsupported_media", "raw bytes are not collected", len(data))
     if types.is_nested(kind):
-        raise CollectError("unsupported_type", f"an Arrow column of type {kind} cannot be collected", max(1, len(data)))
+        raise CollectError("unsupported_type", f"an Arrow column of type {kind} cannot be collected", len(data))
+    if types.is_temporal(kind):
+        return _arrow_time(pyarrow, data)
     numpy = sys.modules.get("numpy")
-    if numpy is None or not (types.is_primitive(kind) or types.is_boolean(kind)):
+    if numpy is not None and not data.null_count and (types.is_string(kind) or types.is_large_string(kind)):
+        return _arrow_text(numpy, data, "<i4" if types.is_string(kind) else "<i8")
+    if numpy is None or not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
         return values.column(data.to_pylist())
     mask = None
     if data.null_count:
-        mask = bytes(data.is_valid().to_numpy().astype("?").tobytes())
+        mask = bytes(data.is_valid().to_numpy(zero_copy_only=False).astype("?").tobytes())
+        zero = False if types.is_boolean(kind) else numpy.dtype(kind.to_pandas_dtype()).type(0)
+        data = data.fill_null(pyarrow.scalar(zero, kind))
+    plain = data.to_numpy(zero_copy_only=False)
+    return arrays.column_type(plain.dtype) or INT64, Part(arrays.raw(plain), None, mask)
+
+
+def _arrow_text(numpy: Any, data: Any, offset: str) -> tuple[int, Part]:
+    """Texts without nulls, taken over as they lie there: UTF-8 behind offsets."""
+    pieces, lengths = [], array("i")
+    for chunk in getattr(data, "chunks", [data]):
+        if len(chunk):
+            _, offsets, content = chunk.buffers()
+            ends = numpy.frombuffer(offsets, offset)[chunk.offset : chunk.offset + len(chunk) + 1]
+            lengths.frombytes(numpy.diff(ends).astype("i").tobytes())
+            pieces.append(b"" if content is None else content[int(ends[0]) : int(ends[-1])].to_pybytes())
+    return STRING, Part(b"".join(pieces), lengths)
+
+
+def _arrow_time(pyarrow: Any, data: Any) -> tuple[int, Part]:
+    """Times, days, times of day and spans, from the whole numbers that Arrow has for them: nothing is cut."""
+    types = pyarrow.types
+    kind = data.type
+    numpy = sys.modules.get("numpy")
+    if not (types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind) or types.is_duration(kind)):
+        return values.texts([None if value is None else str(value) for value in data.to_pylist()])
+    narrow = types.is_time32(kind) or types.is_date32(kind)
+    whole = data.cast(pyarrow.int32()).cast(pyarrow.int64()) if narrow else data.cast(pyarrow.int64())
+    unit = "D" if types.is_date32(kind) else "ms" if types.is_date64(kind) else kind.unit
+    size = arrays.NANOSECONDS[unit]
+    if types.is_time(kind):
+        return values.texts([None if n is None else values.clock(n * size) for n in whole.to_pylist()])
+    if types.is_duration(kind):
+        return values.texts([None if n is None else values.span(n * size) for n in whole.to_pylist()])
+    if numpy is None:
+        numbers = [None if n is None else n * size for n in whole.to_pylist()]
+        if types.is_timestamp(kind):
+            return values.times(numbers, bool(kind.tz))
+        return values.texts([None if n is None else values.moment(n)[:10] for n in numbers])
+    missing = numpy.iinfo("i8").min
+    moments = whole.fill_null(missing).to_numpy(zero_copy_only=False).astype("<i8").view(f"<M8[{unit}]")
     if types.is_timestamp(kind):
-        wide = data.cast(pyarrow.timestamp("ns", kind.tz)).cast(pyarrow.int64())
-        filled = wide.fill_null(0) if mask is not None else wide
-        return TIMESTAMP_UTC if kind.tz else TIMESTAMP, Part(arrays.raw(filled.to_numpy().astype("<i8")), None, mask)
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
-        if mask is not None:
-            zero = False if types.is_boolean(kind) else numpy.dtype(kind.to_pandas_dtype()).type(0)
-            data = data.fill_null(pyarrow.scalar(zero, kind))
-        plain = data.to_numpy()
-        return arrays.column_type(plain.dtype) or INT64, Part(arrays.raw(plain), None, mask)
-    return values.column([None if v is None else v if isinstance(v, str) else str(v) for v in data.to_pylist()])
+        return arrays.times(moments, bool(kind.tz))
+    days = numpy.datetime_as_string(moments, unit="D", casting="unsafe").tolist()
+    return values.texts([None if day == "NaT" else day for day in days])
 
 
 def _polars(data: Any) -> Block:
@@ -153,13 +227,22 @@ def _polars(data: Any) -> Block:
         if not hasattr(data, "height"):
             raise unsupported_type(data)
         names = tuple(data.columns)
-    columns = []
-    numpy = sys.modules.get("numpy")
-    for column in data.get_columns():
-        if str(column.dtype) == "Binary":
-            raise CollectError("unsupported_media", "raw bytes are not collected", max(1, data.height))
-        if numpy is not None and column.dtype.is_numeric() and not column.null_count():
-            columns.append(arrays.column(column.to_numpy()))
-        else:
-            columns.append(values.column(column.to_list()))
-    return Block(names, tuple(kind for kind, _ in columns), data.height, None, tuple(part for _, part in columns))
+    columns = [_polars_column(column) for column in data.get_columns()]
+    parts = tuple([part for _, part in columns])
+    return Block(names, tuple([kind for kind, _ in columns]), data.height, None, parts, _counted(names))
+
+
+def _polars_column(data: Any) -> tuple[int, Part]:
+    kind = data.dtype.base_type().__name__
+    if kind == "Binary":
+        raise CollectError("unsupported_media", "raw bytes are not collected", len(data))
+    if kind in ("Datetime", "Duration", "Time"):
+        size = arrays.NANOSECONDS[getattr(data.dtype, "time_unit", "ns")]
+        whole = [None if n is None else n * size for n in data.to_physical().to_list()]
+        if kind == "Datetime":
+            return values.times(whole, data.dtype.time_zone is not None)
+        shown = values.clock if kind == "Time" else values.span
+        return values.texts([None if n is None else shown(n) for n in whole])
+    if "numpy" in sys.modules and data.dtype.is_numeric() and not data.null_count() and kind != "Decimal":
+        return arrays.column(data.to_numpy())
+    return values.column(data.to_list())

@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .errors import CollectError
 
@@ -65,6 +66,53 @@ def parse_id(value: object) -> bytes | str:
     if not 1 <= size <= MAX_TEXT_ID or "\0" in value:
         raise CollectError("bad_id", f"an id is 1 to {MAX_TEXT_ID} bytes of UTF-8 without NUL, this has {size}")
     return value
+
+
+def is_list(value: object) -> bool:
+    """True for what may hold one id per row: a sequence, an array, a series. Not for texts, bytes, mappings and sets."""
+    if isinstance(value, (list, tuple)):
+        return True
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return False
+    return (
+        isinstance(value, Sequence)
+        or any(hasattr(value, name) for name in ("to_pylist", "to_list"))
+        or (hasattr(value, "tolist") and getattr(value, "ndim", 1) > 0)
+    )
+
+
+def parse_ids(given: Any) -> tuple[bytes | str, ...]:
+    """One id per row, all of them 16 bytes or all of them text. Raises CollectError `bad_id`."""
+    for method in ("tolist", "to_pylist", "to_list"):
+        if hasattr(given, method):
+            given = getattr(given, method)()
+            break
+    if (isinstance(given, tuple) and not given) or (isinstance(given, list) and not given):
+        return ()
+    kinds = set(map(type, given))
+    if kinds == {int}:
+        return tuple(map(str, given))
+    if kinds == {uuid.UUID}:
+        return tuple([key.bytes for key in given])
+    if kinds == {str}:
+        lengths = set(map(len, given))
+        # Uuids only if all are; a canonical one among other texts is that text.
+        if lengths != {36}:
+            joined = "".join(given)
+            if min(lengths) >= 1 and max(lengths) <= MAX_TEXT_ID // 4 and "\0" not in joined and _encodes(joined):
+                return tuple(given)
+    keys = tuple([parse_id(key) for key in given])
+    if any(isinstance(key, str) for key in keys):
+        keys = tuple([key if isinstance(key, str) else str(uuid.UUID(bytes=key)) for key in keys])
+    return keys
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def show_id(value: bytes | str) -> uuid.UUID | str:

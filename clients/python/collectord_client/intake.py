@@ -7,32 +7,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from . import arrays, frames, values
 from .block import MAX_COLUMNS, Block
 from .errors import CollectError, unsupported_type
+from .values import Memory
 
 Names = tuple[str, ...] | None
 
 
-def tabulate(data: Any, names: Names, request_rows: int, memory: list[int]) -> tuple[Block, list[str]]:
+def tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory) -> tuple[Block, list[str]]:
     """A copy of `data` as a block, and the words for what was doubtful about it (they are counted).
 
-    `names` are the feature names, `request_rows` the rows of the request this belongs to (0: unknown), `memory` the
-    column types of earlier lists. Raises CollectError.
+    `names` are the feature names, `request_rows` the rows of the request this belongs to (0: there is none, None: it was
+    refused and nobody knows), `memory` the column types of earlier lists. Raises CollectError.
     """
     block, notes = _tabulate(data, names, request_rows, memory)
+    if block.changed:
+        notes = [*notes, "types_changed"]
     if not block.types:
         raise CollectError("no_columns", "there are no columns", max(1, block.rows))
     if not block.rows:
-        raise CollectError("no_rows", "there are no rows", 0)
+        raise CollectError("no_rows", "there are no rows")
     if len(block.types) > MAX_COLUMNS:
         raise CollectError("too_many_columns", f"{len(block.types)} columns, at most {MAX_COLUMNS}", block.rows)
     return block, notes
 
 
-def _tabulate(data: Any, names: Names, request_rows: int, memory: list[int]) -> tuple[Block, list[str]]:
+def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory) -> tuple[Block, list[str]]:
     if isinstance(data, (str, int, float)) or data is None:
         return values.rows_of([[data]], memory), []
     numpy = sys.modules.get("numpy")
@@ -50,7 +54,7 @@ def _tabulate(data: Any, names: Names, request_rows: int, memory: list[int]) -> 
             return frames.frame(data), []
         if isinstance(data, pandas.Series):
             column, notes = as_rows(len(data), names, request_rows)
-            return frames.series(data, column, names), notes
+            return frames.series(data, column, names, memory), notes
         if isinstance(data, (pandas.Index, pandas.api.extensions.ExtensionArray)):
             return _tabulate(pandas.Series(data), names, request_rows, memory)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
@@ -69,16 +73,19 @@ def _tabulate(data: Any, names: Names, request_rows: int, memory: list[int]) -> 
         raise unsupported_type(data) from None
 
 
-def as_rows(count: int, names: Names, request_rows: int) -> tuple[bool, list[str]]:
+def as_rows(count: int, names: Names, request_rows: int | None) -> tuple[bool, list[str]]:
     """Whether `count` values in one dimension are that many rows (or one row), and whether that was doubtful."""
     if count > 1 and request_rows == count:
         return True, ["ambiguous"] if names is not None and len(names) == count else []
+    if count > 1 and request_rows is None and (names is None or len(names) != count):
+        # Without names to tell, predictions are one per row of their request far more often than all of one row.
+        return True, ["ambiguous"] if names is None or len(names) > 1 else []
     return count > 1 and names is not None and len(names) == 1, []
 
 
-def _array(numpy: Any, data: Any, names: Names, request_rows: int, memory: list[int]) -> tuple[Block, list[str]]:
+def _array(numpy: Any, data: Any, names: Names, request_rows: int | None, memory: Memory) -> tuple[Block, list[str]]:
     if data.ndim > 2:
-        raise CollectError("unsupported_media", f"an array of {data.ndim} dimensions is no table", max(1, len(data)))
+        raise CollectError("unsupported_media", f"an array of {data.ndim} dimensions is no table", len(data))
     if data.dtype.kind in "cV" or (data.dtype.kind in "fiu" and data.dtype.itemsize > 8):
         raise CollectError("unsupported_type", f"dtype {data.dtype} cannot be collected", len(data) if data.ndim else 1)
     notes: list[str] = []
@@ -89,7 +96,7 @@ def _array(numpy: Any, data: Any, names: Names, request_rows: int, memory: list[
         data = data.reshape(1, 1)
     if 0 in data.shape:
         if data.shape[0] and not notes and data.shape[1] == 0 and data.size == 0 and len(data) == 1:
-            raise CollectError("no_rows", "the array is empty", 0)
+            raise CollectError("no_rows", "the array is empty")
         return Block(None, (1,) * data.shape[1], data.shape[0], b""), notes
     if data.shape[1] > MAX_COLUMNS:
         raise CollectError("too_many_columns", f"{data.shape[1]} columns, at most {MAX_COLUMNS}", len(data))
@@ -101,10 +108,10 @@ def _array(numpy: Any, data: Any, names: Names, request_rows: int, memory: list[
 
 
 def _sequence(
-    numpy: Any, data: Sequence[Any], names: Names, request_rows: int, memory: list[int]
+    numpy: Any, data: Sequence[Any], names: Names, request_rows: int | None, memory: Memory
 ) -> tuple[Block, list[str]]:
     if not data:
-        raise CollectError("no_rows", "the list is empty", 0)
+        raise CollectError("no_rows", "the list is empty")
     first = data[0]
     if isinstance(first, (list, tuple)):
         if not all(isinstance(row, (list, tuple)) for row in data):
@@ -113,9 +120,12 @@ def _sequence(
     if isinstance(first, Mapping):
         if not all(isinstance(row, Mapping) for row in data):
             raise CollectError("ragged", "dictionaries and other values are mixed", len(data))
-        keys = list(dict.fromkeys(key for row in data for key in row))
-        block = values.rows_of([[row.get(key) for key in keys] for row in data], memory)
-        block.names = tuple(str(key) for key in keys)
+        keys = list(dict.fromkeys(chain.from_iterable(data)))
+        if not keys:
+            raise CollectError("no_columns", "the dictionaries are empty", len(data))
+        own = tuple([str(key) for key in keys])
+        block = values.rows_of([[row.get(key) for key in keys] for row in data], memory, own)
+        block.positional = values.are_positions(keys)
         return block, []
     if numpy is not None and isinstance(first, numpy.ndarray):
         if not all(isinstance(row, numpy.ndarray) and row.shape == first.shape for row in data):

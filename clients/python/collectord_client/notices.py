@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 
 log = logging.getLogger("collectord_client")
 log.addHandler(logging.NullHandler())
@@ -12,14 +13,21 @@ EVERY = 60.0
 _last: dict[str, float] = {}
 
 
-def say(level: int, key: str, message: str, *values: object, exc_info: BaseException | None = None) -> None:
+def say(level: int, key: str, message: str, *values: object) -> None:
     """Logs `message`, unless one with the same `key` was logged less than a minute ago."""
     now = time.monotonic()
     if now - _last.get(key, -EVERY) >= EVERY:
         if len(_last) > 1000:
             _last.clear()
         _last[key] = now
-        log.log(level, message, *values, exc_info=exc_info)
+        log.log(level, message, *values)
+
+
+def trace(error: BaseException) -> None:
+    """Where an error of ours came from, for whoever asks with the level DEBUG. Not its message, which may quote data."""
+    if log.isEnabledFor(logging.DEBUG):
+        places = "".join(traceback.format_tb(error.__traceback__))
+        log.debug("%s at:\n%s", type(error).__name__, places)
 
 
 def once(level: int, key: str, message: str, *values: object) -> None:

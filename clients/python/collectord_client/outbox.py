@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .block import Block
-from .page import HOUR, REQUEST_BYTES, Page
+from .page import HOUR, REQUEST_BYTES, Page, overhead
 from .wire import Schema, Stream
 
 MAX_SLOTS = 1000
+MAX_SLOT_COLUMNS = 100_000
+"""Names are held per schema: so many columns of schemas that are not in use are remembered at most."""
 LARGE = 8192
 """Bytes from which on values go into a pooled buffer."""
-EMPTY = Block(None, (), 0, None)
+MOST_BUFFERS = 32
+"""With more open pages than this, none begins with a buffer: it would be mostly empty."""
 Id = bytes | str
 
 
@@ -29,6 +32,8 @@ class Carrier(Protocol):
     def enqueue(self, outbox: Outbox, page: Page) -> None: ...
 
     def wake(self) -> None: ...
+
+    def detach(self, outbox: Outbox) -> None: ...
 
     def count_dropped(self, stream: Stream, reason: str, rows: int) -> None: ...
 
@@ -61,6 +66,10 @@ class Outbox:
         """False while the daemon has switched collecting off."""
         self.abandoned = False
         """True once nobody is left who could collect."""
+        self.given_up = False
+        """True once nobody waits any more for what is held."""
+        self._open: dict[Page, Slot] = {}
+        self._slots: dict[Schema, Slot] = {}
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -68,12 +77,14 @@ class Outbox:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.carrier: Carrier | None = None
-        self._slots: dict[Schema, Slot] = getattr(self, "_slots", {})
-        for slot in self._slots.values():
+        for slot in (*self._slots.values(), *self._open.values()):
             slot.page = None
             slot.pages = {}
-        self._open: dict[Page, Slot] = {}
+        self._open = {}
+        self._slot_columns = sum(len(schema.names) for schema in self._slots)
         self._nudge = False
+        self._entering = 0
+        """Calls that have begun to put pieces and wait for room for the next one."""
         self.bytes = 0
         self.sealed = 0
         self.settled = 0
@@ -85,13 +96,20 @@ class Outbox:
         self.dropped: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
 
+    def attach(self) -> None:
+        """Finds its sender now, not with the first rows."""
+        with self.lock:
+            self._sender()
+
     def slot(self, schema: Schema) -> Slot:
         """The slot of `schema`; the same object as long as it is in use."""
         with self.lock:
             found = self._slots.get(schema)
             if found is None:
-                if len(self._slots) >= MAX_SLOTS:
+                self._slot_columns += len(schema.names)
+                if len(self._slots) >= MAX_SLOTS or self._slot_columns > MAX_SLOT_COLUMNS:
                     self._slots = {slot.schema: slot for slot in self._slots.values() if slot.pages}
+                    self._slot_columns = sum(len(known.names) for known in self._slots) + len(schema.names)
                 found = self._slots[schema] = Slot(schema)
             return found
 
@@ -107,10 +125,10 @@ class Outbox:
                 or self.bytes + size > self.limit
                 or self.closed
             ):
-                if not self._admit(size):
+                if not self._admit(size + self._for_page(slot, time_ns // HOUR, size)):
                     return "closed" if self.closed else "outbox_full"
                 page = self._page(slot, time_ns // HOUR, size)
-            if page.buffer is None and len(tensor) < LARGE:
+            if page.buffer is None and (len(tensor) < LARGE or len(self._open) > MOST_BUFFERS):
                 page.data += tensor
             else:
                 page.write(tensor, self.page_bytes)
@@ -135,33 +153,46 @@ class Outbox:
         id: Id,
         request: Id | None,
         keys: Sequence[Id] | None,
-    ) -> str | None:
+    ) -> tuple[str, int] | None:
         """Copies one request in pieces, each with the index of its first row, as a whole or not at all.
 
-        `keys` is one id per row in place of `id`. Returns the reason if it was dropped.
+        `keys` is one id per row in place of `id`. Returns the reason and the number of rows if some were dropped: all,
+        but of a call that is larger than a blocking outbox, and that is given up while it waits for room.
         """
         extra = REQUEST_BYTES + (len(request) if request is not None else 0)
         hour = time_ns // HOUR
+        sizes = [_cost(piece, at, extra, id, keys) for at, piece in pieces]
+        waits = entered = False
         try:
             with self.lock:
-                if not self.block and not self._admit(sum(_cost(p, at, extra, id, keys) for at, p in pieces)):
-                    return "closed" if self.closed else "outbox_full"
-                for at, piece in pieces:
-                    size = _cost(piece, at, extra, id, keys)
-                    if self.block and not self._admit(size):
-                        return "closed" if self.closed else "outbox_full"
+                # Each piece may begin a page, and does if there are several.
+                pages = len(sizes) * overhead(slot.schema) if len(sizes) > 1 else self._for_page(slot, hour, sizes[0])
+                whole = sum(sizes) + pages
+                waits = self.block and whole > self.limit
+                if not waits and not self._admit(whole):
+                    return "closed" if self.closed else "outbox_full", sum(piece.rows for _, piece in pieces)
+                if waits and self.closed:
+                    return "closed", sum(piece.rows for _, piece in pieces)
+                entered = waits
+                self._entering += entered
+                for number, ((at, piece), size) in enumerate(zip(pieces, sizes, strict=True)):
+                    if waits and not self._admit(size + overhead(slot.schema), begun=True):
+                        return "closed", sum(piece.rows for _, piece in pieces[number:])
                     page = slot.page
                     if page is None or page.hour != hour or page.size + size > self.page_bytes:
                         page = self._page(slot, hour, size)
                     if keys is None:
                         page.add(piece, time_ns, id, request, at, piece.rows)
                     else:
-                        for row in range(at, at + piece.rows):
-                            page.add(piece if row == at else EMPTY, time_ns, keys[row], request, row, 1)
+                        page.add_keyed(piece, time_ns, keys[at : at + piece.rows], request, at)
                     page.size += size
                     self.bytes += size
                     self.collected += piece.rows
         finally:
+            if entered:
+                with self.lock:
+                    self._entering -= 1
+                    self.changed.notify_all()
             if self._nudge:
                 self._wake()
         return None
@@ -199,22 +230,39 @@ class Outbox:
             else:
                 self.rejected[reason] += rows
             if page is not None:
-                self.bytes -= page.size
+                self.bytes -= page.size + page.overhead
                 self.settled += 1
                 self.changed.notify_all()
 
-    def wait_settled(self, deadline: float) -> bool:
+    def wait_settled(self, deadline: float | None) -> bool:
         """Seals and waits until all that was collected before has its answer. False at the (monotonic) deadline."""
         self.seal()
         self._wake()
         with self.lock:
             goal = self.sealed
             while self.settled < goal:
-                left = deadline - time.monotonic()
-                if left <= 0:
+                if not self._wait(deadline):
                     return False
-                self.changed.wait(left)
         return True
+
+    def wait_entered(self, deadline: float | None) -> bool:
+        """Waits until no call is in the middle of its pieces. False at the (monotonic) deadline."""
+        with self.lock:
+            while self._entering:
+                if not self._wait(deadline):
+                    return False
+        return True
+
+    def give_up(self) -> None:
+        """Nobody waits any more: who is in the middle of its pieces is sent away as well."""
+        with self.lock:
+            self.given_up = True
+            self.changed.notify_all()
+
+    def waiting(self) -> int:
+        """Rows that have no answer yet."""
+        with self.lock:
+            return self.collected - self.acknowledged - sum(self.rejected.values()) - self.lost
 
     def idle(self) -> bool:
         """True where nothing is held."""
@@ -229,15 +277,29 @@ class Outbox:
 
     # Below: the lock is held.
 
-    def _admit(self, size: int) -> bool:
+    def _wait(self, deadline: float | None) -> bool:
+        """Waits for a change. False where the deadline has passed."""
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            return False
+        self.changed.wait(left)
+        return True
+
+    def _admit(self, size: int, begun: bool = False) -> bool:
+        """Whether there is room, after waiting for it if need be. A call that has `begun` goes on after `close`."""
         if not self.block:
             return not self.closed and self.bytes + size <= self.limit
-        while not self.closed and self.bytes and self.bytes + size > self.limit:
+        while not (self.given_up if begun else self.closed) and self.bytes and self.bytes + size > self.limit:
             while self._open:
                 self._seal(next(iter(self._open)))
             self._sender().wake()
             self.changed.wait()
-        return not self.closed
+        return not (self.given_up if begun else self.closed)
+
+    def _for_page(self, slot: Slot, hour: int, size: int) -> int:
+        """What a page costs that has yet to be begun for `size` more bytes."""
+        page = slot.pages.get(hour)
+        return overhead(slot.schema) if page is None or page.size + size > self.page_bytes else 0
 
     def _page(self, slot: Slot, hour: int, size: int) -> Page:
         page = slot.pages.get(hour)
@@ -247,6 +309,7 @@ class Outbox:
         if page is None:
             page = Page(slot.schema, hour, time.monotonic())
             slot.pages[hour] = page
+            self.bytes += page.overhead
             self._open[page] = slot
             self._nudge = True
             # A slot that was forgotten while it was empty is found again through its page.
@@ -259,6 +322,7 @@ class Outbox:
         del slot.pages[page.hour]
         if slot.page is page:
             slot.page = None
+        page.compact()
         self.sealed += 1
         self._nudge = True
         self._sender().enqueue(self, page)
@@ -277,5 +341,6 @@ class Outbox:
 
 def _cost(piece: Block, at: int, extra: int, id: Id, keys: Sequence[Id] | None) -> int:
     if keys is None:
-        return piece.size + extra + (len(id) if isinstance(id, str) else 0)
-    return piece.size + extra * piece.rows + sum(len(key) for key in keys[at : at + piece.rows])
+        return piece.size + extra + (4 + len(id) if isinstance(id, str) else 0)
+    # A key is counted with its length, and a row number with every request.
+    return piece.size + (extra + 8) * piece.rows + sum(map(len, keys[at : at + piece.rows]))

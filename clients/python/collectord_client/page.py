@@ -21,13 +21,44 @@ POOL: list[bytearray] = []
 """Buffers of pages that were sent."""
 REQUEST_BYTES = 28
 """What a request costs beside its values: time, id and row count."""
+PAGE_BYTES = 1000
+COLUMN_BYTES = 300
+"""What a page and a column of one cost beside their rows, as measured."""
+
+
+class Column:
+    """The values of one column, appended to flat buffers call by call."""
+
+    __slots__ = ("data", "lengths", "mask")
+
+    def __init__(self, text: bool) -> None:
+        self.data = bytearray()
+        self.lengths: array[int] | None = array("i") if text else None
+        self.mask: bytearray | None = None
+        """One byte per row, 0 where the value is null; None: no nulls so far."""
+
+    def add(self, part: Part, before: int, rows: int) -> None:
+        """Appends a part of `rows` rows to the `before` that are there."""
+        self.data += part.data
+        if part.lengths is not None and self.lengths is not None:
+            self.lengths += part.lengths
+        if part.mask is not None:
+            if self.mask is None:
+                self.mask = bytearray(b"\1" * before)
+            self.mask += part.mask
+        elif self.mask is not None:
+            self.mask += b"\1" * rows
+
+    def part(self) -> Part:
+        """All of it; the buffers are shared."""
+        return Part(self.data, self.lengths, self.mask)  # type: ignore[arg-type]
 
 
 class Page:
     """Not thread-safe: its outbox's lock protects it until it is sealed, then it is only read."""
 
     __slots__ = (
-        "blocks", "buffer", "counts", "data", "first_rows", "hour", "id_lengths", "ids", "opened",
+        "buffer", "columns", "counts", "data", "first_rows", "hour", "id_lengths", "ids", "opened", "overhead",
         "request_lengths", "requests", "rows", "schema", "size", "times", "used",
     )  # fmt: skip
 
@@ -39,13 +70,14 @@ class Page:
         """Monotonic seconds."""
         self.rows = 0
         self.size = 0
-        """Bytes, as the outbox counts them."""
+        """Bytes of the rows, as the outbox counts them."""
+        self.overhead = overhead(schema)
+        """Bytes of the page itself, which the outbox counts as well."""
         self.data = bytearray()
         """Of a tensor schema, unless they are in `buffer`."""
         self.buffer: bytearray | None = None
         self.used = 0
-        self.blocks: list[tuple[Part, ...]] = []
-        """Of a columns schema, one per call: joined when the page is sent."""
+        self.columns: list[Column] = [] if schema.tensor else [Column(kind == STRING) for kind in schema.types]
         self.times = array("q")
         self.counts = array("I")
         self.first_rows: array[int] | None = None
@@ -56,11 +88,18 @@ class Page:
         self.request_lengths = array("i")
 
     def add(
-        self, block: Block, time_ns: int, id: bytes | str, request: bytes | str | None, first_row: int, count: int
+        self,
+        block: Block | None,
+        time_ns: int,
+        id: bytes | str,
+        request: bytes | str | None,
+        first_row: int,
+        count: int,
     ) -> None:
-        """Appends one request and, with its first call, the block's values. `count` is the request's number of rows."""
+        """Appends one request of `count` rows, and its values unless they are there already (`block` None)."""
         # First what may fail for want of memory: then the page is as it was.
-        self._add_values(block)
+        if block is not None:
+            self._add_values(block)
         self.times.append(time_ns)
         self.counts.append(count)
         if first_row and self.first_rows is None:
@@ -81,14 +120,42 @@ class Page:
             self.requests += request
         self.rows += count
 
+    def add_keyed(
+        self, block: Block, time_ns: int, keys: Sequence[bytes | str], request: bytes | str | None, first_row: int
+    ) -> None:
+        """Appends a block whose rows have an id each: to the wire, requests of one row."""
+        rows = block.rows
+        before = len(self.times)
+        self._add_values(block)
+        self.times += array("q", [time_ns]) * rows
+        self.counts += array("I", [1]) * rows
+        if self.first_rows is None:
+            self.first_rows = array("I", bytes(4 * before))
+        self.first_rows += array("I", range(first_row, first_row + rows))
+        if self.schema.correlation == TEXTS:
+            encoded = [key.encode() for key in keys if isinstance(key, str)]
+            self.ids += b"".join(encoded)
+            self.id_lengths += array("i", map(len, encoded))
+        else:
+            self.ids += b"".join([key for key in keys if isinstance(key, bytes)])
+        if isinstance(request, str):
+            text = request.encode()
+            self.requests += text * rows
+            self.request_lengths += array("i", [len(text)]) * rows
+        elif request is not None:
+            self.requests += request * rows
+        self.rows += rows
+
     def _add_values(self, block: Block) -> None:
         if block.tensor is not None:
             if self.buffer is None:
                 self.data += block.tensor
             else:
                 self.write(block.tensor, 0)
-        elif block.parts:
-            self.blocks.append(block.parts)
+        else:
+            before, rows = self.rows, block.rows
+            for column, part in zip(self.columns, block.parts, strict=True):
+                column.add(part, before, rows)
 
     def write(self, tensor: bytes | memoryview, room: int) -> None:
         """Copies values into a buffer that was used before: memory that is fresh costs twenty times the copy.
@@ -108,8 +175,21 @@ class Page:
         self.buffer[self.used : end] = tensor
         self.used = end
 
-    def release(self) -> None:
-        """Gives the buffer back. The page is empty then."""
+    def compact(self) -> None:
+        """Once nothing is added any more: a buffer that is mostly empty is given back, for it may have to wait long."""
+        if self.buffer is not None and self.used < len(self.buffer) * 7 // 8:
+            self.data = self.buffer[: self.used]
+            self._give_back()
+
+    def clear(self) -> None:
+        """Lets go of the rows, once their bodies are made."""
+        self.data = self.ids = self.requests = bytearray()
+        self.columns = []
+        self.times = self.counts = self.id_lengths = self.request_lengths = array("I")
+        self.first_rows = None
+        self._give_back()
+
+    def _give_back(self) -> None:
         if self.buffer is not None:
             if len(POOL) < POOLED:
                 POOL.append(self.buffer)
@@ -145,23 +225,15 @@ class Page:
 
     def _columns(self) -> list[bytes]:
         columns = []
-        for part in self._merged():
+        for column in self.columns:
             fields: list[tuple[int, Buffer]] = []
-            if part.mask is not None:
-                fields.append((1, bitmap(part.mask)))
-            if part.lengths is not None:
-                fields.append((2, offsets(part.lengths)))
-            fields.append((3, part.data))
+            if column.mask is not None:
+                fields.append((1, bitmap(column.mask)))
+            if column.lengths is not None:
+                fields.append((2, offsets(column.lengths)))
+            fields.append((3, column.data))
             columns.append(b"".join(blobs(fields)))
         return columns
-
-    def _merged(self) -> tuple[Part, ...]:
-        if len(self.blocks) > 1:
-            kinds = self.schema.types
-            self.blocks = [
-                tuple(_join(kind, parts) for kind, parts in zip(kinds, zip(*self.blocks, strict=True), strict=True))
-            ]
-        return self.blocks[0]
 
     def fitting(self, limit: int) -> list[tuple[int, bytes]]:
         """Rows and body, in as many pieces as it takes for each to fit `limit` bytes or to be a single row."""
@@ -179,9 +251,9 @@ class Page:
             pages[0].data += values[:cut]
             pages[1].data += values[cut:]
         else:
-            blocks = Block(None, self.schema.types, self.rows, None, self._merged()).between([0, half, self.rows])
-            for page, block in zip(pages, blocks, strict=True):
-                page.blocks.append(block.parts)
+            whole = Block(None, self.schema.types, self.rows, None, tuple([column.part() for column in self.columns]))
+            for page, block in zip(pages, whole.between([(0, half), (half, self.rows)]), strict=True):
+                page._add_values(block)
         ids = _items(self.ids, self.id_lengths, self.schema.correlation, len(self.times))
         requests = _items(self.requests, self.request_lengths, self.schema.request, len(self.times))
         row = 0
@@ -189,14 +261,16 @@ class Page:
             first = self.first_rows[at] if self.first_rows is not None else 0
             left = max(0, min(count, half - row))
             if left:
-                pages[0].add(NOTHING, time, ids[at], requests[at], first, left)
+                pages[0].add(None, time, ids[at], requests[at], first, left)
             if count > left:
-                pages[1].add(NOTHING, time, ids[at], requests[at], first + left, count - left)
+                pages[1].add(None, time, ids[at], requests[at], first + left, count - left)
             row += count
         return pages
 
 
-NOTHING = Block(None, (), 0, None)
+def overhead(schema: Schema) -> int:
+    """What a page costs beside its rows, in bytes: its object, and one per column with its buffers."""
+    return PAGE_BYTES + (0 if schema.tensor else COLUMN_BYTES * len(schema.types))
 
 
 def _items(data: bytearray, lengths: array[int], layout: int, count: int) -> list[Any]:
@@ -206,20 +280,6 @@ def _items(data: bytearray, lengths: array[int], layout: int, count: int) -> lis
         return [bytes(data[at : at + 16]) for at in range(0, len(data), 16)]
     ends = list(accumulate(lengths, initial=0))
     return [data[at:end].decode() for at, end in pairwise(ends)]
-
-
-def _join(kind: int, parts: Sequence[Part]) -> Part:
-    """The parts of one column, one behind the other."""
-    mask = None
-    if any(part.mask is not None for part in parts):
-        mask = b"".join(b"\1" * part.rows(kind) if part.mask is None else part.mask for part in parts)
-    lengths = None
-    if kind == STRING:
-        lengths = array("i")
-        for part in parts:
-            if part.lengths is not None:
-                lengths += part.lengths
-    return Part(b"".join([part.data for part in parts]), lengths, mask)
 
 
 def packed(values: array[int]) -> bytes:
@@ -235,7 +295,7 @@ def offsets(lengths: array[int]) -> bytes:
     return packed(array("i", accumulate(lengths, initial=0)))
 
 
-def bitmap(mask: bytes) -> bytes:
+def bitmap(mask: bytes | bytearray) -> bytes:
     """A mask of bytes as one of bits, least significant first."""
     # Eight bytes of 0 or 1, read as one number and multiplied, have their bits side by side in the topmost byte.
     padded = mask + bytes(-len(mask) % 8)

@@ -44,12 +44,24 @@ def sender_for(endpoint: str | None, token: str) -> Sender:
         return found
 
 
-def arrange_exit() -> None:
-    """Sees to it that what was collected is sent before the process ends. Called by a sender that starts."""
+def sender_there(endpoint: str | None, token: str) -> bool:
+    """True where this process has a sender for `endpoint`."""
+    with _lock:
+        found = _senders.get((endpoint, token))
+        return found is not None and not found.stopped
+
+
+def arrange_drain() -> None:
+    """Sees to it that what was collected is sent before the process ends. Called by a client that is made, so that what
+    is collected in exit handlers that were registered later is sent too."""
     global _exit_arranged
     if not _exit_arranged:
         _exit_arranged = True
         atexit.register(drain)
+
+
+def arrange_exit() -> None:
+    """The same for children of multiprocessing. Called by a sender that starts."""
     # A child of multiprocessing leaves through os._exit and runs these instead.
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")

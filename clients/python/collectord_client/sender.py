@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import process
 from .endpoint import EndpointError, resolve
-from .notices import say
+from .notices import say, trace
 from .outbox import Outbox
 from .page import Page
 from .threadless import exchange, threads_can_start
@@ -37,6 +37,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
 back well within a second."""
 WELCOME_WITHIN = 10.0
 SETTLING = 0.02
+KNOCKING = 0.2
+LEAVING_WITHIN = 0.5
 AGAIN_AFTER = 0.1
 """A second request to go back to the same place waits this long: the first one's answers may still be under way."""
 
@@ -72,6 +74,18 @@ def knock(path: str) -> str:
     return ""
 
 
+def refuses(target: str) -> bool:
+    """True where nobody listens on `host:port`, as far as that can be told at once."""
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCKING).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class Link:
     """One connection, from Hello to its end. Protected by the sender's lock."""
 
@@ -82,6 +96,8 @@ class Link:
         self.declared: set[bytes] = set()
         self.max_message = 4 << 20
         self.drops_sent = float("-inf")
+        self.leaving = False
+        """True once only what was dropped is still to be told; then the stream is ended in good order."""
         self.went_back: tuple[int, float] = (0, 0.0)
         self.go_back_at: tuple[int, float] | None = None
         self.call: Any = None
@@ -101,6 +117,8 @@ class Sender:
         self.connects = 0
         self.last_error = ""
         self.resent_elsewhere = 0
+        self._withheld = ""
+        """Why the daemon gives no credit, in its own words."""
         self.client_id = os.urandom(16)
         self._spool_id: bytes | None = None
         self._window = Window()
@@ -127,7 +145,8 @@ class Sender:
             outbox.collecting = self.collect
 
     def detach(self, outbox: Outbox) -> None:
-        """Forgets `outbox`; with the last one the sender stops."""
+        """Forgets `outbox` and gives up what it holds; with the last one the sender stops."""
+        self._give_up(outbox)
         with self._lock:
             if outbox in self._outboxes:
                 self._outboxes.remove(outbox)
@@ -151,15 +170,44 @@ class Sender:
             self._drops_changed = True
         self.wake()
 
+    def _give_up(self, outbox: Outbox) -> None:
+        """What was never sent of `outbox`'s counts as dropped, `closed`, here and for the daemon."""
+        outbox.seal()
+        with self._lock:
+            for _ in range(len(self._queue)):
+                owner, page = self._queue.popleft()
+                if owner is not outbox:
+                    self._queue.append((owner, page))
+                    continue
+                self._drops[page.schema.stream, "closed"] += page.rows
+                self._drops_changed = True
+                outbox.settle(page.rows, "closed", page, lost=True)
+            for batch in self._window.forget(outbox):
+                self._drops[batch.schema.stream, "closed"] += batch.rows
+                self._drops_changed = True
+                batch.done("closed", True)
+
     def stop(self, timeout: float = 1.0) -> None:
-        """Puts the connection down for good. What is unsent stays unsent."""
+        """Puts the connection down for good. What was sent and not answered then counts as dropped, `unconfirmed`."""
         with self._lock:
             self.stopped = True
             link, thread = self._link, self._thread
+            waits = thread is not None and thread is not threading.current_thread()
+            leaving = waits and self._drops_changed and link is not None and link.alive and link.welcomed
+            if leaving and link is not None:
+                link.leaving = True
+        if leaving and thread is not None:
+            # The daemon hears what was dropped, answers what it has, and ends the stream.
+            self._work.set()
+            thread.join(min(timeout, LEAVING_WITHIN))
         self._interrupt.set()
         self._cut(link)
-        if thread is not None and thread is not threading.current_thread():
+        if waits and thread is not None:
             thread.join(timeout)
+        with self._lock:
+            for batch in self._window.batches:
+                batch.done("unconfirmed", True)
+            self._window.batches.clear()
 
     def finish(self, deadline: float) -> None:
         """At exit: drains all outboxes until `deadline` (monotonic seconds), then stops."""
@@ -167,10 +215,18 @@ class Sender:
             outboxes = list(self._outboxes)
         held = [outbox for outbox in outboxes if not outbox.idle()]
         if held and not self._hopeless():
-            held = [outbox for outbox in held if not outbox.wait_settled(deadline)]
+            self._start()
+            if self._thread is None:
+                # Collected for the first time while the interpreter ends, and no thread starts any more.
+                self._connect_here(held)
+                held = [outbox for outbox in held if not outbox.idle()]
+            else:
+                held = [outbox for outbox in held if not outbox.wait_settled(deadline)]
         if held and self.connects:
-            rows = sum(outbox.collected - outbox.acknowledged - sum(outbox.rejected.values()) for outbox in held)
+            rows = sum(outbox.waiting() for outbox in held)
             say(logging.WARNING, "exit", "the process ends with %d rows unsent: %s", rows, self.last_error or "no time")
+        for outbox in held:
+            self._give_up(outbox)
         self.stop(max(0.1, deadline - time.monotonic()))
 
     # ------------------------------------------------------------ around a fork
@@ -222,9 +278,13 @@ class Sender:
                 continue
             try:
                 welcomed = self._connect()
+            except EndpointError as error:
+                welcomed = False
+                self._failed(str(error))
             except Exception as error:  # noqa: BLE001
                 welcomed = False
-                self._failed(f"{type(error).__name__}: {error}")
+                self._failed(type(error).__name__)
+                trace(error)
             failures = 0 if welcomed else failures + 1
             if not self.stopped and not self._resting:
                 self._interrupt.wait(pause(failures))
@@ -248,7 +308,7 @@ class Sender:
             self._link = link
         options = CHANNEL_OPTIONS + ((("grpc.default_authority", "localhost"),) if path else ())
         channel = grpc.insecure_channel(target, options=options)
-        if sys.version_info[:2] == (3, 12) and not threads_can_start():
+        if sys.version_info >= (3, 12) and not threads_can_start():
             self._last_words(channel, link)
             channel.close()
             return False
@@ -290,6 +350,16 @@ class Sender:
                 thread.join(0.25)
         return link.welcomed
 
+    def _connect_here(self, held: list[Outbox]) -> None:
+        """The same in the calling thread, which ends the process."""
+        for outbox in held:
+            outbox.seal()
+        try:
+            self._connect()
+        except Exception as error:  # noqa: BLE001
+            self._failed(type(error).__name__)
+            trace(error)
+
     def _last_words(self, channel: Any, link: Link) -> None:
         """A whole connection without further threads, while `finish` waits in the thread that ends the process."""
         from ._pb.collector_pb2 import ServerMessage
@@ -317,6 +387,8 @@ class Sender:
             call.cancel()
 
     def _failed(self, what: str) -> None:
+        if self.stopped:
+            return
         self.last_error = what
         if self.connects:
             say(logging.WARNING, f"lost {self.endpoint}", "no connection to collectord: %s; trying again", what)
@@ -328,10 +400,13 @@ class Sender:
         if self.connected or self.stopped:
             return self.stopped
         try:
-            path = resolve(self.endpoint)[1]
+            target, path = resolve(self.endpoint)
         except EndpointError:
             return True
-        return path is not None and not os.path.exists(path)  # noqa: PTH110
+        if path is not None:
+            # One that was there a moment ago may come back, as long as its socket is there.
+            return bool(knock(path)) if not self.connects else not os.path.exists(path)  # noqa: PTH110
+        return not self.connects and refuses(target)
 
     # ------------------------------------------------------------ answers
 
@@ -348,6 +423,8 @@ class Sender:
                 self._window.acknowledge(message.ack.sequence)
             elif kind == "credit":
                 self._window.credit = message.credit.bytes
+                if message.credit.reason or self.last_error == self._withheld:
+                    self.last_error = self._withheld = message.credit.reason
             elif kind == "resume":
                 self._go_back(link, message.resume.next_sequence)
             elif kind == "reject":
@@ -434,11 +511,14 @@ class Sender:
                     message, wait = self._next(link)
                 if message is not None:
                     yield message
+                elif link.leaving:
+                    return
                 else:
                     self._work.wait(wait)
         except Exception as error:  # noqa: BLE001
-            self.last_error = f"{type(error).__name__}: {error}"
+            self.last_error = type(error).__name__
             say(logging.ERROR, "internal", "sending failed: %s", self.last_error)
+            trace(error)
         finally:
             link.written.set()
 
@@ -463,7 +543,7 @@ class Sender:
             else:
                 wait = when - now
         if self._drops_changed:
-            if now - link.drops_sent >= 1.0:
+            if now - link.drops_sent >= 1.0 or link.leaving:
                 self._drops_changed = False
                 link.drops_sent = now
                 totals = self._drops - self._drops_before
@@ -471,6 +551,8 @@ class Sender:
                     return dropped(totals), 0.0
             else:
                 wait = min(wait, link.drops_sent + 1.0 - now)
+        if link.leaving:
+            return None, 0.0
         wait = min(wait, self._seal_aged(now))
         if self._window.cursor >= len(self._window.batches) and self._queue:
             self._number(*self._queue.popleft(), link.max_message - MESSAGE_ROOM)
@@ -496,7 +578,7 @@ class Sender:
     def _number(self, outbox: Outbox, page: Page, limit: int) -> None:
         """Gives the page's rows their sequence numbers, split so that a message fits."""
         bodies = page.fitting(limit)
-        page.release()
+        page.clear()
         left = len(bodies)
 
         def done(rows: int, reason: str | None, lost: bool = False) -> None:
@@ -510,4 +592,4 @@ class Sender:
                 self._drops_changed = True
                 done(rows, "row_too_large", lost=True)
             else:
-                self._window.push(page.schema, rows, body, partial(done, rows))
+                self._window.push(page.schema, rows, body, partial(done, rows), outbox)

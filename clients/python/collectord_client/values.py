@@ -1,7 +1,8 @@
 """Plain Python values become blocks: numbers, text, booleans, times, None, in lists, rows and dictionaries.
 
 A column of one kind of value keeps it. A column of whole and fractional numbers is float64. Any other mixture is text,
-written as the CSV would write each value: `true`, `2`, `0.5`, the string itself.
+and so is a column with a time that nanoseconds cannot hold: written as the CSV writes each value, so that a row looks the
+same whatever stands beside it. Times of day and time spans are text in any case.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import struct
 import uuid
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from .block import BOOL, FLOAT64, INT64, STRING, TIMESTAMP, TIMESTAMP_UTC, UINT64, Block, Part
@@ -22,19 +24,49 @@ EXACT = 1 << 53
 """Whole numbers up to here are float64 without loss."""
 
 EPOCH = datetime.datetime(1970, 1, 1)
-EPOCH_UTC = EPOCH.replace(tzinfo=datetime.timezone.utc)
+UTC = datetime.timezone.utc
 MICROSECOND = datetime.timedelta(microseconds=1)
+LOW, HIGH = -(1 << 63) + 1, (1 << 63) - 1
+"""The first and the last time that int64 nanoseconds hold; one less is the missing time of numpy and pandas."""
 
 NUMBER, WHOLE, TRUTH, TEXT, NAIVE, AWARE = "number", "whole", "truth", "text", "naive", "aware"
 
 _KINDS: dict[type, str | None] = {
     float: NUMBER, int: WHOLE, bool: TRUTH, str: TEXT, type(None): None,
 }  # fmt: skip
+_PLAIN = frozenset(_KINDS)
+
+MAX_REMEMBERED = 64
+
+
+class Memory:
+    """Which types the columns of a collector's lists had, by names or number of columns.
+
+    Threads may share it: an entry is read once per call, and replaced as a whole.
+    """
+
+    __slots__ = ("_types",)
+
+    def __init__(self) -> None:
+        self._types: dict[object, tuple[int, ...]] = {}
+
+    def types(self, key: tuple[str, ...] | int) -> tuple[int, ...]:
+        """One per column, 0 where none is known."""
+        return self._types.get(key) or (0,) * (key if isinstance(key, int) else len(key))
+
+    def keep(self, key: tuple[str, ...] | int, types: tuple[int, ...]) -> None:
+        if len(self._types) >= MAX_REMEMBERED and key not in self._types:
+            self._types.clear()
+        self._types[key] = types
+
+
+class Nanoseconds(int):
+    """A time without a zone, finer than a datetime."""
 
 
 def plain(value: Any) -> Any:
     """`value` as one of None, bool, int, float, str, datetime. Raises CollectError for anything that is no scalar."""
-    if value is None or type(value) in _KINDS:
+    if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
         raise CollectError("unsupported_media", "raw bytes are not collected")
@@ -47,6 +79,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         # pandas' missing time is an instance of datetime, and is not equal to itself.
         return value if value == value else None
+    if isinstance(value, datetime.timedelta):
+        whole = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+        return span(whole * 1000 + int(getattr(value, "nanoseconds", 0)))
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, (decimal.Decimal, uuid.UUID)):
@@ -65,8 +100,10 @@ def _numpy_scalar(value: Any) -> Any:
     kind = value.dtype.kind
     if kind in "SV":
         raise CollectError("unsupported_media", "raw bytes are not collected")
-    if kind == "M":
-        return None if value != value else Nanoseconds(int(value.astype("M8[ns]").astype("i8")))
+    if kind in "Mm":
+        if value != value:
+            return None
+        return _numpy_time(value)
     if kind not in "biufU" or (value.dtype.itemsize > 8 and kind != "U"):
         raise unsupported_type(value)
     if kind == "f" and value.dtype.itemsize < 8:
@@ -75,8 +112,13 @@ def _numpy_scalar(value: Any) -> Any:
     return value.item()
 
 
-class Nanoseconds(int):
-    """A time without a zone, finer than a datetime."""
+def _numpy_time(value: Any) -> Any:
+    from . import arrays
+
+    kind, part = arrays.column(value.reshape(1))
+    if kind == STRING:
+        return part.data.decode()
+    return Nanoseconds(struct.unpack("<q", part.data)[0])
 
 
 def kind_of(value: Any) -> str | None:
@@ -98,57 +140,127 @@ def text(value: Any) -> str:
     if value is False:
         return "false"
     if isinstance(value, Nanoseconds):
-        return (EPOCH + datetime.timedelta(microseconds=value // 1000)).isoformat()
+        return moment(value)
     if isinstance(value, float):
         return repr(value) if value - value == 0 else "NaN" if value != value else "Inf" if value > 0 else "-Inf"
     if isinstance(value, datetime.datetime):
-        return value.isoformat()
+        fine = int(getattr(value, "nanosecond", 0))
+        whole = _naive(value)
+        if whole is None:
+            return value.isoformat()
+        digits = f"{fine:03d}" if fine else ""
+        return whole.isoformat(timespec="microseconds") + digits + ("Z" if value.tzinfo is not None else "")
     return str(value)
 
 
+def clock(ns: int) -> str:
+    """A time of day: `23:59:59`, with six digits behind the point if it has a fraction, nine if a finer one."""
+    seconds, fraction = divmod(ns, 1_000_000_000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    shown = f"{hour:02d}:{minute:02d}:{second:02d}"
+    if not fraction:
+        return shown
+    return f"{shown}.{fraction:09d}" if fraction % 1000 else f"{shown}.{fraction // 1000:06d}"
+
+
+def span(ns: int) -> str:
+    """A time span as pandas writes it: `1 days 02:03:04`, `-1 days +23:59:59.500000`."""
+    days, rest = divmod(ns, 86_400_000_000_000)
+    return f"{days} days {'+' if days < 0 else ''}{clock(rest)}"
+
+
+def moment(ns: int) -> str:
+    """A time since 1970: `2018-12-31T23:59:59.123456`, with nine digits if it has a finer part."""
+    whole, fine = divmod(ns, 1000)
+    shown = (EPOCH + datetime.timedelta(microseconds=whole)).isoformat(timespec="microseconds")
+    return f"{shown}{fine:03d}" if fine else shown
+
+
+def _naive(value: datetime.datetime) -> datetime.datetime | None:
+    """The time in UTC, to the microsecond, as a plain datetime without a zone. None outside of the years 1 to 9999."""
+    offset = value.utcoffset()
+    whole = datetime.datetime(
+        value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond
+    )
+    if not offset:
+        return whole
+    try:
+        return whole - offset
+    except OverflowError:
+        return None
+
+
 def nanoseconds(value: datetime.datetime | Nanoseconds) -> int:
-    """A time as int64 nanoseconds."""
+    """A time as nanoseconds since 1970, which int64 need not hold."""
     if isinstance(value, Nanoseconds):
         return int(value)
-    since = (value - EPOCH_UTC) if value.tzinfo is not None else (value - EPOCH)
-    return since // MICROSECOND * 1000 + int(getattr(value, "nanosecond", 0))
+    whole = _naive(value)
+    if whole is None:
+        return HIGH + 1
+    return (whole - EPOCH) // MICROSECOND * 1000 + int(getattr(value, "nanosecond", 0))
 
 
-def column(values: Sequence[Any], prefer: int | None = None) -> tuple[int, Part]:
+def column(values: Sequence[Any], prefer: int = 0) -> tuple[int, Part]:
     """A column of scalars of any kind.
 
     `prefer` is the type this column had before: whole numbers stay in a float64 column and nulls take any type, so that
     rows that came out of JSON do not change their schema from call to call.
     """
-    if any(type(value) not in _KINDS for value in values):
+    types = set(map(type, values))
+    if types == {str}:
+        return STRING, strings(values, None)
+    if types <= _PLAIN:
+        kinds = {_KINDS[kind] for kind in types}
+    else:
         values = [plain(value) for value in values]
-    kinds = {kind_of(value) for value in values}
-    nulls = None in kinds
-    kinds.discard(None)
-    mask = bytes(value is not None for value in values) if nulls else None
-    if not kinds:
-        if prefer is None or prefer == STRING:
-            return STRING, Part(b"", array("i", bytes(4 * len(values))), mask)
-        return prefer, Part(bytes((1 if prefer == BOOL else 8) * len(values)), None, mask)
-    rows = len(values)
+        kinds = {kind_of(value) for value in values}
+    mask = None
+    if None in kinds:
+        kinds.discard(None)
+        mask = bytes([value is not None for value in values])
+        if not kinds:
+            if prefer in (0, STRING):
+                return STRING, Part(b"", array("i", bytes(4 * len(values))), mask)
+            return prefer, Part(bytes((1 if prefer == BOOL else 8) * len(values)), None, mask)
     if kinds == {NUMBER} or (kinds == {NUMBER, WHOLE} and _exact(values)):
-        return FLOAT64, Part(struct.pack(f"<{rows}d", *(0.0 if v is None else v for v in values)), None, mask)
+        return FLOAT64, Part(_packed("d", values, mask), None, mask)
     if kinds == {WHOLE}:
-        low = min(v for v in values if v is not None)
-        high = max(v for v in values if v is not None)
+        present = values if mask is None else [value for value in values if value is not None]
+        low, high = min(present), max(present)
         if prefer == FLOAT64 and low >= -EXACT and high <= EXACT:
-            return FLOAT64, Part(struct.pack(f"<{rows}d", *(v or 0 for v in values)), None, mask)
+            return FLOAT64, Part(_packed("d", values, mask), None, mask)
         if low >= -(1 << 63) and high < 1 << 63:
-            return INT64, Part(struct.pack(f"<{rows}q", *(v or 0 for v in values)), None, mask)
+            return INT64, Part(_packed("q", values, mask), None, mask)
         if low >= 0 and high < 1 << 64:
-            return UINT64, Part(struct.pack(f"<{rows}Q", *(v or 0 for v in values)), None, mask)
+            return UINT64, Part(_packed("Q", values, mask), None, mask)
     if kinds == {TRUTH}:
-        return BOOL, Part(bytes(bool(v) for v in values), None, mask)
+        return BOOL, Part(bytes([bool(value) for value in values]), None, mask)
     if kinds == {NAIVE} or kinds == {AWARE}:
-        times = [0 if v is None else nanoseconds(v) for v in values]
-        if all(-(1 << 63) <= time < 1 << 63 for time in times):
-            return TIMESTAMP if kinds == {NAIVE} else TIMESTAMP_UTC, Part(struct.pack(f"<{rows}q", *times), None, mask)
+        times = [0 if value is None else nanoseconds(value) for value in values]
+        if min(times) >= LOW and max(times) <= HIGH:
+            return TIMESTAMP if kinds == {NAIVE} else TIMESTAMP_UTC, Part(_packed("q", times, None), None, mask)
     return STRING, strings(["" if v is None else v if type(v) is str else text(v) for v in values], mask)
+
+
+def _packed(form: str, values: Sequence[Any], mask: bytes | None) -> bytes:
+    return struct.pack(f"<{len(values)}{form}", *(values if mask is None else [value or 0 for value in values]))
+
+
+def texts(values: Sequence[str | None]) -> tuple[int, Part]:
+    """A text column of what is text already, None where it is null."""
+    if None not in values:
+        return STRING, strings(values, None)  # type: ignore[arg-type]
+    return STRING, strings([value or "" for value in values], bytes([value is not None for value in values]))
+
+
+def times(values: Sequence[int | None], utc: bool) -> tuple[int, Part]:
+    """A column of nanoseconds since 1970, None where it is null."""
+    present = [value for value in values if value is not None]
+    mask = bytes([value is not None for value in values]) if len(present) < len(values) else None
+    if not present or (min(present) >= LOW and max(present) <= HIGH):
+        return TIMESTAMP_UTC if utc else TIMESTAMP, Part(_packed("q", values, mask), None, mask)
+    return texts([None if value is None else moment(value) + ("Z" if utc else "") for value in values])
 
 
 def strings(values: Sequence[str], mask: bytes | None) -> Part:
@@ -167,55 +279,91 @@ def _exact(values: Iterable[Any]) -> bool:
     return all(-EXACT <= v <= EXACT for v in values if type(v) is int)
 
 
-def rows_of(table: Sequence[Sequence[Any]], memory: list[int]) -> Block:
-    """Rows of scalars. `memory` holds the types the columns had in earlier calls, and is brought up to date.
+def rows_of(table: Sequence[Sequence[Any]], memory: Memory, names: tuple[str, ...] | None = None) -> Block:
+    """Rows of scalars. `memory` knows the types the columns had in earlier calls, and is brought up to date.
 
     Raises CollectError `ragged` where the rows differ in length.
     """
     count = len(table)
     width = len(table[0])
-    if any(len(row) != width for row in table):
+    if count > 1 and len(set(map(len, table))) > 1:
         raise CollectError("ragged", "the rows differ in length", count)
     if width == 0:
         raise CollectError("no_columns", "the rows are empty", count)
-    kinds = {type(value) for row in table for value in row}
-    if kinds == {float} or (kinds == {float, int} and all(_exact(row) for row in table)):
-        flat = [value for row in table for value in row]
-        return Block(None, (FLOAT64,) * width, count, struct.pack(f"<{len(flat)}d", *flat))
-    if kinds == {int}:
-        flat = [value for row in table for value in row]
-        if min(flat) >= -(1 << 63) and max(flat) < 1 << 63:
-            return Block(None, (INT64,) * width, count, struct.pack(f"<{len(flat)}q", *flat))
-    if len(memory) != width:
-        memory[:] = [0] * width
+    key = width if names is None else names
+    known = memory.types(key)
+    flat = table[0] if count == 1 else list(chain.from_iterable(table))
+    kinds = set(map(type, flat))
+    if kinds <= {int, float}:
+        kind = 0
+        if float in kinds:
+            if int not in kinds or _exact(flat):
+                kind = FLOAT64
+        elif min(flat) >= -EXACT and max(flat) <= EXACT and known == (FLOAT64,) * width:
+            kind = FLOAT64
+        elif min(flat) >= -(1 << 63) and max(flat) < 1 << 63 and FLOAT64 not in known:
+            kind = INT64
+        if kind:
+            types = (kind,) * width
+            if types != known:
+                memory.keep(key, types)
+            packed = struct.pack(f"<{len(flat)}{'d' if kind == FLOAT64 else 'q'}", *flat)
+            return Block(names, types, count, packed, changed=_differ(known, types))
+    return _columns([flat] if width == 1 else list(zip(*table, strict=True)), count, memory, key, names)
+
+
+def _columns(
+    table: Sequence[Sequence[Any]],
+    count: int,
+    memory: Memory,
+    key: tuple[str, ...] | int,
+    names: tuple[str, ...] | None,
+) -> Block:
+    known = memory.types(key)
     try:
-        found = [column([row[at] for row in table], memory[at] or None) for at in range(width)]
+        found = [column(values, prefer) for values, prefer in zip(table, known, strict=True)]
     except CollectError as error:
         error.rows = count
         raise
-    for at, (kind, part) in enumerate(found):
-        if part.mask is None or any(part.mask):
-            memory[at] = kind
-    return Block(None, tuple(kind for kind, _ in found), count, None, tuple(part for _, part in found))
+    types = tuple([kind for kind, _ in found])
+    # A column of nothing but nulls tells nothing.
+    seen = tuple(
+        [
+            kind if part.mask is None or any(part.mask) else before
+            for (kind, part), before in zip(found, known, strict=True)
+        ]
+    )
+    if seen != known:
+        memory.keep(key, seen)
+    return Block(names, types, count, None, tuple([part for _, part in found]), changed=_differ(known, seen))
 
 
-def named(table: Mapping[Any, Any], memory: list[int]) -> Block:
+def _differ(known: tuple[int, ...], types: tuple[int, ...]) -> bool:
+    return known != types and any(before not in (0, kind) for before, kind in zip(known, types, strict=True))
+
+
+def named(table: Mapping[Any, Any], memory: Memory) -> Block:
     """A dictionary of scalars is one row, one of lists is columns."""
-    names = tuple(str(name) for name in table)
+    names = tuple([str(name) for name in table])
     if not names:
         raise CollectError("no_columns", "the dictionary is empty")
     columns = [value.tolist() if hasattr(value, "tolist") else value for value in table.values()]
-    if not any(isinstance(value, (list, tuple)) for value in columns):
-        block = rows_of([columns], memory)
+    lists = [isinstance(value, (list, tuple)) for value in columns]
+    if not any(lists):
+        block = rows_of([columns], memory, names)
     else:
-        if not all(isinstance(value, (list, tuple)) for value in columns):
+        if not all(lists):
             raise CollectError("ragged", "a dictionary holds either scalars or columns")
         count = len(columns[0])
         if any(len(value) != count for value in columns):
             raise CollectError("ragged", "the columns differ in length", count)
         if count == 0:
             raise CollectError("no_rows", "there are no rows")
-        found = [column(value) for value in columns]
-        block = Block(None, tuple(kind for kind, _ in found), count, None, tuple(part for _, part in found))
-    block.names = names
+        block = _columns(columns, count, memory, names, names)
+    block.positional = are_positions(table)
     return block
+
+
+def are_positions(labels: Iterable[Any]) -> bool:
+    """True for whole numbers: they say where a column stands, not what it is called."""
+    return all(type(label) is int for label in labels)

@@ -17,8 +17,9 @@ class Sent:
     schema: Schema
     rows: int
     body: bytes
-    done: Callable[[str | None], None]
-    """Called once, when the batch is durable (None) or refused for good (the reason)."""
+    done: Callable[[str | None, bool], None]
+    """Called once, when the batch is durable (None) or refused for good (the reason); True: by us, it is lost."""
+    owner: object = None
     refused: str | None = None
     attempted: bool = False
 
@@ -40,8 +41,10 @@ class Window:
     careful: bool = False
     """After being sent back, one batch at a time until one is taken: what a full daemon refuses is not sent in heaps."""
 
-    def push(self, schema: Schema, rows: int, body: bytes, done: Callable[[str | None], None]) -> None:
-        self.batches.append(Sent(self.next_sequence, schema, rows, body, done))
+    def push(
+        self, schema: Schema, rows: int, body: bytes, done: Callable[[str | None, bool], None], owner: object = None
+    ) -> None:
+        self.batches.append(Sent(self.next_sequence, schema, rows, body, done, owner))
         self.next_sequence += 1
 
     def next(self) -> Sent | None:
@@ -68,7 +71,7 @@ class Window:
             if self.cursor:
                 self.cursor -= 1
                 self.under_way -= batch.size
-            batch.done(batch.refused)
+            batch.done(batch.refused, False)
             settled += 1
             self.careful = False
         return settled
@@ -90,6 +93,18 @@ class Window:
         self.cursor = sequence - first
         self.under_way = sum(self.batches[at].size for at in range(self.cursor))
         return True
+
+    def forget(self, owner: object) -> list[Sent]:
+        """Takes out what was never sent of `owner`'s. What was sent stays: its number is used."""
+        gone = [batch for batch in self.batches if batch.owner is owner and not batch.attempted]
+        if gone:
+            first = self.next_sequence - len(self.batches)
+            # What was sent comes before all that was not, so that no number changes that the daemon has seen.
+            self.batches = deque(batch for batch in self.batches if batch.owner is not owner or batch.attempted)
+            for at, batch in enumerate(self.batches, first):
+                batch.sequence = at
+            self.next_sequence = first + len(self.batches)
+        return gone
 
     def begin_again(self) -> int:
         """Numbers everything from 1 under a new client id. Returns how many of the rows may already be elsewhere."""

@@ -1,5 +1,6 @@
-"""Collects and ends without flush or close, in the way named: leaving.py ENDPOINT at_once | later | error | thread."""
+"""Collects and ends without flush or close, in the way named: leaving.py ENDPOINT at_once | later | error | thread | handler."""
 
+import atexit
 import sys
 import threading
 
@@ -15,6 +16,9 @@ def main(endpoint: str, how: str) -> None:
         thread = threading.Thread(target=lambda: [client.collect([[float(k)]]) for k in range(100)])
         thread.start()
         thread.join()
+    elif how == "handler":
+        # The first rows of all, when the interpreter is ending already.
+        atexit.register(lambda: [client.collect([[float(k)]]) for k in range(100)])
     else:
         for k in range(100):
             client.collect([[float(k)]])

@@ -1,0 +1,206 @@
+"""What is held is bounded by what is counted, and every row is counted once."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from collectord_client import Client, CollectError
+
+from tests.client.fakedaemon import FakeDaemon
+from tests.client.test_sender import wait
+
+MIXED = {"a": 1, "b": "text", "c": 1.5, "d": True, "e": None, "f": "x", "g": 2, "h": 3.5, "i": "y", "j": "z"}
+FRAME = pd.DataFrame({"a": [1], "b": [0.5], "c": ["text"], "d": [True]})
+
+
+@pytest.mark.parametrize(
+    "make_row",
+    [
+        lambda k: np.ones((1, 10)),
+        lambda k: np.ones((1, 2000)),
+        lambda k: "hello",
+        lambda k: [[k, "a"]],
+        lambda k: MIXED | {"a": k},
+        lambda k: FRAME,
+        lambda k: [[None, k, "x"]] if k % 2 else [["a", k, None]],
+    ],
+    ids=["array", "large array", "text", "list", "dictionary", "frame", "nulls"],
+)
+def test_what_is_held_is_what_is_counted(make_row: Callable[[int], Any]) -> None:
+    """One-row calls once held 17 times the bound."""
+    limit = 1 << 20
+    client = Client("m", endpoint="unix:/nowhere/c.sock", outbox_bytes=limit, page_bytes=64 << 10)
+    collector = client.collector("inputs")
+    row = make_row(0)
+    collector.collect(row)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        k = 0
+        while not client.stats()["dropped"]:
+            k += 1
+            collector.collect(make_row(k))
+        del row
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    stats = client.stats()
+    assert 0.8 * limit < stats["outbox_bytes"] <= limit
+    assert held < 1.5 * limit
+    assert k > 50
+    client.close(0)
+
+
+def test_many_small_pages_are_counted_too() -> None:
+    """A page per call, as where every call is flushed, or has a schema of its own, while no daemon is there."""
+    limit = 1 << 20
+    client = Client("m", endpoint="unix:/nowhere/c.sock", outbox_bytes=limit)
+    collectors = [client.collector(f"d{n}") for n in range(50)]
+    large = np.ones((10, 128))
+    for collector in collectors:
+        collector.collect(np.ones((1, 1)))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(3000):
+            collectors[n % 50].collect(large if n % 40 == 7 else [["x", 1]])
+            if n % 50 == 49:
+                client.flush(0)
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert client.stats()["dropped"]["outbox_full"] > 0
+    # Beside it, schemas with their names, 50 slots, and at most 16 buffers in the pool.
+    assert held < 2 * limit + (16 * 256 << 10)
+    client.close(0)
+
+
+def test_what_close_gives_up_is_counted_here_and_there(make: Any, daemon: FakeDaemon) -> None:
+    daemon.hold_acks = True
+    daemon.credit = 1
+    client = make(page_bytes=1024)
+    collector = client.collector("inputs")
+    for _ in range(100):
+        collector.collect(np.ones((1, 8)))
+    assert wait(lambda: len(daemon.rows) > 0)
+    sent = len(daemon.rows)
+    assert not client.close(0.1)
+    stats = client.stats()
+    assert stats["dropped"] == {"closed": 100 - sent, "unconfirmed": sent}
+    assert stats["waiting"] == stats["outbox_bytes"] == 0
+    assert stats["lost"] == stats["collected"] == 100
+    totals = {("inputs", "closed"): 100 - sent}
+    assert daemon.wait(lambda: any(known.dropped == totals for known in daemon.clients.values()), 5)
+
+
+def test_what_close_gives_up_without_a_daemon_is_counted(make: Any, daemon: FakeDaemon) -> None:
+    daemon.stop()
+    client = make()
+    client.collect([[1.0], [2.0]])
+    client.collect([["x"]])
+    assert not client.close(0)
+    stats = client.stats()
+    assert (stats["waiting"], stats["dropped"], stats["lost"]) == (0, {"closed": 3}, 3)
+
+
+def test_closing_one_of_two_clients_gives_up_only_its_own(make: Any, daemon: FakeDaemon) -> None:
+    daemon.hold_acks, daemon.credit = True, 1
+    one, other = make(page_bytes=1024), make(model="other", page_bytes=1024)
+    for k in range(60):
+        one.collect(np.full((1, 8), float(k)))
+        other.collect(np.full((1, 8), 1000.0 + k))
+    assert wait(lambda: len(daemon.rows) > 0)
+    assert not one.close(0.1)
+    daemon.release()
+    assert other.flush(20)
+    assert wait(lambda: one.stats()["waiting"] == 0)
+    arrived = [row.values[0] for row in daemon.rows]
+    assert sorted(value for value in arrived if value >= 1000) == [1000.0 + k for k in range(60)]
+    mine = [value for value in arrived if value < 1000]
+    stats = one.stats()
+    assert stats["acknowledged"] == len(mine) == len(set(mine)) > 0
+    assert stats["dropped"] == {"closed": 60 - len(mine)}
+    assert daemon.wait(
+        lambda: any(known.dropped.get(("inputs", "closed")) == 60 - len(mine) for known in daemon.clients.values()), 5
+    )
+
+
+@pytest.mark.parametrize("rows", [600, 20_000], ids=["fits", "larger than the outbox"])
+def test_a_blocked_call_is_counted_once_whatever_close_does(make: Any, daemon: FakeDaemon, rows: int) -> None:
+    """Half a call was taken, and all of it counted as closed as well."""
+    daemon.hold_acks = True
+    client = make(outbox="block", outbox_bytes=64 << 10, page_bytes=4096)
+    client.collect(np.zeros((200, 8)))
+    thread = threading.Thread(target=client.collect, args=(np.ones((rows, 8)),))
+    thread.start()
+    assert wait(lambda: client.stats()["outbox_bytes"] > 12_000)
+    thread.join(0.2)
+    assert thread.is_alive()
+    client.close(0.1)
+    thread.join(5)
+    assert not thread.is_alive()
+    stats = client.stats()
+    refused = sum(stats["dropped"].values()) - stats["lost"]
+    assert stats["collected"] + refused == 200 + rows
+    assert stats["waiting"] == 0
+    if rows == 600:
+        assert refused == rows
+
+
+def test_a_call_that_has_begun_is_finished_before_the_client_closes(make: Any, daemon: FakeDaemon) -> None:
+    daemon.hold_acks = True
+    client = make(outbox="block", outbox_bytes=64 << 10, page_bytes=4096)
+    thread = threading.Thread(target=client.collect, args=(np.ones((5000, 8)),))
+    thread.start()
+    assert wait(lambda: client.stats()["outbox_bytes"] > 50_000)
+    closing = threading.Thread(target=client.close, args=(20,))
+    closing.start()
+    assert wait(lambda: client.stats()["closed"])
+    daemon.release()
+    thread.join(20)
+    closing.join(20)
+    assert len(daemon.rows) == client.stats()["acknowledged"] == 5000
+    assert client.stats()["dropped"] == {}
+
+
+def test_only_the_rows_that_are_too_large_are_dropped(make: Any, daemon: FakeDaemon) -> None:
+    client = make()
+    table = [[k, "x" * (4 << 20) if k in (0, 500, 999) else f"row {k}"] for k in range(1000)]
+    context = client.collect(table, correlation_id=[f"id {k}" for k in range(1000)])
+    assert client.flush(20)
+    good = [k for k in range(1000) if k not in (0, 500, 999)]
+    assert [row.values for row in daemon.rows] == [(k, f"row {k}") for k in good]
+    assert [row.row for row in daemon.rows] == good
+    assert [row.correlation for row in daemon.rows] == [f"id {k}" for k in good]
+    assert client.stats()["dropped"] == {"row_too_large": 3}
+    assert context.rows == 1000
+    with pytest.raises(CollectError):
+        make(strict=True).collect(table)
+
+
+def test_flush_and_close_without_a_limit(make: Any, daemon: FakeDaemon) -> None:
+    client = make()
+    client.collect([1.0])
+    assert client.flush(None)
+    assert client.close(None)
+
+
+def test_a_second_client_knows_from_the_start_that_collecting_is_off(make: Any, daemon: FakeDaemon) -> None:
+    daemon.collect = False
+    first = make()
+    first.collect([1.0])
+    assert wait(lambda: not first.stats()["collecting"])
+    second = make(model="second")
+    second.collect([1.0])
+    assert second.stats()["collected"] == 0
