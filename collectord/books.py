@@ -1,5 +1,5 @@
-"""The books of every stream, in rows: received = landed + in the log + quarantined, and beside it what was refused or
-never sent. Kept as rows pass, so that at any moment they balance; `collectord ledger` prints them."""
+"""The books of every stream, in rows: received = landed + in the log + parked + quarantined + expired + dropped from
+quarantine, and beside it what was refused or never sent. Kept as rows pass, so that at any moment they balance; `collectord ledger` prints them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ class StreamBooks:
     received: int = 0
     landed: int = 0
     in_log: int = 0
+    parked: int = 0
     quarantined: int = 0
+    expired: int = 0
+    dropped_from_quarantine: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     dropped_by_clients: dict[str, int] = field(default_factory=dict)
 
     @property
     def missing(self) -> int:
         """Rows that were received and are nowhere: 0, or the books do not balance."""
-        return self.received - self.landed - self.in_log - self.quarantined
+        held = self.in_log + self.parked + self.quarantined
+        return self.received - self.landed - held - self.expired - self.dropped_from_quarantine
 
 
 Drop = tuple[bytes, str, str]
@@ -34,13 +38,14 @@ class Books:
 
     def __init__(
         self, received: Mapping[str, int], landed: Mapping[str, int], quarantined: Mapping[str, int],
-        lost: Mapping[str, int], dropped: Mapping[Drop, int],
+        lost: Mapping[str, int], dropped: Mapping[Drop, int], discarded: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self._received = dict(received)
         self._landed = dict(landed)
         self._quarantined = dict(quarantined)
         self._lost = dict(lost)
         self._dropped = dict(dropped)
+        self._discarded = dict(discarded or {})
         self._fresh: set[Drop] = set()
 
     def receive(self, stream: str, rows: int) -> None:
@@ -51,9 +56,24 @@ class Books:
         """Rows are in their blob."""
         _add(self._landed, stream, rows)
 
+    def presume_landed(self, in_log: Iterable[tuple[str, int]]) -> None:
+        """The ledger was lost: what was received, is not in the log and is not known to be lost has landed."""
+        for book in self.view(in_log):
+            if book.missing > 0:
+                self.land(book.stream, book.missing)
+
     def quarantine(self, stream: str, rows: int) -> None:
-        """Rows were set aside for good."""
+        """Rows were set aside."""
         _add(self._quarantined, stream, rows)
+
+    def take_out(self, stream: str, rows: int) -> None:
+        """Rows have left the quarantine and wait in the log again."""
+        _add(self._quarantined, stream, -rows)
+
+    def discard(self, stream: str, rows: int) -> None:
+        """Rows were dropped from the quarantine."""
+        _add(self._quarantined, stream, -rows)
+        _add(self._discarded, stream, rows)
 
     def lose(self, stream: str, rows: int) -> int:
         """Rows cannot be read back from the log. Returns the stream's total."""
@@ -82,8 +102,8 @@ class Books:
             nobodys = (b"", drop[1], drop[2])
             self._dropped[nobodys] = self._dropped.get(nobodys, 0) + self._dropped.pop(drop)
 
-    def view(self, in_log: Iterable[tuple[str, int]]) -> list[StreamBooks]:
-        """All streams, sorted by key; `in_log` is `(stream key, rows)` of what waits."""
+    def view(self, in_log: Iterable[tuple[str, int]], parked: Iterable[tuple[str, int]] = ()) -> list[StreamBooks]:
+        """All streams, sorted by key; `in_log` and `parked` are `(stream key, rows)` of what waits there."""
         books: dict[str, StreamBooks] = {}
 
         def of(stream: str) -> StreamBooks:
@@ -95,6 +115,10 @@ class Books:
             of(stream).landed = rows
         for stream, rows in in_log:
             of(stream).in_log += rows
+        for stream, rows in parked:
+            of(stream).parked += rows
+        for stream, rows in self._discarded.items():
+            of(stream).dropped_from_quarantine = rows
         for counts in (self._quarantined, self._lost):
             for stream, rows in counts.items():
                 of(stream).quarantined += rows

@@ -103,6 +103,13 @@ class Settings(BaseSettings):
     socket_group: str | None = Field(None, description="Group that owns the unix socket.")
     max_clients: int = Field(4096, ge=1, description="Connected clients; one more is refused.")
     max_streams: int = Field(10_000, ge=1, description="Partitions open at a time; rows of one more are rejected.")
+    claim_interval: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds between renewals of the spool's claim in the store; 0: none is held, and nobody can adopt "
+        "the spool safely.",
+    )
     mark_days: float = Field(7.0, gt=0, le=MOST_DAYS, description="How long a silent client's sequence is remembered.")
     azure_connection_string: SecretStr | None = Field(None, description="Account of an az:// store.")
     azure_account_url: SecretStr | None = Field(

@@ -28,42 +28,54 @@ from collectord import __version__, files
 from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
 from collectord.buffer.seal import SealRules
+from collectord.claiming import Claiming
 from collectord.clock import SystemClock
 from collectord.config import MAX_SOCKET_PATH, Settings, is_loopback, split_address, unknown_environment
 from collectord.control.service import ControlService
 from collectord.encode import frame
-from collectord.errors import ConfigError, LedgerMissing, SpoolInUse, SpoolUnusable
+from collectord.errors import ConfigError, SpoolInUse, SpoolUnusable
 from collectord.ingest.admission import Admission
+from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
-from collectord.ingest.service import CollectorService
+from collectord.ingest.service import CollectorService, server_options
 from collectord.ingest.session import MAX_MESSAGE_BYTES, Gate
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn
-from collectord.pipeline import Pipeline
+from collectord.pipeline import Pipeline, parking
+from collectord.pipeline.rebuild import Options
+from collectord.pipeline.rebuilding import Account, Rebuilding
+from collectord.quarantine import ROWS_DIRECTORY
+from collectord.spool import open_ledger
 from collectord.upload.appender import Appender
-from collectord.upload.ledger import Ledger
+from collectord.upload.claim import Claim, Guarded, place_of
+from collectord.upload.documents import DocumentStore
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.schemas import SchemaPublisher
-from collectord.upload.store import BlobStore
+from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import recover
 from collectord.wal.writer import LogWriter
 
 LOG_DIRECTORY = "log"
+PARKED_DIRECTORY = "parked"
 FRAMES_DIRECTORY = "frames"
 RESERVE_FILE = "reserve"
 RESERVE_BYTES = 12 << 20
 """A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
 LOG_SHARE = 0.8
-"""Of the spool's budget; the rest is for frames, ledger and quarantine."""
+"""Of the spool's budget, for the log and what is parked of it; the rest is for quarantine, frames, ledger and reserve."""
+QUARANTINE_SHARE = 0.05
+"""Of the spool's budget."""
 INGEST_SHARE = 4
 """A fourth of the memory budget may be received and not yet durable."""
 FRAME_PAYLOAD_SHARE = 128
 WHERE_BYTES = 64 << 20
 """Of the log that one `collectord where` has the daemon search."""
+DRAINING = "draining"
+CLAIM_PATIENCE = 10.0
 STOP_GRACE = 0.25
 STOP_PATIENCE = 2.0
 """Seconds beyond the drain deadline for an upload that is under way."""
@@ -71,7 +83,7 @@ STOP_PATIENCE = 2.0
 _log = logging.getLogger("collectord.daemon")
 
 
-def open_store(settings: Settings) -> BlobStore:
+def open_store(settings: Settings) -> DocumentStore:
     """The store that the settings name."""
 
     def plain(value: SecretStr | None) -> str | None:
@@ -100,14 +112,18 @@ def tune_malloc() -> None:
 class Daemon:
     """One running collectord."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, adopting: bool = False, force: bool = False) -> None:
+        """`adopting`: the spool is another's, left behind, and its claim is taken over; `force`: from whomever."""
         self.settings = settings
+        self._adopting = adopting
+        self._force = force
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._locks: list[int] = []
         self._started = time.time()
         self._not_ready: str | None = "starting"
         self._gate: Gate | None = None
+        self._draining = False
 
     # ------------------------------------------------------------------ opening
 
@@ -128,12 +144,8 @@ class Daemon:
                 f"{os.getuid()} owns, or choose another with --spool"
             ) from None
         log_directory = spool / LOG_DIRECTORY
-        if not Ledger.exists(spool) and log_directory.is_dir() and any(log_directory.iterdir()):
-            raise LedgerMissing(
-                f"{log_directory} holds entries, but the ledger beside it is gone; uploading them could double rows. "
-                "Restore ledger.sqlite, or move the log away"
-            )
-        self._ledger = Ledger(spool)
+        opened = open_ledger(spool, log_directory)
+        self._ledger, self._log_lost = opened.ledger, opened.log_lost
         self._layout = Layout(
             settings.layout,
             suffix=frame.FrameEncoder(settings.codec, settings.level).suffix,
@@ -141,13 +153,16 @@ class Daemon:
             writer=self._ledger.writer_id.hex(),
             prefix=Location.parse(settings.store).prefix,
         )
-        recovered = recover(log_directory, self._ledger.spool_id, self._ledger.lsn_floor())
+        parked = ParkedLog(spool / PARKED_DIRECTORY, self._ledger.spool_id)
+        recovered = recover(log_directory, self._ledger.spool_id, max(self._ledger.lsn_floor(), parked.end))
+        if parked.damages:
+            event(_log, logging.ERROR, "parked entries were damaged", files=parked.damages)
         if recovered.damages or recovered.set_aside:
             event(
                 _log, logging.ERROR, "the log was damaged; what could not be read is in quarantine",
                 ranges=len(recovered.damages), files=len(recovered.set_aside),
             )  # fmt: skip
-        received = {stream: counts.rows for stream, counts in recovered.counts.snapshot().items()}
+        counted = {stream: counts.rows for stream, counts in recovered.counts.snapshot().items()}
         self._log_writer = LogWriter(
             log_directory,
             self._ledger.spool_id,
@@ -159,10 +174,12 @@ class Daemon:
         self._store = open_store(settings)
         self._marks = Marks()
         self._marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self._ledger.clients())
+        claim = self._make_claim(spool)
+        store = self._store if claim is None else Guarded(self._store, claim)
         frames = spool / FRAMES_DIRECTORY
         files.make_private_directory(frames)
         self._appender = Appender(
-            self._store,
+            store,
             self._ledger,
             frames,
             self._layout,
@@ -177,7 +194,7 @@ class Daemon:
             ),
             ledger=self._ledger,
             appender=self._appender,
-            schemas=SchemaPublisher(self._store),
+            schemas=SchemaPublisher(store),
             reserve=files.Reserve(spool / RESERVE_FILE, RESERVE_BYTES),
             layout=self._layout,
             marks=self._marks,
@@ -196,16 +213,54 @@ class Daemon:
             max_streams=settings.max_streams,
             mark_seconds=settings.mark_days * 86_400,
             connected=self._connected,
-            received=received,
+            received=opened.received(counted),
             received_to=recovered.end,
+            parked=parked,
+            parked_budget=parking.budget_of(int(settings.spool_budget * LOG_SHARE), settings.segment_bytes),
+            quarantine=spool / ROWS_DIRECTORY,
+            quarantine_budget=int(settings.spool_budget * QUARANTINE_SHARE),
+            log_lost=opened.log_lost,
         )
-        self._pipeline.replay(damaged=bool(recovered.damages or recovered.losses))
+        self._pipeline.replay(
+            bool(recovered.damages or recovered.losses), [(loss.stream, loss.rows) for loss in recovered.losses]
+        )
+        self.claiming = None if claim is None else Claiming(claim, self._pipeline, self._clock)
+        self._rebuilding = Rebuilding(self._pipeline, self._store, lambda: self._ledger.rebuild_needed, self._hindrance)
+        if self._ledger.rebuild_needed:
+            self._tell_rebuild()
         self._declare_gauges()
         self._log_writer.start()
         self._pipeline.start()
+        if self.claiming is not None and not self._adopting:
+            self.claiming.start()
         event(
             _log, logging.INFO, "log replayed", entries=recovered.entries, waiting_rows=self._pipeline.waiting()[0],
             spool=str(spool), store=self._store.describe(),
+        )  # fmt: skip
+
+    def _make_claim(self, spool: Path) -> Claim | None:
+        settings = self.settings
+        if not settings.claim_interval:
+            return None
+        return Claim(
+            self._store, self._ledger.spool_id, self._ledger, self._clock, node=settings.node,
+            place="" if self._adopting else place_of(spool / "lock"), interval=settings.claim_interval,
+            unknown_past=self._ledger.rebuild_needed, force=self._force,
+        )  # fmt: skip
+
+    def _hindrance(self) -> str:
+        """Why what has landed cannot be found out now."""
+        return "" if self.claiming is None else self.claiming.await_claim(CLAIM_PATIENCE)
+
+    def _tell_rebuild(self) -> None:
+        rows = self._pipeline.waiting()[0]
+        if not rows:
+            # Nothing in the log could land twice.
+            self._pipeline.rebuild(())
+            return
+        event(
+            _log, logging.ERROR, "the ledger is gone; nothing is uploaded until `collectord ledger rebuild`",
+            rows_in_log=rows, spool=str(self.settings.spool.resolve()),
         )  # fmt: skip
 
     def _lock(self, path: Path, message: str) -> None:
@@ -229,6 +284,16 @@ class Daemon:
         metrics.gauge("collectord_wal_oldest_seconds", lambda: pipeline.waiting()[2])
         metrics.gauge("collectord_wal_bytes", lambda: log.used_bytes)
         metrics.gauge("collectord_wal_budget_bytes", lambda: log.budget)
+        metrics.gauge("collectord_wal_callback_failures", lambda: log.callback_failures)
+        metrics.gauge("collectord_parked_records", lambda: pipeline.parked()["rows"])
+        metrics.gauge("collectord_parked_bytes", lambda: pipeline.parked()["bytes"])
+        metrics.gauge("collectord_refused_partitions", lambda: pipeline.parked()["refused_partitions"])
+        metrics.gauge("collectord_quarantine_records", lambda: pipeline.shelf.totals()[1])
+        metrics.gauge("collectord_quarantine_bytes", lambda: pipeline.shelf.used_bytes)
+        metrics.gauge("collectord_ledger_rebuild_needed", lambda: self._ledger.rebuild_needed)
+        metrics.gauge("collectord_claim_held", lambda: self.claiming is None or self.claiming.claim.held)
+        metrics.gauge("collectord_draining", lambda: self._draining)
+        metrics.gauge("collectord_log_lost", lambda: self._log_lost)
         metrics.gauge("collectord_sessions", lambda: len(self._gate.sessions) if self._gate else 0)
         metrics.gauge("collectord_unacknowledged_bytes", lambda: self._gate.admission.used if self._gate else 0)
 
@@ -249,8 +314,10 @@ class Daemon:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
+        self._loop = loop
+        self._intake = Intake(self._log_writer, loop)
         self._gate = gate = Gate(
-            log=self._log_writer,
+            log=self._intake,
             streams=self._pipeline,
             marks=self._marks,
             admission=Admission(settings.memory_budget // INGEST_SHARE),
@@ -264,7 +331,9 @@ class Daemon:
             loop=loop,
         )
         async with AsyncExitStack() as undo:
-            server = await _server(pb.DESCRIPTOR.services_by_name["Collector"].full_name)
+            server = await _server(
+                pb.DESCRIPTOR.services_by_name["Collector"].full_name, server_options(settings.max_clients)
+            )
             undo.push_async_callback(server.stop, None)
             server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
             sockets = [self._bind(server, address) for address in settings.listen]
@@ -285,7 +354,9 @@ class Daemon:
 
                 host, port = split_address(settings.admin)
                 try:
-                    runner = await http.serve(host, port, self._metrics, lambda: self._not_ready)
+                    runner = await http.serve(
+                        host, port, self._metrics, lambda: self._not_ready, lambda: self._pipeline.held
+                    )
                 except OSError as error:
                     raise ConfigError(f"admin: {settings.admin} cannot be bound: {error.strerror}") from None
             undo.pop_all()
@@ -307,8 +378,12 @@ class Daemon:
         await asyncio.to_thread(self._log_writer.close)
         complete = await asyncio.to_thread(self._pipeline.flush, max(0.0, deadline - self._clock.monotonic()))
         left = self._pipeline.waiting()[0]
-        await admin.stop(None)
         idle = await asyncio.to_thread(self._pipeline.stop, STOP_PATIENCE)
+        if self.claiming is not None:
+            # What is still under way may land yet, so then the next one has to wait.
+            idle = await asyncio.to_thread(self.claiming.stop, idle, STOP_PATIENCE) and idle
+        # After the pipeline, whose end answers the flushes that wait for it.
+        await admin.stop(STOP_GRACE)
         event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
         if not idle:
             # A request to a store that does not answer holds its thread, and the interpreter would wait for it. What it
@@ -342,6 +417,8 @@ class Daemon:
             path.parent.mkdir(parents=True, exist_ok=True)
             # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
             self._lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}")
+            if path.exists() and not path.is_socket():
+                raise ConfigError(f"{field}: {path} is a file and no socket; name another path, or move it away")
             path.unlink(missing_ok=True)
             server.add_insecure_port(f"unix:{path}")
         except (OSError, RuntimeError) as error:
@@ -372,6 +449,8 @@ class Daemon:
             ],
             "waiting": {"rows": rows, "partitions": partitions, "oldest_seconds": round(age, 3)},
             "log": {"bytes": self._log_writer.used_bytes, "budget_bytes": self._log_writer.budget},
+            "parked": self._pipeline.parked(),
+            "quarantine": self._quarantine(),
             "troubles": [
                 {
                     "blob": base,
@@ -379,19 +458,96 @@ class Daemon:
                     "detail": trouble.detail,
                     "again_in_seconds": round(max(0.0, trouble.until - self._clock.monotonic()), 1),
                 }
-                for base, trouble in self._pipeline.troubles()
+                for base, trouble in [*self._pipeline.troubles(), *(self.claiming.troubles() if self.claiming else ())]
             ],
+            "held": self._pipeline.held or None,
+            "draining": self._draining,
+            "claim": None
+            if self.claiming is None
+            else {"held": self.claiming.claim.held, "why": self.claiming.claim.why},
+            "ledger_rebuild_needed": self._ledger.rebuild_needed,
+            "ledger_rebuilt": self._ledger.was_rebuilt,
+            "log_lost": self._log_lost,
             "last_error": self._pipeline.last_error or None,
         }
 
+    def _quarantine(self) -> dict[str, int]:
+        items, rows = self._pipeline.shelf.totals()
+        shelf = self._pipeline.shelf
+        return {"items": items, "rows": rows, "bytes": shelf.used_bytes, "budget_bytes": shelf.budget}
+
+    def quarantined(self) -> list[bytes]:
+        return self._pipeline.shelf.ids()
+
+    def retry_quarantined(self, id_: bytes) -> int:
+        return self._pipeline.shelf.retry(id_)
+
+    def drop_quarantined(self, id_: bytes) -> int:
+        return self._pipeline.shelf.drop(id_)
+
+    @property
+    def rebuild_needed(self) -> bool:
+        """Whether the ledger was lost and has not been rebuilt."""
+        return self._ledger.rebuild_needed
+
+    def close(self) -> bool:
+        """Ends what `open` began, without listeners. Returns whether nothing is under way any more; if not, the claim
+        is kept, and what was under way is settled by whoever comes next."""
+        self._log_writer.close()
+        idle = self._pipeline.stop(STOP_PATIENCE)
+        if self.claiming is not None:
+            idle = self.claiming.stop(idle, STOP_PATIENCE) and idle
+        if idle:
+            self._store.close()
+            self._ledger.close()
+        for fd in self._locks:
+            os.close(fd)
+        self._locks.clear()
+        return idle
+
     def flush(self, timeout: float) -> bool:
+        if self.claiming is not None:
+            self.claiming.hurry()
         return self._pipeline.flush(timeout)
 
     def waiting_rows(self) -> int:
         return self._pipeline.waiting()[0]
 
     def last_error(self) -> str:
-        return self._pipeline.last_error
+        return self._pipeline.held or self._pipeline.last_error
+
+    def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
+        """See `control.service.Daemon`. The end of a drain is told by the rows that wait: none."""
+        if self._gate is None or self._not_ready == "stopping":
+            return False, self.waiting_rows(), self._not_ready or "starting"
+        if on != self._draining:
+            asyncio.run_coroutine_threadsafe(self._set_draining(on), self._loop).result()
+            event(_log, logging.INFO, "draining: nothing new is taken in" if on else "taking in again")
+        if not on:
+            return False, self.waiting_rows(), ""
+        deadline = self._clock.monotonic() + wait
+        complete = self._pipeline.flush(wait)
+        # What was under way to the log when the door was shut.
+        while complete and self._gate.admission.used and self._clock.monotonic() < deadline:
+            time.sleep(0.01)
+            complete = self._pipeline.flush(min(0.1, wait))
+        rows = max(self.waiting_rows(), int(not complete))
+        return True, rows, self.last_error() if rows else ""
+
+    async def _set_draining(self, on: bool) -> None:
+        self._draining = on
+        assert self._gate is not None
+        if on:
+            self._intake.shut()
+        else:
+            self._intake.open()
+        self._gate.close("the daemon is draining" if on else "")
+        if self._not_ready in (None, DRAINING):
+            self._not_ready = DRAINING if on else None
+
+    def rebuild(self, begin: bool, skip_doubtful: bool, everywhere: bool, dry_run: bool, wait: float) -> Account:
+        options = Options("skip" if skip_doubtful else "repeat", everywhere)
+        return self._rebuilding.ask(begin, options, dry_run, wait)
 
     def books(self) -> list[StreamBooks]:
         return self._pipeline.books()
@@ -400,7 +556,7 @@ class Daemon:
         return self._pipeline.search(needles, WHERE_BYTES)
 
 
-async def _server(service: str) -> grpc.aio.Server:
+async def _server(service: str, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
     """A gRPC server with health and reflection."""
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
@@ -411,6 +567,7 @@ async def _server(service: str) -> grpc.aio.Server:
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
             ("grpc.http2.max_ping_strikes", 0),
+            *options,
         ]
     )
     servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -435,6 +592,21 @@ def _give_to(path: Path, group: int) -> None:
         raise ConfigError(
             f"socket_group: user {os.getuid()} cannot give {path} to group {group}: {error.strerror}"
         ) from None
+
+
+def check(settings: Settings) -> None:
+    """Refuses what only the rooms can judge: the layout, the names in the store, the socket's group.
+
+    Raises:
+        CallHuman: naming the setting.
+    """
+    prefix = Location.parse(settings.store).prefix
+    Layout(
+        settings.layout, suffix=frame.FrameEncoder(settings.codec, settings.level).suffix, node=settings.node,
+        writer="0" * 32, prefix=prefix,
+    )  # fmt: skip
+    if settings.socket_group is not None:
+        _group_id(settings.socket_group)
 
 
 def serve(settings: Settings) -> None:

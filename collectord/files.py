@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL})
 
 
 def sync_directory(path: Path) -> None:
@@ -17,6 +19,15 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_entry(path: Path) -> None:
+    """Makes the entry of a directory in its parent durable, unless the parent is not ours to sync: somebody else's, or read-only."""
+    try:
+        sync_directory(path.parent)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
 
 
 def sync_file(fd: int) -> None:
@@ -56,8 +67,15 @@ def remove_durably(path: Path) -> None:
 
 
 def make_private_directory(path: Path) -> None:
-    """Creates `path` (and its parents) with mode 0700; an existing directory keeps its mode."""
+    """Creates `path` (and its parents) durably; its mode is then 0700. An existing directory keeps its mode.
+
+    The entry of `path` is synced in any case: whoever made it may have been killed before he could.
+    """
+    absent = [path, *path.parents]
+    absent = absent[: next((number for number, one in enumerate(absent) if one.is_dir()), len(absent))]
     path.mkdir(mode=PRIVATE_DIR, parents=True, exist_ok=True)
+    for made in absent or [path]:
+        sync_entry(made)
 
 
 def try_lock(path: Path) -> int | None:

@@ -38,9 +38,14 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_bytes_landed_total", "counter", "Bytes appended to blobs."),
     Metric("collectord_frames_landed_total", "counter", "Frames appended to blobs."),
     Metric("collectord_frames_sealed_total", "counter", "Frames cut from the log, by cause.", ("cause",)),
-    Metric("collectord_records_quarantined_total", "counter", "Rows set aside because they could not be read back."),
-    Metric("collectord_streams_refused_total", "counter", "gRPC streams ended for a protocol error.", ("reason",)),
+    Metric("collectord_records_quarantined_total", "counter", "Rows that were put into quarantine, or lost."),
+    Metric("collectord_streams_refused_total", "counter", "gRPC streams refused or ended, by reason.", ("reason",)),
+    Metric(
+        "collectord_credit_waits_total", "counter", "Batches held back: for their client or the daemon.", ("cause",)
+    ),
     Metric("collectord_sessions", "gauge", "Clients that are connected."),
+    Metric("collectord_remembered_sessions", "gauge", "Clients that are remembered, connected or not."),
+    Metric("collectord_schema_bytes", "gauge", "Memory planned for the schemas of connected clients."),
     Metric("collectord_unacknowledged_bytes", "gauge", "Bytes received and not yet durable."),
     Metric("collectord_waiting_records", "gauge", "Rows in the log that have not landed."),
     Metric("collectord_open_partitions", "gauge", "Partitions with rows that have not landed."),
@@ -49,6 +54,11 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_wal_segments", "gauge", "Segments of the log that hold entries."),
     Metric("collectord_wal_oldest_seconds", "gauge", "Age of the oldest entry that the log keeps for uploading."),
     Metric("collectord_wal_budget_bytes", "gauge", "Most bytes that the log may use."),
+    Metric("collectord_parked_records", "gauge", "Rows of blocked streams that were moved out of the log."),
+    Metric("collectord_parked_bytes", "gauge", "Bytes of the files that hold them; taken from the log's budget."),
+    Metric("collectord_refused_partitions", "gauge", "Blocked partitions whose rows are rejected: no more may wait."),
+    Metric("collectord_quarantine_records", "gauge", "Rows that are kept in quarantine."),
+    Metric("collectord_quarantine_bytes", "gauge", "Bytes of the quarantine's items."),
     Metric(
         "collectord_wal_failures_total",
         "counter",
@@ -63,7 +73,29 @@ TABLE: tuple[Metric, ...] = (
         "Attempts that did not land: retry, or the reason why the store refuses.",
         ("code",),
     ),
+    Metric(
+        "collectord_blob_findings_total",
+        "counter",
+        "What was found at blobs: settled (a lost reply's append was there), races (another writer was first), replaced "
+        "(deleted or replaced behind our back), rolled (the next part was taken).",
+        ("finding",),
+    ),
+    Metric(
+        "collectord_wal_callback_failures",
+        "gauge",
+        "Faults of collectord's own that its log has outlived; its log says where.",
+    ),
     Metric("collectord_queue_depth", "gauge", "Partitions that are due and wait for a worker."),
+    Metric(
+        "collectord_ledger_rebuild_needed", "gauge", "1 while uploading waits for `collectord ledger rebuild`, else 0."
+    ),
+    Metric(
+        "collectord_claim_held",
+        "gauge",
+        "1 while the spool's claim in the store is held, or none is wanted; nothing is uploaded at 0.",
+    ),
+    Metric("collectord_draining", "gauge", "1 while nothing new is taken in, because of `collectord drain`, else 0."),
+    Metric("collectord_log_lost", "gauge", "1 if the log was gone at the start though the ledger knows of one."),
     Metric("collectord_blocked_partitions", "gauge", "Partitions whose blob refuses the append until someone acts."),
 )
 

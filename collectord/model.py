@@ -81,6 +81,7 @@ class Reason(str, Enum):
     TIME_OUT_OF_WINDOW = "time_out_of_window"
     MIXED_PARTITION = "mixed_partition"
     TOO_MANY_STREAMS = "too_many_streams"
+    STREAM_BLOCKED = "stream_blocked"
     TOO_MANY_SCHEMAS = "too_many_schemas"
 
     def __str__(self) -> str:

@@ -20,9 +20,10 @@ from pydantic.fields import FieldInfo
 from collectord import batch, schema
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.config import MAX_SOCKET_PATH, Settings
-from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE
-from collectord.ingest import admission, gate, marks, session, validate
+from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
+from collectord.ingest import admission, gate, marks, service, session, validate
 from collectord.metrics import TABLE
+from collectord.pipeline import parking
 from collectord.upload import naming, rollover, store
 
 PAGE = Path(__file__).resolve().parent / "operations.md"
@@ -43,8 +44,15 @@ _UNITS = {
     "sessions": "clients",
     "clients": "clients",
     "failures": "failures",
+    "findings": "appends and blobs",
     "segments": "segments",
     "depth": "partitions",
+    "waits": "batches",
+    "marks": "clients",
+    "needed": "0 or 1",
+    "held": "0 or 1",
+    "lost": "0 or 1",
+    "draining": "0 or 1",
 }
 """The last of these words in a metric's name tells what it counts."""
 
@@ -129,7 +137,14 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("counts in one report of dropped rows", f"{validate.MAX_DROP_COUNTS:,}", "", "the rest of the report is left out", "the daemon's log"),
     ("rejects that a client has not read", f"{session.MAX_UNREAD_REJECTS:,}", "", "nothing more is read from that client", ""),
     ("connected clients", f"{_setting('max_clients'):,}", "max_clients", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
-    ("remembered clients", f"{marks.MAX_MARKS:,}", "", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("remembered clients", f"{marks.MAX_MARKS:,}", "", "the one silent for longest is forgotten, if it is an hour; else RESOURCE_EXHAUSTED", "`collectord_remembered_sessions`"),
+    ("connections of a listener", f"`max_clients` + {service.SPARE_CONNECTIONS}, and {service.SPARE_DESCRIPTORS} descriptors stay free", "max_clients", "hung up on", ""),
+    ("streams of a connection", f"{service.STREAMS_PER_CONNECTION}", "", "the next one waits for its turn", ""),
+    ("a connection that does not greet", f"{service.HELLO_SECONDS:g} s", "", "hung up on", ""),
+    ("a connection without a stream", f"{service.IDLE_SECONDS:g} s", "", "closed in order", ""),
+    ("messages that are not whole yet", f"{service.PRESSURE_SHARE / INGEST_SHARE:.3g} of the memory budget: {_size(_MEMORY / INGEST_SHARE * service.PRESSURE_SHARE)}", "memory_budget", "the streams silent for longest end with RESOURCE_EXHAUSTED", '`collectord_streams_refused_total{reason="memory"}`'),
+    ("memory of a client's schemas", _size(validate.MAX_SCHEMA_BYTES_PER_CLIENT), "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
+    ("memory of all schemas", _size(validate.MAX_SCHEMA_BYTES), "", "the stream that has the most ends with RESOURCE_EXHAUSTED", "`collectord_schema_bytes`"),
     ("memory of a silent client's sequence", _days("mark_days"), "mark_days", "forgotten; what it sends again is at-least-once", ""),
     ("open partitions", f"{_setting('max_streams'):,}", "max_streams", "rows of one more are rejected", f"{_REJECTED % 'too_many_streams'}, `collectord_open_partitions`"),
     ("unacknowledged bytes of a client", _size(admission.FIRST_CREDIT), "", f"it waits; at least {_size(admission.LEAST_CREDIT)} when many share the budget", ""),
@@ -137,6 +152,8 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("log payload in one frame", f"1/{FRAME_PAYLOAD_SHARE} of the memory budget: {_size(_MEMORY / FRAME_PAYLOAD_SHARE)}", "memory_budget", "the frame is cut", '`collectord_frames_sealed_total{cause="bytes"}`'),
     ("rows of a frame", f"{MAX_FRAME_ROWS:,}", "", "the frame is cut", '`collectord_frames_sealed_total{cause="bytes"}`'),
     ("log", f"{LOG_SHARE:.0%} of the spool budget: {_size(_SPOOL * LOG_SHARE)}", "spool_budget", "credit becomes 0, clients fill their outboxes", "`collectord_wal_bytes`, `collectord_wal_budget_bytes`"),
+    ("waiting for blocked blobs", f"{parking.SHARE:.0%} of the log: {_size(_SPOOL * LOG_SHARE * parking.SHARE)}", "spool_budget", f"from {parking.REFUSE_AT:.0%} on rows of blocked partitions are rejected", f"{_REJECTED % 'stream_blocked'}, `collectord_parked_bytes`"),
+    ("quarantine", f"{QUARANTINE_SHARE:.0%} of the spool budget: {_size(_SPOOL * QUARANTINE_SHARE)}", "spool_budget", "what is poison blocks its own stream", "`collectord_quarantine_bytes`"),
     ("segment of the log", _size(_setting("segment_bytes")), "segment_bytes", "the next one is begun", "`collectord wal ls`"),
     ("one append: frame and header", _size(store.MAX_APPEND), "", "fewer rows are taken", ""),
     ("appends of a part", f"{rollover.MAX_APPENDS:,}", "", "the next part is begun: `data.1.csv.zst`", "`collectord ls`"),

@@ -8,7 +8,7 @@ from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import ProtocolError, Rejected
 from collectord.ingest.envelope import Kind, unwrap
-from collectord.ingest.validate import DAY_NS, Declared, Window, counted_drops, shared_schemas
+from collectord.ingest.validate import DAY_NS, Declared, Shared, Window, counted_drops
 from fuzz.target import Target
 from tests.reference_batch import NOW, make_schema, schema_message, simple
 from tests.reference_batch import ColumnType as T
@@ -33,7 +33,7 @@ def one(data: bytes) -> None:
         if kind is Kind.HELLO:
             pb.Hello.FromString(bytes(content))
         elif kind is Kind.DECLARE:
-            Declared(shared_schemas()).declare(pb.Declare.FromString(bytes(content)).schema)
+            Declared(Shared()).declare(pb.Declare.FromString(bytes(content)).schema)
         elif kind is Kind.DROPPED:
             kept, refused = counted_drops(pb.Dropped.FromString(bytes(content)))
             assert refused >= 0
@@ -58,7 +58,7 @@ def _agrees_with_protobuf(data: bytes, kind: Kind | None, content: bytes) -> Non
 
 
 def _batch(content: memoryview) -> None:
-    declared = Declared(shared_schemas())
+    declared = Declared(Shared())
     assert declared.declare(KNOWN.raw) is None
     try:
         found = batch.find(content)

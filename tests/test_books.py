@@ -10,20 +10,27 @@ from collectord.books import Books
 ROWS = st.integers(1, 1000)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["land", "quarantine", "lose", "wait"]), ROWS)))
+@given(st.lists(st.tuples(st.sampled_from(["land", "quarantine", "lose", "wait", "park", "retry", "drop"]), ROWS)))
 def test_what_was_received_is_somewhere(fates: list[tuple[str, int]]) -> None:
     """Each row that was received has exactly one place; missing is what has none."""
     books = Books({}, {}, {}, {}, {})
-    waiting = []
+    waiting, parked = [], []
     for fate, rows in fates:
         books.receive("s", rows)
-        if fate == "wait":
-            waiting.append(("s", rows))
+        if fate in ("wait", "park"):
+            (waiting if fate == "wait" else parked).append(("s", rows))
+        elif fate in ("retry", "drop"):
+            books.quarantine("s", rows)
+            if fate == "drop":
+                books.discard("s", rows)
+            else:
+                books.take_out("s", rows)
+                waiting.append(("s", rows))
         else:
             getattr(books, fate)("s", rows)
-    assert [book.missing for book in books.view(waiting)] == [0] * bool(fates)
+    assert [book.missing for book in books.view(waiting, parked)] == [0] * bool(fates)
     books.receive("s", 7)
-    assert books.view(waiting)[0].missing == 7
+    assert books.view(waiting, parked)[0].missing == 7
 
 
 def test_drops_are_running_totals() -> None:

@@ -98,6 +98,33 @@ def test_a_private_directory_is_made_with_its_parents_and_an_existing_one_keeps_
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o750
 
 
+def test_a_private_directory_survives_a_power_loss_with_all_that_lead_to_it(tmp_path: Path, syncs: list[str]) -> None:
+    """Each directory's entry is in its parent, so each parent that got one is synced; and the last one also if it was
+    made by somebody who was killed before he could."""
+    files.make_private_directory(tmp_path / "a" / "b" / "c")
+    assert sorted(syncs) == sorted(["sync b", "sync a", f"sync {tmp_path.name}"])
+    syncs.clear()
+    files.make_private_directory(tmp_path / "a" / "b" / "c")
+    assert syncs == ["sync b"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EINVAL, errno.EIO])
+def test_only_a_parent_that_is_not_ours_may_refuse_to_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A mount point in a read-only root is as good as any; a disk that fails is not."""
+
+    def refuse(path: Path) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files, "sync_directory", refuse)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            files.make_private_directory(tmp_path)
+    else:
+        files.make_private_directory(tmp_path)
+
+
 def test_a_lock_is_held_by_one_and_free_when_its_descriptor_is_closed(tmp_path: Path) -> None:
     first = files.try_lock(tmp_path / "lock")
     assert first is not None

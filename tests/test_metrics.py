@@ -14,8 +14,10 @@ from collectord.model import Reason
 SOURCES = [
     path for path in Path(__file__).parent.parent.joinpath("collectord").rglob("*.py") if path.name != "metrics.py"
 ]
-UNITS = ("_bytes", "_seconds", "_records", "_sessions", "_partitions", "_segments", "_depth", "_info")
-LABELS = {"version", "reason", "cause", "remedy", "code"}
+UNITS = ("_bytes", "_seconds", "_records", "_sessions", "_partitions", "_segments", "_depth", "_info", "_failures")
+FLAGS = ("_needed", "_held", "_draining", "_lost")
+"""Gauges that are 0 or 1."""
+LABELS = {"version", "reason", "cause", "remedy", "code", "finding"}
 
 
 @pytest.mark.parametrize("metric", TABLE, ids=lambda metric: metric.name)
@@ -25,7 +27,7 @@ def test_each_metric_is_well_formed(metric: Metric) -> None:
     assert metric.kind in ("counter", "gauge", "histogram")
     assert metric.name.endswith("_total") is (metric.kind == "counter")
     if metric.kind == "gauge":
-        assert metric.name.endswith(UNITS)
+        assert metric.name.endswith(UNITS + FLAGS)
     if metric.kind == "histogram":
         assert metric.name.endswith("_seconds")
     assert metric.help.endswith(".")

@@ -10,8 +10,11 @@ from aiohttp import web
 from collectord.metrics import Metrics
 
 
-async def serve(host: str, port: int, metrics: Metrics, ready: Callable[[], str | None]) -> web.AppRunner:
-    """Starts the HTTP side; `ready` returns why the daemon is not ready, or None. The caller cleans the runner up.
+async def serve(
+    host: str, port: int, metrics: Metrics, ready: Callable[[], str | None], note: Callable[[], str] = str
+) -> web.AppRunner:
+    """Starts the HTTP side; `ready` returns why the daemon is not ready, or None, `note` what is to be said although it is,
+    such as why nothing is uploaded. The caller cleans the runner up.
 
     Raises:
         OSError: the address cannot be bound.
@@ -22,7 +25,8 @@ async def serve(host: str, port: int, metrics: Metrics, ready: Callable[[], str 
 
     async def readyz(request: web.Request) -> web.Response:
         why = ready()
-        return web.Response(text="ok\n" if why is None else why + "\n", status=200 if why is None else 503)
+        said = "\n".join(filter(None, ("ok", note()))) if why is None else why
+        return web.Response(text=said + "\n", status=200 if why is None else 503)
 
     async def show_metrics(request: web.Request) -> web.Response:
         # Some gauges wait for a lock of the pipeline; the loop must not.

@@ -7,6 +7,7 @@ may have. Here an entry costs `BYTES_PER_ENTRY`.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 
 from collectord.model import Lsn, Place
@@ -63,7 +64,36 @@ class Entries:
                 del column[: self._first]
             self._first = 0
 
+    def copy(self) -> Entries:
+        """The same entries, to be kept while this one changes."""
+        other = Entries()
+        other._lsns, other._lengths = self._lsns[self._first :], self._lengths[self._first :]
+        other._rows, other._came = self._rows[self._first :], self._came[self._first :]
+        return other
+
     def __iter__(self) -> Iterator[tuple[Place, int]]:
         """`(place, rows)` of each entry, oldest first."""
         for at in range(self._first, len(self._lsns)):
             yield Place(Lsn(self._lsns[at]), self._lengths[at]), self._rows[at]
+
+    def between(self, begin: Lsn, end: Lsn) -> Iterator[tuple[Place, int]]:
+        """`(place, rows)` of each entry at a position in [begin, end), oldest first."""
+        for at in range(self._at(begin), self._at(end)):
+            yield Place(Lsn(self._lsns[at]), self._lengths[at]), self._rows[at]
+
+    def first_from(self, begin: Lsn) -> Lsn | None:
+        """The position of the oldest entry at or behind `begin`."""
+        at = self._at(begin)
+        return Lsn(self._lsns[at]) if at < len(self._lsns) else None
+
+    def rows_before(self, end: Lsn) -> int:
+        """Rows of all entries before `end`."""
+        return sum(self._rows[self._first : self._at(end)])
+
+    def bytes_from(self, begin: Lsn) -> tuple[int, int]:
+        """Entries at or behind `begin`, and the bytes of their payloads."""
+        at = self._at(begin)
+        return len(self._lsns) - at, sum(self._lengths[at:])
+
+    def _at(self, lsn: Lsn) -> int:
+        return bisect_left(self._lsns, lsn, self._first)

@@ -180,9 +180,51 @@ class Index:
             del self._waiting[partition]
         return gone
 
-    def waiting_from(self) -> Lsn | None:
-        """The lowest LSN that has not landed, None if nothing waits. Looks at every open partition."""
-        return min((waiting.entries.lsn for waiting in self._waiting.values()), default=None)
+    def waiting_from(self, begin: Lsn = BEGINNING) -> Lsn | None:
+        """The lowest LSN from `begin` on that has not landed, None if nothing waits. Looks at every open partition."""
+        lowest: Lsn | None = None
+        for waiting in self._waiting.values():
+            lsn: Lsn | None = waiting.entries.lsn
+            if waiting.entries.lsn < begin:
+                lsn = waiting.entries.first_from(begin)
+            if lsn is not None and (lowest is None or lsn < lowest):
+                lowest = lsn
+        return lowest
+
+    def between(self, begin: Lsn, end: Lsn) -> Iterator[tuple[Partition, Place, int]]:
+        """Every entry in [begin, end) that waits, with its rows; the first of a partition may have landed in part."""
+        for partition, waiting in self._waiting.items():
+            if waiting.entries.lsn < end:
+                for place, rows in waiting.entries.between(begin, end):
+                    yield partition, place, rows
+
+    def rows_before(self, end: Lsn) -> Iterator[tuple[Partition, int]]:
+        """Per partition, how many rows wait before `end`, if any."""
+        for partition, waiting in self._waiting.items():
+            if waiting.entries.lsn < end:
+                yield partition, waiting.entries.rows_before(end) - waiting.landed_rows
+
+    def bytes_from(self, partition: Partition, begin: Lsn) -> tuple[int, int]:
+        """Entries of a partition that wait at or behind `begin`, and the bytes of their payloads."""
+        waiting = self._waiting.get(partition)
+        return waiting.entries.bytes_from(begin) if waiting is not None else (0, 0)
+
+    def partitions(self) -> list[Partition]:
+        """Those with rows that wait."""
+        return list(self._waiting)
+
+    def upto(self, partition: Partition, after: Cursor) -> list[Slice]:
+        """Everything of a partition that waits before `after`."""
+        waiting = self._waiting.get(partition)
+        slices: list[Slice] = []
+        start = waiting.landed_rows if waiting is not None else 0
+        for place, rows in waiting.entries if waiting is not None else ():
+            stop = rows if place.lsn < after.lsn else after.row if place.lsn == after.lsn else 0
+            if stop <= start:
+                break
+            slices.append(Slice(place, rows, start, stop))
+            start = 0
+        return slices
 
     def oldest(self) -> float | None:
         """When the longest waiting entry came, in monotonic seconds."""
@@ -197,6 +239,11 @@ class Index:
         for partition, waiting in self._waiting.items():
             for place, rows in waiting.entries:
                 yield partition, place, rows
+
+    def copy(self, partition: Partition) -> Entries:
+        """What waits of a partition now; the first entry may have landed in part."""
+        waiting = self._waiting.get(partition)
+        return waiting.entries.copy() if waiting is not None else Entries()
 
     def forget(self, before: Lsn) -> None:
         """Drops the cursors of partitions that have no entry left in the log, which begins at `before`."""

@@ -1,4 +1,4 @@
-"""Talk to a running daemon: status, flush, ledger."""
+"""Talk to a running daemon: status, flush."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(soft_wrap=True)
     waiting, log = answer["waiting"], answer["log"]
     console.print(
         f"[bold]collectord {answer['version']}[/] is [bold]{answer['state']}[/], pid {answer['pid']}, "
@@ -50,8 +50,22 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
         f"{waiting['rows']:,} rows of {waiting['partitions']:,} partitions, oldest {waiting['oldest_seconds']:.1f} s",
     )
     facts.add_row("log", f"{log['bytes'] / 2**20:,.0f} of {log['budget_bytes'] / 2**20:,.0f} MiB")
+    parked, shelf = answer["parked"], answer["quarantine"]
+    if parked["files"]:
+        room = f"{parked['bytes'] / 2**20:,.0f} of {parked['budget_bytes'] / 2**20:,.0f} MiB"
+        facts.add_row("parked", f"{parked['rows']:,} rows of blocked streams, {room}")
+    if shelf["items"]:
+        facts.add_row("quarantine", f"{shelf['rows']:,} rows in {shelf['items']:,} items; `collectord quarantine ls`")
     console.print(facts)
     console.print(books_table(books.streams))
+    if answer["held"]:
+        console.print(f"[red]nothing is uploaded[/]: {answer['held']}")
+    if answer["log_lost"]:
+        console.print("[red]the log was gone at the start[/]: rows that had not landed by then are lost")
+    if parked["refused_partitions"]:
+        console.print(
+            f"[red]rows of {parked['refused_partitions']} blocked partitions are rejected[/]: no more may wait"
+        )
     for trouble in answer["troubles"]:
         word = "[red]blocked[/]" if trouble["blocked"] else "[yellow]retrying[/]"
         console.print(f"{word} {trouble['blob']}: {trouble['detail']} (again in {trouble['again_in_seconds']} s)")
@@ -61,7 +75,7 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
 
 @click.command()
 @settings_options("spool")
-@click.option("--timeout", type=click.FloatRange(0, 3600), default=60.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, help="Seconds to wait.")
 def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
     """Upload now what the daemon has received so far, and wait until it has landed.
 
@@ -81,47 +95,10 @@ def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
     click.echo("everything received so far has landed")
 
 
-@click.command()
-@settings_options("spool")
-@json_option
-def ledger(config_file: Path | None, as_json: bool, **given: Any) -> None:
-    """Print the books of every stream, in rows: received = landed + in the log + parked + quarantined + expired.
-
-    \b
-    collectord ledger
-    collectord ledger --json | jq '.[] | select(.balanced | not)'
-
-    Exits with 1 if the books of any stream do not balance.
-    """
-    from collectord.control.client import ControlClient
-
-    settings = load(config_file, given)
-    with ControlClient(settings.admin_socket) as control:
-        streams = control.ledger().streams
-    if as_json:
-        click.echo(json.dumps([_books_json(books) for books in streams], indent=2))
-    else:
-        from rich.console import Console
-
-        Console().print(books_table(streams))
-    wrong = [books.stream for books in streams if _balance(books)]
-    if wrong:
-        raise CollectordError(f"the books do not balance: {', '.join(wrong)}")
-
-
-def _balance(books: Any) -> int:
-    return int(books.received - books.landed - books.in_log - books.parked - books.quarantined - books.expired)
-
-
-def _books_json(books: Any) -> dict[str, Any]:
-    numbers = ("received", "landed", "in_log", "parked", "quarantined", "expired")
-    return {
-        "stream": books.stream,
-        **{name: getattr(books, name) for name in numbers},
-        "rejected": dict(books.rejected),
-        "dropped_by_clients": dict(books.dropped_by_clients),
-        "balanced": not _balance(books),
-    }
+def balance(books: Any) -> int:
+    """Rows of a stream that are nowhere: 0, or its books do not balance."""
+    held = books.in_log + books.parked + books.quarantined
+    return int(books.received - books.landed - held - books.expired - books.dropped_from_quarantine)
 
 
 def books_table(streams: Any) -> Any:
@@ -131,11 +108,14 @@ def books_table(streams: Any) -> Any:
 
     lines: list[Any] = []
     for books in streams:
-        off = _balance(books)
+        off = balance(books)
         numbers = Text(
             f"  received {books.received:,}  landed {books.landed:,}  in the log {books.in_log:,}  "
             f"quarantined {books.quarantined:,}  "
         )
+        for name in ("parked", "expired", "dropped_from_quarantine"):
+            if rows := getattr(books, name):
+                numbers.append(f"{name.replace('_', ' ')} {rows:,}  ")
         numbers.append("balanced" if off == 0 else f"off by {off:+,}", style="green" if off == 0 else "red")
         lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="fold"), numbers]
         if books.rejected:

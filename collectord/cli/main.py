@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from collectord.cli import ask, read, run, wal
+from collectord.cli import ask, node, read, run, wal
+from collectord.cli.ledger import ledger
 from collectord.cli.options import Group
+from collectord.cli.quarantine import quarantine
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -21,7 +23,7 @@ def main() -> None:
 
 
 for command in (
-    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, ask.ledger, read.ls, read.cat,
+    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, read.ls, read.cat,
     read.verify, read.where, wal.wal,
 ):  # fmt: skip
     main.add_command(command)

@@ -42,7 +42,11 @@ def config(config_file: Path | None, **given: Any) -> None:
     collectord config
     COLLECTORD_CODEC=gzip collectord config --config /etc/collectord.toml
     """
-    click.echo(json.dumps(load(config_file, given).shown(), indent=2))
+    from collectord import daemon
+
+    settings = load(config_file, given)
+    daemon.check(settings)
+    click.echo(json.dumps(settings.shown(), indent=2))
 
 
 @click.command()

@@ -55,6 +55,33 @@ class ControlClient:
         answer: pb.WhereResponse = self._call("Where", pb.WhereRequest(needles=needles), pb.WhereResponse, 120.0)
         return answer
 
+    def rebuild_ledger(self, request: pb.RebuildLedgerRequest) -> pb.RebuildLedgerResponse:
+        """Begins to rebuild a lost ledger, or asks how far it is. Raises NoDaemon."""
+        answer: pb.RebuildLedgerResponse = self._call(
+            "RebuildLedger", request, pb.RebuildLedgerResponse, request.wait_seconds + 30
+        )
+        return answer
+
+    def drain(self, wait: float, cancel: bool = False) -> pb.DrainResponse:
+        """Has the daemon take nothing new and upload all, for at most `wait` seconds; or take in again. Raises NoDaemon."""
+        request = pb.DrainRequest(cancel=cancel, wait_seconds=wait)
+        answer: pb.DrainResponse = self._call("Drain", request, pb.DrainResponse, wait + 30)
+        return answer
+
+    def retry_quarantined(self, ids: Iterable[bytes]) -> pb.QuarantineResponse:
+        """Puts items of the quarantine through the log again; without ids names those there are. Raises NoDaemon."""
+        answer: pb.QuarantineResponse = self._call(
+            "RetryQuarantined", pb.QuarantineRequest(ids=ids), pb.QuarantineResponse, 600.0
+        )
+        return answer
+
+    def drop_quarantined(self, ids: Iterable[bytes]) -> pb.QuarantineResponse:
+        """Gives items of the quarantine up; without ids names those there are. Raises NoDaemon."""
+        answer: pb.QuarantineResponse = self._call(
+            "DropQuarantined", pb.QuarantineRequest(ids=ids), pb.QuarantineResponse, 600.0
+        )
+        return answer
+
     def _call(self, method: str, request: Any, response: Any, timeout: float) -> Any:
         call = self._channel.unary_unary(
             f"/collectord.v1.Control/{method}",

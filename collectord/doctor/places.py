@@ -168,10 +168,15 @@ def log_and_ledger(settings: Settings, alive: bool) -> Link:
     except OSError as error:
         return Link("log", False, f"{error.filename}: {error.strerror}", "run as the owner of the spool")
     if head is None and log.is_dir() and any(log.iterdir()):
-        todo = "put ledger.sqlite back as it was last, or move the log away (docs/operations.md)"
+        todo = "start the daemon, which takes rows in and uploads nothing, then `collectord ledger rebuild`"
         return Link("log", False, f"{log} holds entries, but the ledger beside it is gone", todo)
     if head and head != _SQLITE:
-        return Link("log", False, f"{ledger} is no SQLite database", "put it back from a copy as it was last")
+        return Link(
+            "log",
+            False,
+            f"{ledger} is no SQLite database",
+            "start the daemon, which sets it aside, then `collectord ledger rebuild`",
+        )
     bad = [one for one in segments if one.damages or one.problem]
     if bad:
         what = f"{len(bad)} of {len(segments)} segments are damaged, first {bad[0].path.name}"
@@ -198,8 +203,22 @@ def troubles(status: Mapping[str, Any] | None) -> Link:
         first = blocked[0]
         what = f"{len(blocked)} blobs are blocked; {first['blob']}: {first['detail']}"
         return Link("uploads", False, what, "mend that, then `collectord flush`; `collectord status` shows all")
+    if held := status.get("held"):
+        todo = "`collectord ledger rebuild`" if status.get("ledger_rebuild_needed") else 'docs/operations.md, "Claims"'
+        return Link("uploads", False, f"nothing is uploaded: {held}", todo)
+    if status.get("draining"):
+        return Link(
+            "uploads", False, f"the daemon drains and takes nothing new; {waiting}", "`collectord drain --cancel`"
+        )
     if full > NEARLY_FULL:
         what = f"{waiting}, oldest {status['waiting']['oldest_seconds']:.0f} s"
         return Link("uploads", False, what, "mend the store, or raise uploads or spool_budget")
+    refused, aside = status["parked"]["refused_partitions"], status["quarantine"]["rows"]
+    if refused:
+        return Link(
+            "uploads", False, f"rows of {refused} blocked partitions are rejected", "mend what `troubles` names"
+        )
+    if aside:
+        waiting += f"; {aside:,} rows are in quarantine: see `collectord quarantine ls`"
     retrying = len(status["troubles"])
     return Link("uploads", True, waiting + (f"; {retrying} blobs are tried again" if retrying else ""))

@@ -1,13 +1,22 @@
-"""How much may be under way: credit per client, and room in the daemon's budget of unacknowledged bytes."""
+"""How much may be under way: credit per client, and room in the daemon's budget of unacknowledged bytes.
+
+A client that keeps to its credit never waits here for itself. One that does not is simply not read from until the log has
+taken what it sent: whatever it does, it holds no more than its credit, or one message. So nobody can fill the budget that
+all share, nor the queue to the disk in front of the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 PAGE = 256 << 10
 LEAST_CREDIT = PAGE
 FIRST_CREDIT = 2 * PAGE
+
+Waiter = asyncio.Future[None]
 
 
 def credit(budget: int, clients: int) -> int:
@@ -15,24 +24,53 @@ def credit(budget: int, clients: int) -> int:
     return max(LEAST_CREDIT, min(FIRST_CREDIT, budget // max(1, clients)))
 
 
-class Admission:
-    """The budget of received and not yet durable bytes, shared by all clients, first come first served.
+def fits(held: int, size: int, limit: int) -> bool:
+    """Whether `size` bytes may be added to `held`. One message always may be, however large it is. Pure."""
+    return held == 0 or held + size <= limit
 
-    Belongs to the event loop. A batch larger than the budget is let through alone.
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What one stream has under way. Whoever acquires for it waits for himself: one at a time."""
+
+    held: int = 0
+    waiter: Waiter | None = None
+    """Done when something was released."""
+
+
+class Admission:
+    """The budget of received and not yet durable bytes, shared by all clients.
+
+    A batch waits first until its own client may hold it, in nobody's way; then, with all others that may, for the budget,
+    first come first served. As a client has one batch there at most, they take turns. Belongs to the event loop.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.used = 0
-        self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.waits: Callable[[str], None] = lambda whose: None
+        """Told once per batch that has to wait: for its `client`, or for the `daemon`."""
+        self._queue: deque[tuple[Account, int, Waiter]] = deque()
 
-    async def acquire(self, size: int) -> None:
-        """Waits until `size` bytes fit. Whoever is cancelled while waiting holds nothing."""
-        if not self._queue and self._fits(size):
-            self.used += size
+    async def acquire(self, account: Account, size: int, share: Callable[[], int]) -> None:
+        """Waits until `size` bytes fit both into the client's share, which may change meanwhile, and into the budget.
+
+        Whoever is cancelled while waiting holds nothing.
+        """
+        if not fits(account.held, size, share()):
+            self.waits("client")
+            while not fits(account.held, size, share()):
+                account.waiter = asyncio.get_running_loop().create_future()
+                try:
+                    await account.waiter
+                finally:
+                    account.waiter = None
+        if not self._queue and fits(self.used, size, self.budget):
+            self._hold(account, size)
             return
+        self.waits("daemon")
         waiter = asyncio.get_running_loop().create_future()
-        self._queue.append((size, waiter))
+        self._queue.append((account, size, waiter))
         try:
             await waiter
         except asyncio.CancelledError:
@@ -40,23 +78,27 @@ class Admission:
                 # The place in the queue is given up; whoever stands behind may fit now.
                 self._wake()
             else:
-                self.release(size)
+                self.release(account, size)
             raise
 
-    def release(self, size: int) -> None:
+    def release(self, account: Account, size: int) -> None:
         """The bytes are durable, or given up."""
         self.used -= size
+        account.held -= size
+        if account.waiter is not None and not account.waiter.done():
+            account.waiter.set_result(None)
         self._wake()
 
-    def _fits(self, size: int) -> bool:
-        return self.used == 0 or self.used + size <= self.budget
+    def _hold(self, account: Account, size: int) -> None:
+        self.used += size
+        account.held += size
 
     def _wake(self) -> None:
         while self._queue:
-            size, waiter = self._queue[0]
+            account, size, waiter = self._queue[0]
             if not waiter.cancelled():
-                if not self._fits(size):
+                if not fits(self.used, size, self.budget):
                     return
-                self.used += size
+                self._hold(account, size)
                 waiter.set_result(None)
             self._queue.popleft()

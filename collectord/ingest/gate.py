@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from collectord.clock import Clock
-from collectord.ingest.admission import Admission, credit
+from collectord.errors import CollectordError, TakenOver, TooManyClients
+from collectord.ingest.admission import Account, Admission, credit
 from collectord.ingest.marks import Marks
-from collectord.ingest.validate import Refusal, Shared, Window, shared_schemas
+from collectord.ingest.validate import MAX_SCHEMA_BYTES, Refusal, Shared, Window
 from collectord.metrics import Metrics
 from collectord.model import Entry, Partition
 
@@ -33,8 +34,20 @@ class Streams(Protocol):
     """Who knows how many partitions are open."""
 
     def has_room(self, partition: Partition) -> bool:
-        """Whether rows of this partition may be taken in."""
+        """Whether a batch of this partition may be taken in. If so, it gets into the log, or `gave_up` is called."""
         ...
+
+    def is_refused(self, partition: Partition) -> bool:
+        """Whether its blob takes nothing and no more may wait for it."""
+        ...
+
+    def gave_up(self, partition: Partition) -> None:
+        """A batch that there was room for did not get into the log."""
+        ...
+
+
+class SchemasFull(TooManyClients):
+    """The schemas of all clients need too much memory, and this stream has the most."""
 
 
 class Party(Protocol):
@@ -45,6 +58,21 @@ class Party(Protocol):
     sdk: str
     rows: int
     """Rows made durable from this stream."""
+    account: Account
+    """What it holds of the budget."""
+    heard: float
+    """Monotonic seconds at which the last whole message was dealt with."""
+    over: asyncio.Future[CollectordError]
+    """Done when the stream has to end for a reason that does not lie in what it said."""
+
+    @property
+    def schema_bytes(self) -> int:
+        """Memory planned for the schemas that it has declared."""
+        ...
+
+    def forget_schemas(self) -> None:
+        """Nothing that it sends is judged any more. May be repeated."""
+        ...
 
     def settle(self, outcome: Outcome) -> None:
         """The log has answered for an entry of this stream."""
@@ -54,8 +82,8 @@ class Party(Protocol):
         """The log has answered for an entry of this client that came on an earlier stream."""
         ...
 
-    def take_over(self) -> None:
-        """Another stream of the client has begun; this one ends."""
+    def end(self, why: CollectordError) -> None:
+        """Makes the stream end; the first reason counts."""
         ...
 
 
@@ -71,6 +99,8 @@ class Outcome:
     """Bytes that it holds of the budget."""
     rows: int
     refusal: Refusal | None
+    partition: Partition | None = None
+    """Of a batch that is not refused."""
     epoch: int = 0
     error: Exception | None = None
 
@@ -90,13 +120,26 @@ class Gate:
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
     sessions: set[Party] = field(default_factory=set)
-    schemas: Shared = field(default_factory=shared_schemas)
+    schemas: Shared = field(default_factory=Shared)
     outcomes: deque[Outcome] = field(default_factory=deque)
     scheduled: bool = False
+    closed: str = ""
+    """Why nothing new is taken in, for clients and people; empty: it is."""
     _latest: dict[bytes, Party] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.admission.waits = lambda whose: self.metrics.count("collectord_credit_waits_total", cause=whose)
+        self.metrics.gauge("collectord_remembered_sessions", lambda: len(self.marks))
+        self.metrics.gauge("collectord_schema_bytes", lambda: self.schemas.bytes)
 
     def credit(self) -> int:
         return credit(self.admission.budget, len(self.sessions))
+
+    def close(self, why: str) -> None:
+        """Tells all clients that they have no credit and why; empty: that they have it again."""
+        self.closed = why
+        for session in self.sessions:
+            session.look_again(None)
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Does something after a while."""
@@ -112,10 +155,21 @@ class Gate:
         before = self._latest.get(session.client)
         self._latest[session.client] = session
         if before is not None:
-            before.take_over()
+            before.end(TakenOver("another stream of this client has begun"))
+
+    def weigh_schemas(self) -> None:
+        """A schema was declared. If all together are too large now, the stream that has the most ends: it can be a
+        thousand streams that have taken everything, but never the one that comes with a little."""
+        while self.schemas.bytes > MAX_SCHEMA_BYTES:
+            most = max(self.sessions, key=lambda one: one.schema_bytes)
+            most.end(
+                SchemasFull(f"the schemas of all clients need more than {MAX_SCHEMA_BYTES} bytes, most of them these")
+            )
+            most.forget_schemas()
 
     def leave(self, session: Party) -> None:
         """A stream has ended. What it handed to the log is still settled."""
+        session.forget_schemas()
         self.sessions.discard(session)
         if self._latest.get(session.client) is session:
             del self._latest[session.client]
@@ -134,12 +188,14 @@ class Gate:
         rows = batches = size = 0
         while self.outcomes:
             outcome = self.outcomes.popleft()
-            self.admission.release(outcome.charged)
+            self.admission.release(outcome.session.account, outcome.charged)
             outcome.session.settle(outcome)
             latest = self._latest.get(outcome.client)
             if latest is not None and latest is not outcome.session:
                 latest.look_again(outcome.error)
             if outcome.error is not None:
+                if outcome.partition is not None:
+                    self.streams.gave_up(outcome.partition)
                 self.metrics.count("collectord_wal_failures_total")
             elif outcome.refusal is not None:
                 self.metrics.count(

@@ -10,6 +10,8 @@ from collectord.errors import TooManyClients
 
 MAX_MARKS = 100_000
 """Clients that are remembered, connected or not."""
+LEAST_SILENCE_NS = 3_600_000_000_000
+"""A client that was heard of within this time is not forgotten to make room: it may come back with what it sent before."""
 
 
 @dataclass(slots=True)
@@ -22,6 +24,7 @@ class Mark:
     """Wall time of the last contact."""
     stored: bool = False
     """Whether the ledger knows this state."""
+    connected: bool = False
     epoch: int = 0
     """How often the log failed this client: what was handed in before a failure does not speak for what came after."""
 
@@ -32,17 +35,20 @@ class Marks:
     `lock` is held across `take` and the log's `append`, so that `give_back` falls before both or after both.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_MARKS) -> None:
         self.lock = threading.RLock()
+        self._limit = limit
         self._marks: dict[bytes, Mark] = {}
+        """Among those that are not connected, the one that has been silent for longest comes first."""
+        self._forgotten: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._marks)
 
     def restore(self, marks: Iterable[tuple[bytes, int, int]]) -> None:
-        """Takes `(client, mark, seen_ns)` from the ledger."""
+        """Takes `(client, mark, seen_ns)` from the ledger; of more than can be remembered, the last heard of."""
         with self.lock:
-            for client, durable, seen_ns in marks:
+            for client, durable, seen_ns in sorted(marks, key=lambda mark: mark[2])[-self._limit :]:
                 self._marks[client] = Mark(durable, durable, seen_ns, stored=True)
 
     def observe(self, client: bytes, sequence: int, now_ns: int) -> None:
@@ -60,28 +66,30 @@ class Marks:
     def greet(self, client: bytes, now_ns: int) -> int:
         """A client says hello. Returns the next sequence number wanted: one after its durable mark.
 
+        Where no more can be remembered, the one that has been silent for longest is forgotten for it.
+
         Raises:
-            TooManyClients: it is not known, and `MAX_MARKS` are.
+            TooManyClients: it is not known, no more can be remembered, and all are connected or were heard of lately.
         """
         with self.lock:
             mark = self._marks.get(client)
             if mark is None:
-                if len(self._marks) >= MAX_MARKS:
-                    raise TooManyClients(f"{MAX_MARKS} clients are remembered already")
+                while len(self._marks) >= self._limit:
+                    self._make_room(now_ns)
                 mark = self._marks[client] = Mark(0, 0, now_ns)
             mark.seen_ns = now_ns
+            mark.connected = True
             mark.stored = False
             return mark.durable + 1
 
     def leave(self, client: bytes, now_ns: int) -> None:
         """A client is gone: from now on it is silent. One that never sent anything needs no mark."""
         with self.lock:
-            mark = self._marks.get(client)
-            if mark is None:
+            mark = self._marks.pop(client, None)
+            if mark is None or mark.taken == 0:
                 return
-            if mark.taken == 0:
-                del self._marks[client]
-                return
+            self._marks[client] = mark
+            mark.connected = False
             mark.seen_ns = now_ns
             mark.stored = False
 
@@ -123,11 +131,20 @@ class Marks:
             return iter([(client, mark.durable, mark.seen_ns) for client, mark in changed])
 
     def expire(self, before_ns: int, connected: frozenset[bytes]) -> list[bytes]:
-        """Forgets clients not heard of since `before_ns`, and returns their ids."""
+        """Forgets clients not heard of since `before_ns`. Returns their ids, and those that had to make room before."""
         with self.lock:
             gone = [
                 client for client, mark in self._marks.items() if mark.seen_ns < before_ns and client not in connected
             ]
             for client in gone:
                 del self._marks[client]
+            gone += self._forgotten
+            self._forgotten = []
         return gone
+
+    def _make_room(self, now_ns: int) -> None:
+        longest = next((client for client, mark in self._marks.items() if not mark.connected), None)
+        if longest is None or self._marks[longest].seen_ns > now_ns - LEAST_SILENCE_NS:
+            raise TooManyClients(f"{self._limit} clients are remembered already, all of them heard of within the hour")
+        del self._marks[longest]
+        self._forgotten.append(longest)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import AsyncIterator
+from heapq import nsmallest
 from typing import Any
 
 import grpc
@@ -15,22 +17,70 @@ import grpc.aio
 
 from collectord.errors import CollectordError, ProtocolError, TakenOver, TooManyClients
 from collectord.ingest.gate import Gate
+from collectord.ingest.pressure import LOOK_SECONDS, MemoryShort, Pressure
 from collectord.ingest.session import Session
 from collectord.ingest.status import status_of
 from collectord.logs import event
 
 HELLO_SECONDS = 10.0
+IDLE_SECONDS = 60.0
+STREAMS_PER_CONNECTION = 16
+"""A client needs one, health and reflection another."""
+SPARE_CONNECTIONS = 64
+"""Beyond `max_clients`: so many more get an answer that says why they are refused; the next find the door closed."""
+SPARE_DESCRIPTORS = 256
+"""For log, ledger, store and the command line."""
+PRESSURE_SHARE = 1.5
+"""Messages on their way may take so many times the budget of unacknowledged bytes before streams are ended."""
 
 _log = logging.getLogger("collectord.ingest")
+
+
+def most_connections(max_clients: int, descriptors: int) -> int:
+    """How many connections a listener may take with so many file descriptors, so that the daemon's own files find some. Pure."""
+    return max(1, min(max_clients + SPARE_CONNECTIONS, descriptors - SPARE_DESCRIPTORS))
+
+
+def server_options(max_clients: int) -> list[tuple[str, int]]:
+    """gRPC's options of a server whose sockets anybody may reach. Raises the process's limit of file descriptors."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    connections = most_connections(max_clients, most if most != resource.RLIM_INFINITY else 1 << 30)
+    if connections < max_clients:
+        event(_log, logging.WARNING, "the limit of open files allows fewer clients", files=most,
+              clients=connections, max_clients=max_clients)  # fmt: skip
+    return [
+        # Without it what a stream may have sent unread grows to megabytes; on one machine it gains nothing.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+        ("grpc.max_allowed_incoming_connections", connections),
+        ("grpc.server_handshake_timeout_ms", int(HELLO_SECONDS * 1000)),
+        ("grpc.max_connection_idle_ms", int(IDLE_SECONDS * 1000)),
+    ]
+
+
+class _GoneClients(logging.Filter):
+    """gRPC reports an error with a traceback where a client goes while an answer is on its way to it: that is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("ExecuteBatchError")
+
+
+_gone_clients = _GoneClients()
 
 
 class CollectorService:
     """`collectord.v1.Collector`."""
 
-    def __init__(self, gate: Gate, max_clients: int, hello_seconds: float = HELLO_SECONDS) -> None:
+    def __init__(
+        self, gate: Gate, max_clients: int, hello_seconds: float = HELLO_SECONDS, pressure: Pressure | None = None
+    ) -> None:
         self._gate = gate
         self._max_clients = max_clients
         self._hello_seconds = hello_seconds
+        self._pressure = pressure or Pressure.from_now(int(PRESSURE_SHARE * gate.admission.budget))
+        self._looking = False
+        logging.getLogger("grpc._cython.cygrpc").addFilter(_gone_clients)
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What a server registers."""
@@ -45,12 +95,11 @@ class CollectorService:
             if len(gate.sessions) >= self._max_clients:
                 raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
             gate.sessions.add(session)
+            self._look_out()
             await self._converse(session, requests, context)
         except CollectordError as error:
             gate.leave(session)  # at once: a client that does not read holds up the abort
-            if not isinstance(error, TakenOver):
-                reason = "protocol" if isinstance(error, ProtocolError) else "limit"
-                gate.metrics.count("collectord_streams_refused_total", reason=reason)
+            gate.metrics.count("collectord_streams_refused_total", reason=_reason(error))
             event(_log, logging.WARNING, "stream ended", reason=str(error), peer=session.peer, sdk=session.sdk)
             if session.writing is not None:
                 # gRPC sends no status while a write is under way: a client that reads would wait for the end for ever.
@@ -59,19 +108,30 @@ class CollectorService:
         finally:
             gate.leave(session)
 
+    def _look_out(self) -> None:
+        """Looks after the memory as long as anybody is there."""
+        if not self._looking and self._gate.sessions:
+            self._looking = True
+            self._gate.later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        sessions = [session for session in self._gate.sessions if not session.over.done()]
+        excess = self._pressure.excess(len(sessions))
+        if excess:
+            event(
+                _log, logging.WARNING, "streams end: messages that do not become whole fill the memory", streams=excess
+            )
+            for session in nsmallest(excess, sessions, key=lambda one: one.heard):
+                session.end(MemoryShort("the daemon's memory is used up, and nothing whole came for longest from here"))
+        self._look_out()
+
     async def _converse(
         self, session: Session, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        messages = requests.__aiter__()
-        try:
-            first = await asyncio.wait_for(messages.__anext__(), self._hello_seconds)
-        except (asyncio.TimeoutError, TimeoutError):
-            raise ProtocolError(f"no Hello within {self._hello_seconds:g} s") from None
-        except StopAsyncIteration:
-            return
-        await session.receive(first)
         sender = asyncio.create_task(self._send(session, context))
-        reader = asyncio.create_task(self._read(session, messages))
+        reader = asyncio.create_task(self._read(session, requests))
+        patience = self._gate.loop.call_later(self._hello_seconds, self._hello_due, session)
         running: set[asyncio.Future[Any]] = {sender, reader, session.over}
         try:
             # When the client has said all, what is due to it still goes out.
@@ -82,9 +142,14 @@ class CollectorService:
                 for task in done:
                     task.result()
         finally:
+            patience.cancel()
             for task in (sender, reader):
                 task.cancel()
             await asyncio.gather(sender, reader, return_exceptions=True)
+
+    def _hello_due(self, session: Session) -> None:
+        if not session.client:
+            session.end(ProtocolError(f"no Hello within {self._hello_seconds:g} s"))
 
     @staticmethod
     async def _read(session: Session, messages: AsyncIterator[bytes]) -> None:
@@ -100,3 +165,12 @@ class CollectorService:
                 session.writing = asyncio.ensure_future(context.write(message))
                 session.writing.add_done_callback(lambda done: done.cancelled() or done.exception())
                 await asyncio.shield(session.writing)
+
+
+def _reason(error: CollectordError) -> str:
+    """A label of `collectord_streams_refused_total`."""
+    if isinstance(error, ProtocolError):
+        return "protocol"
+    if isinstance(error, TakenOver):
+        return "taken_over"
+    return "memory" if isinstance(error, MemoryShort) else "limit"

@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError, Message
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
-from collectord.errors import ProtocolError, Rejected, SpoolFull, TakenOver
+from collectord.errors import CollectordError, ProtocolError, Rejected, SpoolFull
+from collectord.ingest.admission import Account
 from collectord.ingest.envelope import Kind, unwrap
 from collectord.ingest.gate import ENTRY_OVERHEAD, Outcome
 from collectord.ingest.gate import Gate as Gate
@@ -24,7 +25,7 @@ from collectord.logs import event
 from collectord.model import Entry, EntryKind, Reason
 
 MAX_MESSAGE_BYTES = 4 << 20
-MAX_UNREAD_REJECTS = 1000
+MAX_UNREAD_REJECTS = 100
 """Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
 STALL_SECONDS = 1.0
 
@@ -56,13 +57,14 @@ class Session:
         self._hung_up = False
         self.wake = asyncio.Event()
         self.writing: asyncio.Future[None] | None = None
-        self.over: asyncio.Future[TakenOver] = gate.loop.create_future()
-        """Done when the stream has to end for a reason that lies outside of it."""
+        self.over: asyncio.Future[CollectordError] = gate.loop.create_future()
+        self.heard = gate.clock.monotonic()
         self.peer = peer
         self.client = b""
         self.pid = 0
         self.sdk = ""
         self.rows = 0
+        self.account = Account()
 
     async def receive(self, raw: bytes) -> None:
         """Takes one serialized `ClientMessage`. Waits while the daemon's budget is used up, or too many refusals are
@@ -88,6 +90,7 @@ class Session:
             self._declare(_parsed(pb.Declare(), content))
         else:
             await self._dropped(_parsed(pb.Dropped(), content))
+        self.heard = self._gate.clock.monotonic()
 
     def outgoing(self) -> Iterator[bytes]:
         """The serialized `ServerMessage`s that are due now."""
@@ -111,10 +114,11 @@ class Session:
         if self._resume_to is not None:
             sequence, self._resume_to = self._resume_to, None
             yield pb.ServerMessage(resume=pb.Resume(next_sequence=sequence)).SerializeToString()
-        credit_now = 0 if self._stalled else gate.credit()
+        withheld = gate.closed or self._stalled or ""
+        credit_now = 0 if withheld else gate.credit()
         if credit_now != self._credit_sent:
             self._credit_sent = credit_now
-            yield pb.ServerMessage(credit=pb.Credit(bytes=credit_now, reason=self._stalled or "")).SerializeToString()
+            yield pb.ServerMessage(credit=pb.Credit(bytes=credit_now, reason=withheld)).SerializeToString()
 
     def hang_up(self) -> None:
         """The client will send nothing more; it still reads."""
@@ -149,10 +153,19 @@ class Session:
             self._stall(error)
         self.wake.set()
 
-    def take_over(self) -> None:
-        """Another stream of this client has begun."""
+    @property
+    def schema_bytes(self) -> int:
+        """Memory planned for the schemas that it has declared."""
+        return self._declared.bytes
+
+    def forget_schemas(self) -> None:
+        """Nothing that comes here is judged any more. May be repeated."""
+        self._declared.close()
+
+    def end(self, why: CollectordError) -> None:
+        """Ends the stream; the first reason counts."""
         if not self.over.done():
-            self.over.set_result(TakenOver("another stream of this client has begun"))
+            self.over.set_result(why)
 
     def _hello(self, hello: pb.Hello) -> None:
         if self.client:
@@ -183,7 +196,10 @@ class Session:
         ).SerializeToString()
 
     def _declare(self, declare: pb.Declare) -> None:
+        if self.over.done():
+            return
         refusal = self._declared.declare(declare.schema)
+        self._gate.weigh_schemas()
         if refusal is not None:
             event(_log, logging.WARNING, "schema refused", reason=refusal.reason, detail=refusal.detail, peer=self.peer)
 
@@ -211,6 +227,8 @@ class Session:
         if refusal is None:
             try:
                 judged = self._declared.judge(payload, found, gate.window, gate.clock.wall_ns())
+                if gate.streams.is_refused(judged.partition):
+                    raise Rejected(Reason.STREAM_BLOCKED, "the store refuses its blob, and no more may wait for it")
                 if not gate.streams.has_room(judged.partition):
                     raise Rejected(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
             except Rejected as rejected:
@@ -239,14 +257,19 @@ class Session:
     async def _submit(self, entry: Entry, refusal: Refusal | None) -> None:
         gate = self._gate
         size = len(entry.payload)
-        outcome = Outcome(self, self.client, entry.sequence, size, size + ENTRY_OVERHEAD, entry.rows, refusal)
-        await gate.admission.acquire(outcome.charged)
-        handed_over = False
+        outcome = Outcome(
+            self, self.client, entry.sequence, size, size + ENTRY_OVERHEAD, entry.rows, refusal, entry.partition
+        )
+        held = handed_over = False
         try:
+            await gate.admission.acquire(self.account, outcome.charged, gate.credit)
+            held = True
             handed_over = self._hand_over(entry, outcome)
         finally:
-            if not handed_over:
-                gate.admission.release(outcome.charged)
+            if held and not handed_over:
+                gate.admission.release(self.account, outcome.charged)
+            if outcome.partition is not None and not handed_over:
+                gate.streams.gave_up(outcome.partition)
 
     def _hand_over(self, entry: Entry, outcome: Outcome) -> bool:
         """Gives an entry to the log, unless it is not wanted any more."""
@@ -279,7 +302,9 @@ class Session:
 
     def _stall(self, error: Exception) -> None:
         """The log cannot take anything: withhold credit, and ask again for what was lost after a while."""
-        if self._stalled is None:
+        if self._stalled is None and self._gate.closed:
+            self._stalled = self._gate.closed
+        elif self._stalled is None:
             self._stalled = "the spool is full" if isinstance(error, SpoolFull) else "the log cannot write"
             event(_log, logging.WARNING, "batches are not acknowledged", why=str(error))
         if not self._timer_runs:
@@ -289,7 +314,13 @@ class Session:
 
     def _unstall(self) -> None:
         self._timer_runs = False
-        if self in self._gate.sessions and not self.over.done():
+        if self not in self._gate.sessions or self.over.done():
+            return
+        if self._gate.closed:
+            # Asked for now, it would only be refused again.
+            self._timer_runs = True
+            self._gate.later(STALL_SECONDS, self._unstall)
+        else:
             self._stalled = None
             self._asked_from = None
             self._ask_for(self._gate.marks.taken(self.client) + 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
@@ -16,15 +14,50 @@ DAY_NS = 86_400_000_000_000
 MAX_SCHEMAS_PER_CLIENT = 1000
 MAX_COLUMNS_PER_CLIENT = 100_000
 """Of all the schemas of a client together."""
+MAX_SCHEMA_BYTES_PER_CLIENT = 16 << 20
+MAX_SCHEMA_BYTES = 2 * MAX_SCHEMA_BYTES_PER_CLIENT
+"""Of the schemas of all clients; one that several have declared counts once."""
 MAX_DROP_COUNTS = 1000
+SCHEMA_BYTES, COLUMN_BYTES = 1024, 192
+"""What a schema and each of its columns cost in memory besides their names, about."""
 
-Shared = MutableMapping[bytes, batch.Rules]
-"""Schemas in use by any client, by id. Whoever declares one of them gets the same object."""
+
+def weight(schema: Schema) -> int:
+    """The bytes that are planned with for a schema."""
+    return SCHEMA_BYTES + COLUMN_BYTES * len(schema.columns) + 2 * len(schema.raw)
 
 
-def shared_schemas() -> Shared:
-    """An empty cache, which keeps a schema as long as a client does."""
-    return WeakValueDictionary()
+class Shared:
+    """Schemas in use by any client, by id. Whoever declares one of them gets the same object; it goes with the last of
+    them. Belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._rules: dict[bytes, tuple[batch.Rules, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def get(self, key: bytes) -> batch.Rules | None:
+        found = self._rules.get(key)
+        return found[0] if found is not None else None
+
+    def hold(self, rules: batch.Rules) -> None:
+        """One client more uses it."""
+        key = rules.schema.id
+        known, users = self._rules.get(key, (rules, 0))
+        if not users:
+            self.bytes += weight(rules.schema)
+        self._rules[key] = known, users + 1
+
+    def drop(self, rules: batch.Rules) -> None:
+        """One client fewer does."""
+        key = rules.schema.id
+        known, users = self._rules.pop(key)
+        if users > 1:
+            self._rules[key] = known, users - 1
+        else:
+            self.bytes -= weight(rules.schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +97,8 @@ class Declared:
         self._shared = shared
         self._rules: dict[bytes, batch.Rules | Refusal] = {}
         self._columns = 0
+        self.bytes = 0
+        """Memory planned for them."""
         self._full: Refusal | None = None
 
     def declare(self, raw: bytes) -> Refusal | None:
@@ -114,9 +149,25 @@ class Declared:
             return Refusal(
                 Reason.TOO_MANY_SCHEMAS, f"the schemas of a client may have {MAX_COLUMNS_PER_CLIENT} columns together"
             )
+        size = weight(rules.schema)
+        if self.bytes + size > MAX_SCHEMA_BYTES_PER_CLIENT:
+            return Refusal(
+                Reason.TOO_MANY_SCHEMAS,
+                f"the schemas of a client may need {MAX_SCHEMA_BYTES_PER_CLIENT} bytes together",
+            )
         self._columns += columns
-        self._rules[key] = self._shared[key] = rules
+        self.bytes += size
+        self._rules[key] = rules
+        self._shared.hold(rules)
         return None
+
+    def close(self) -> None:
+        """The client is gone, and nothing is judged any more. May be repeated."""
+        for rules in self._rules.values():
+            if isinstance(rules, batch.Rules):
+                self._shared.drop(rules)
+        self._rules.clear()
+        self.bytes = 0
 
 
 def counted_drops(message: pb.Dropped) -> tuple[bytes, int]:

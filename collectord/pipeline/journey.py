@@ -12,29 +12,41 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 from collectord._pb import collector_pb2 as pb
 from collectord.books import Books, StreamBooks
+from collectord.buffer.entries import Entries
 from collectord.buffer.index import Index, Slice, after_entry
 from collectord.buffer.seal import SealRules
 from collectord.clock import Clock
 from collectord.errors import CollectordError, Rejected, SpoolFull
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
+from collectord.ingest.openings import Openings
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import EntryKind, Lsn, Partition, Place, Stored
-from collectord.pipeline.framer import Framer
+from collectord.pipeline.framer import Frame, Framer
 from collectord.pipeline.known import Known
+from collectord.pipeline.parking import Parking
+from collectord.pipeline.poison import Poisoned, Refusals, Suspects, Unencodable
+from collectord.pipeline.rebuild import Found, Options, Search
+from collectord.pipeline.shelf import Shelf
+from collectord.pipeline.sources import Sources
 from collectord.pipeline.troubles import Trouble, Troubles
 from collectord.schema import parse_schema, stream_of
 from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
+from collectord.upload.backoff import BLOCKED_MOST
+from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
-from collectord.upload.records import ClientMark, DroppedRows, Intent
+from collectord.upload.records import ClientMark, DroppedRows, Intent, Progress
 from collectord.upload.schemas import SchemaPublisher
-from collectord.upload.store import MAX_APPEND
+from collectord.upload.store import MAX_APPEND, BlobStore
 from collectord.wal.damage import DamagedEntry
+from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 from collectord.wal.writer import LogWriter
 
@@ -43,11 +55,13 @@ RETIRE_EVERY = 1.0
 PRUNE_EVERY = 3600.0
 KEPT_FRAMES = 100_000
 KEPT_PARTS_NS = 40 * 86_400_000_000_000
-RETRY_UNEXPECTED = 5.0
+RETRY_UNEXPECTED = 1.0
 RETRY_FULL = 0.1
 TELL_RECOVERY_AFTER = 10.0
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+REBUILD = "rebuild"
+"""Holds all uploads: what has landed is not known."""
 _LOST = "lost"
 """Name of the ledger's count of acknowledged rows that the log no longer holds."""
 
@@ -80,8 +94,14 @@ class Pipeline:
         connected: Callable[[], frozenset[bytes]],
         received: dict[str, int],
         received_to: Lsn,
+        parked: ParkedLog,
+        parked_budget: int,
+        quarantine: Path,
+        quarantine_budget: int,
+        log_lost: bool = False,
     ) -> None:
-        """`received`: rows per stream key that the log has ever taken in before `received_to`."""
+        """`received`: rows per stream key that the log has ever taken in before `received_to`. `log_lost`: the entries
+        of the frames under way are in no log any more."""
         self._log = log
         self._reader = reader
         self._ledger = ledger
@@ -91,16 +111,24 @@ class Pipeline:
         self._marks = marks
         self._metrics = metrics
         self._clock = clock
-        self._known = Known(reader.schema, layout, lowercase_workspace=lowercase_workspace, max_streams=max_streams)
+        self._parked = parked
+        self._sources = Sources(log.catalog, parked)
+        self._known = Known(
+            self._sources.schema, layout, lowercase_workspace=lowercase_workspace, max_streams=max_streams
+        )
+        self._first_frame = ledger.last_frame_id
+        """What an earlier run of the daemon has staged is not above this."""
         self._framer = Framer(codec, level, ledger.writer_id, ledger.next_frame_id)
         self._workers = workers
-        self._max_streams = max_streams
         self._mark_seconds = mark_seconds
         self._connected = connected
         self._lock = threading.Condition()
         """Guards everything below; notified when something lands or there is something to do."""
         self._index = Index(rules, {partition: progress.cursor for partition, progress in ledger.cursors().items()})
+        self._openings = Openings(max_streams, self._index)
         self._intents: dict[str, Intent] = {intent.base: intent for intent in ledger.intents()}
+        self._orphans = set(self._intents.values()) if log_lost else set()
+        """Frames under way whose entries are in no log."""
         self._busy: set[str] = set()
         self._running = 0
         self._troubles = Troubles()
@@ -108,13 +136,28 @@ class Pipeline:
         quarantined: dict[str, int] = {}
         for (stream, _), rows in ledger.quarantined_totals().items():
             quarantined[stream] = quarantined.get(stream, 0) + rows
+        counts = ledger.counts()
+        requeued = {stream: rows for (stream, name), rows in counts.items() if name == REQUEUED}
         self._books = Books(
-            received,
+            # What went from the quarantine through the log again has been counted by it twice.
+            {stream: rows - requeued.get(stream, 0) for stream, rows in received.items()},
             {stream: totals.rows for stream, totals in ledger.landed_totals().items()},
             quarantined,
-            {stream: rows for (stream, name), rows in ledger.counts().items() if name == _LOST},
+            {stream: rows for (stream, name), rows in counts.items() if name == _LOST},
             {(drop.client, drop.stream_key, drop.reason): drop.rows for drop in ledger.dropped()},
+            {stream: rows for (stream, name), rows in counts.items() if name == DROPPED},
         )
+        self._suspects = Suspects()
+        self._refusals = Refusals()
+        self._parking = Parking(
+            log=log, parked=parked, known=self._known, lock=self._lock, index=self._index, troubles=self._troubles,
+            clock=clock, budget=parked_budget, flush_interval=rules.flush_interval,
+        )  # fmt: skip
+        self.shelf = Shelf(
+            quarantine, quarantine_budget, held=ledger.held, spool_id=ledger.spool_id, log=log, sources=self._sources,
+            lock=self._lock, index=self._index, books=self._books, metrics=metrics, clock=clock,
+        )  # fmt: skip
+        """The quarantine."""
         self._last_error = ""
         self._retired = Lsn(0)
         self._retired_at = 0.0
@@ -122,20 +165,36 @@ class Pipeline:
         self._pruned_at = clock.monotonic()
         self._stopping = False
         self._work = False
+        self._holds: dict[str, tuple[str, bool]] = {}
+        """Why nothing is uploaded at the moment, and whether somebody has to act, by whoever says so."""
+        if ledger.rebuild_needed:
+            self._holds[REBUILD] = ("the ledger was lost; run `collectord ledger rebuild`", True)
         self._thread = threading.Thread(target=self._run, name="collectord-pipeline", daemon=True)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="collectord-upload")
 
     # ------------------------------------------------------------------ life
 
-    def replay(self, damaged: bool = False) -> None:
+    def replay(self, damaged: bool = False, losses: Iterable[tuple[str, int]] = ()) -> None:
         """Reads all of the log once, so that marks and buffers are what they were. Call before clients are let in.
 
         `damaged`: recovery could not read all of it. What the log has counted and neither holds nor has landed is then
-        written into the books as lost; without damage there is no such row.
+        written into the books as lost; without damage there is no such row. `losses`: rows per stream that recovery
+        has missed in the log itself, all that is known of them if the ledger has to be rebuilt.
         """
+        for stored in self._parked.entries():
+            if self._known.knows(stored.schema_id):
+                self._index.add(stored, self._clock.monotonic())
         while self._read():
             pass
-        if damaged:
+        self.shelf.open()
+        damaged = damaged or bool(self._parked.damages)
+        if self._ledger.rebuild_needed:
+            for stream, rows in losses:
+                self._lose(stream, rows, "found at the start")
+            # What the log has counted and does not hold any more can only have landed, or been set aside.
+            with self._lock:
+                self._books.presume_landed(self._rows_in_log())
+        elif damaged:
             for book in self.books():
                 if book.missing > 0:
                     self._lose(book.stream, book.missing, "found at the start")
@@ -143,6 +202,7 @@ class Pipeline:
     def start(self) -> None:
         """Starts the threads."""
         self._log.on_commit = self._wake
+        self._appender.on_finding = self._found
         self._thread.start()
 
     def stop(self, patience: float = 60.0) -> bool:
@@ -157,6 +217,8 @@ class Pipeline:
             self._lock.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        self._parking.stop()
+        self.shelf.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             while self._running and self._clock.monotonic() < deadline:
@@ -164,6 +226,24 @@ class Pipeline:
             idle = not self._running
         self._checkpoint(retire=False)
         return idle
+
+    def hold(self, name: str, why: str, lasting: bool = False) -> None:
+        """Nothing is handed to a worker any more until `let_go` of the same name. `lasting`: until somebody acts."""
+        with self._lock:
+            self._holds[name] = (why, lasting)
+            self._lock.notify_all()
+
+    def let_go(self, name: str) -> None:
+        """May be repeated."""
+        with self._lock:
+            if self._holds.pop(name, None) is not None:
+                self._work = True
+                self._lock.notify_all()
+
+    @property
+    def held(self) -> str:
+        """Why nothing is uploaded; empty if nothing stands in the way. From any thread, without the lock."""
+        return "; ".join(why for why, _ in list(self._holds.values()))
 
     def flush(self, timeout: float) -> bool:
         """Seals and uploads what is durable now; waits for it. Returns whether all of it has landed."""
@@ -176,7 +256,7 @@ class Pipeline:
                 self._work = True
                 self._lock.notify_all()
                 rest = deadline - self._clock.monotonic()
-                if rest <= 0 or self._stopping:
+                if rest <= 0 or self._stopping or any(lasting for _, lasting in self._holds.values()):
                     return False
                 self._lock.wait(min(rest, 0.5))
         return True
@@ -203,11 +283,21 @@ class Pipeline:
                     self._dispatch()
                 self._dispatch()
                 self._maintain()
+            except (CollectordError, OSError) as error:
+                # The spool's disk, mostly: it heals when there is room again.
+                self._remember(f"pipeline: {error}")
+                self.make_room(error)
+                event(_log, logging.WARNING, "the pipeline waits for its spool", why=str(error))
+                self._rest(RETRY_UNEXPECTED)
             except Exception as error:  # noqa: BLE001
                 # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
                 self._remember(f"pipeline: {error!r}")
                 _log.exception("the pipeline failed and goes on")
-                time.sleep(RETRY_UNEXPECTED)
+                self._rest(RETRY_UNEXPECTED)
+
+    def _rest(self, seconds: float) -> None:
+        with self._lock:
+            self._lock.wait_for(lambda: self._stopping, seconds)
 
     def _pause(self) -> float:
         """Seconds until something becomes due by itself."""
@@ -223,6 +313,7 @@ class Pipeline:
         entries = self._reader.read(READ_AT_ONCE)
         for damage in self._reader.damages:
             if damage.stored is not None and damage.stored.kind is EntryKind.BATCH:
+                self._openings.seen(damage.stored.partition)
                 self._lose(self._known.stream_key(damage.stored.schema_id), damage.stored.rows, damage.reason)
         self._reader.damages.clear()
         if not entries:
@@ -234,9 +325,17 @@ class Pipeline:
                 if stored.sequence:
                     self._marks.observe(stored.client, stored.sequence, wall)
                 if stored.kind is EntryKind.BATCH:
-                    self._index.add(stored, now)
-                    if stored.lsn >= self._received_to:
-                        self._books.receive(self._known.stream_key(stored.schema_id), stored.rows)
+                    if not self._known.knows(stored.schema_id):
+                        # Its declaration is damaged. `replay` finds its rows missing, and of which stream.
+                        event(_log, logging.ERROR, "an entry's schema is lost", lsn=stored.lsn, rows=stored.rows)
+                        continue
+                    if stored.lsn >= self._parked.end:
+                        self._index.add(stored, now)
+                    self._openings.seen(stored.partition)
+                    again = self.shelf.recognise(stored)
+                    if again != (stored.lsn >= self._received_to):
+                        rows = -stored.rows if again else stored.rows
+                        self._books.receive(self._known.stream_key(stored.schema_id), rows)
                 elif stored.kind is EntryKind.DROPPED:
                     self._take_dropped(stored)
         return True
@@ -267,17 +366,22 @@ class Pipeline:
         with self._lock:
             now = self._clock.monotonic()
             self._troubles.forget_over(now, keep=self._intents)
+            if self._holds:
+                self._index.due(now)  # so that its timers do not come back at once
+                return
             for base, intent in list(self._intents.items()):
                 if len(self._busy) >= self._workers:
                     return
                 if self._is_free(base, now):
                     self._busy.add(base)
                     self._pool.submit(self._work_on, base, intent.partition)
+            # After a restart with another codec or layout, an open frame's blob has another name than its partition's next.
+            on_their_way = {intent.partition for intent in self._intents.values()}
             for partition in list(self._index.due(now)):
                 if len(self._busy) >= self._workers:
                     return
                 base = self._known.base(partition)
-                if base not in self._intents and self._is_free(base, now):
+                if base not in self._intents and partition not in on_their_way and self._is_free(base, now):
                     self._busy.add(base)
                     self._pool.submit(self._work_on, base, partition)
 
@@ -296,7 +400,8 @@ class Pipeline:
                 self._attempt(base, intent)
         except (CollectordError, OSError) as error:
             # The spool's disk, mostly: nothing was confirmed, and it heals when there is room again.
-            self._trouble_with(base, RETRY_FULL if self._make_room(error) else RETRY_UNEXPECTED, str(error))
+            pause = error.pause if isinstance(error, Unencodable) else RETRY_UNEXPECTED
+            self._trouble_with(base, RETRY_FULL if self.make_room(error) else pause, str(error))
         except Exception as error:  # noqa: BLE001
             _log.exception("a frame could not be made; it will be tried again")
             self._trouble_with(base, RETRY_UNEXPECTED, repr(error))
@@ -321,7 +426,13 @@ class Pipeline:
             if payloads is None:
                 return None
             schema = self._known.schema(partition.schema_id)
-            frame = self._framer.make(schema, self._known.plan(partition), slices, payloads)
+            made = self._suspects.make(partition, slices, payloads, self._make)
+            if isinstance(made, Poisoned):
+                piece = replace(slices[0], stop=slices[0].rows)
+                self._quarantine(base, partition, [piece], "unencodable", repr(made.error))
+                return None
+            frame, number = made
+            del slices[number:]
             if frame.size <= MAX_APPEND:
                 break
             # Ingest has made sure that a single row fits, so this ends.
@@ -343,7 +454,7 @@ class Pipeline:
         payloads: list[memoryview] = []
         for piece in slices:
             try:
-                payloads.append(self._reader.read_payload(piece.place))
+                payloads.append(self._sources.read_payload(piece.place))
             except DamagedEntry as error:
                 if payloads:
                     # What lies before it goes first; the next round begins with the damaged one.
@@ -353,10 +464,18 @@ class Pipeline:
                 return None
         return payloads
 
+    def _make(self, partition: Partition, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Frame:
+        schema = self._known.schema(partition.schema_id)
+        return self._framer.make(schema, self._known.plan(partition), slices, payloads)
+
     def _set_aside(self, partition: Partition, piece: Slice, reason: str, detail: str) -> None:
-        rows = piece.rows - piece.start
-        after = after_entry(piece.place.lsn)
+        """Rows that cannot be read back: kept in quarantine if there is anything to keep, and counted in any case."""
+        piece = replace(piece, stop=piece.rows)
         stream = self._known.stream_key(partition.schema_id)
+        raw = self._known.schema(partition.schema_id).raw
+        if self.shelf.put(partition, [piece], stream, raw, reason, detail):
+            return
+        rows, after = piece.stop - piece.start, after_entry(piece.place.lsn)
         self._ledger.quarantine(stream, partition, rows, reason, after)
         with self._lock:
             self._index.landed(partition, after, self._clock.monotonic())
@@ -364,13 +483,37 @@ class Pipeline:
         self._metrics.count("collectord_records_quarantined_total", rows)
         event(_log, logging.ERROR, "rows could not be read back", rows=rows, lsn=piece.place.lsn, why=detail)
 
+    def _quarantine(
+        self, base: str, partition: Partition, slices: Sequence[Slice], reason: str, detail: str,
+        intent: Intent | None = None,
+    ) -> bool:  # fmt: skip
+        """Puts the next rows of a partition, and their open frame, out of the way. If there is no room, they block it."""
+        schema = self._known.schema(partition.schema_id)
+        if self.shelf.put(partition, slices, schema.stream.key(), schema.raw, reason, detail, intent):
+            if intent is not None:
+                self._appender.forget(intent)
+            with self._lock:
+                self._troubles.settle(base)
+                if intent is not None:
+                    self._intents.pop(base, None)
+            return True
+        self._trouble_with(base, BLOCKED_MOST, f"the quarantine is full: {reason}: {detail}", "quarantine_full")
+        return False
+
     def _attempt(self, base: str, intent: Intent) -> None:
         """One pass of the recipe for an open intent."""
         began = time.perf_counter()
-        result = self._appender.attempt(intent)
+        self._refusals.begun(intent.frame_id, self._clock.monotonic(), doubtful=intent.frame_id <= self._first_frame)
+        try:
+            result = self._appender.attempt(intent)
+        except BaseException:
+            self._refusals.doubt(intent.frame_id)
+            raise
         self._metrics.observe("collectord_upload_duration_seconds", time.perf_counter() - began)
         match result:
             case Landed():
+                self._refusals.over(intent.frame_id)
+                self._parking.landed()
                 with self._lock:
                     self._intents.pop(base, None)
                     recovered = self._troubles.settle(base)
@@ -386,11 +529,26 @@ class Pipeline:
                 )
                 self._metrics.count("collectord_bytes_landed_total", intent.size)
             case Retry(after_seconds, detail):
+                self._refusals.doubt(intent.frame_id)
                 self._trouble_with(base, after_seconds, detail)
             case BlockedFor(after_seconds, reason, detail):
-                self._trouble_with(base, after_seconds, f"{reason}: {detail}", reason)
+                hopeless = self._refusals.refused(intent.frame_id, result, self._clock.monotonic())
+                if not (hopeless and self._give_up(intent, result)):
+                    self._trouble_with(base, after_seconds, f"{reason}: {detail}", reason)
 
-    def _make_room(self, error: Exception) -> bool:
+    def _give_up(self, intent: Intent, refused: BlockedFor) -> bool:
+        """The store will never take a frame. False if it has to stay: it may be in its blob."""
+        if self._refusals.is_doubtful(intent.frame_id) and not self._appender.is_absent(intent):
+            return False
+        with self._lock:
+            slices = self._index.upto(intent.partition, intent.after)
+        if sum(piece.stop - piece.start for piece in slices) != intent.rows:
+            return False
+        if self._quarantine(intent.base, intent.partition, slices, refused.reason, refused.detail, intent):
+            self._refusals.over(intent.frame_id)
+        return True
+
+    def make_room(self, error: Exception) -> bool:
         """On a full disk gives up the reserve, so that uploading can free the log. Returns whether there was one."""
         full = isinstance(error, SpoolFull) or (isinstance(error, OSError) and error.errno in _NO_SPACE)
         with self._lock:
@@ -398,6 +556,16 @@ class Pipeline:
         if given:
             event(_log, logging.WARNING, "the spool's disk is full; its reserve is used to upload what waits")
         return given
+
+    def _found(self, finding: str, blob: str) -> None:
+        """What the appender has met at a blob; only what somebody else has done to it is worth a line."""
+        self._metrics.count("collectord_blob_findings_total", finding=finding)
+        if finding == "replaced":
+            event(_log, logging.WARNING, "a blob was deleted or replaced behind our back; it begins afresh", blob=blob)
+        elif finding == "rolled":
+            event(
+                _log, logging.INFO, "a part takes nothing more, or has another header; the next one is used", blob=blob
+            )
 
     def _publish(self, partition: Partition) -> None:
         """Puts the schema's document beside the data. A frame settled after a restart leaves that to the next one."""
@@ -423,11 +591,15 @@ class Pipeline:
         if now - self._retired_at < RETIRE_EVERY:
             return
         self._retired_at = now
+        if REBUILD in self._holds:
+            return
         with self._lock:
             free = self._free_before()
-        if free > self._retired:
+        self.shelf.settle()
+        if free > self._retired and self.shelf.settled:
             self._checkpoint(retire=True)
             self._retired = free
+        self._parking.maintain(self._reader.position)
         if not self._troubles:
             self._reserve.hold()
         if now - self._pruned_at >= PRUNE_EVERY:
@@ -437,14 +609,16 @@ class Pipeline:
             gone = self._marks.expire(silent_since, self._connected())
             self._ledger.forget_clients(silent_since)
             self._ledger.prune(KEPT_FRAMES, wall - KEPT_PARTS_NS)
-            first = min((segment.base for segment in self._log.catalog.segments()), default=free)
-            self._ledger.forget_cursors(min(first, free))
+            bases = [segment.base for segment in self._log.catalog.segments()]
+            first = min([free, *bases, *(file.base for file in self._parked.files())])
+            self._ledger.forget_cursors(first)
             with self._lock:
                 self._books.forget_clients(gone)
-                self._index.forget(min(first, free))
+                self._index.forget(first)
 
     def _free_before(self) -> Lsn:
-        waiting = self._index.waiting_from()
+        """Where the log's first entry that is still needed begins; what is parked is not needed there."""
+        waiting = self._index.waiting_from(self._parked.end)
         return self._reader.position if waiting is None else waiting
 
     def _checkpoint(self, *, retire: bool) -> None:
@@ -457,11 +631,53 @@ class Pipeline:
         if retire:
             self._log.retire(free)
 
+    # ------------------------------------------------------------------ a ledger that was lost
+
+    def waiting_partitions(self) -> list[tuple[Partition, int]]:
+        """The partitions with rows that have not landed, as far as the ledger knows, and how many."""
+        with self._lock:
+            return [(partition, rows) for partition, rows, _ in self._index.waiting_rows()]
+
+    def waiting_entries(self, partition: Partition) -> Entries:
+        """A copy of what waits of a partition, in the order of the log."""
+        with self._lock:
+            return self._index.copy(partition)
+
+    def rebuild(self, findings: Iterable[Found]) -> None:
+        """Takes what `rebuild.Search` has found into ledger, buffers and books, all at once, and uploads again."""
+        findings = list(findings)
+        cursors = {one.partition: Progress(one.after, one.landed) for one in findings if one.after is not None}
+        with self._lock:
+            landed = {book.stream: book.landed for book in self._books.view(()) if book.landed}
+        given_up: dict[str, int] = {}
+        for one in findings:
+            landed[one.stream] = landed.get(one.stream, 0) + one.landed
+            given_up[one.stream] = given_up.get(one.stream, 0) + one.given_up
+        self._ledger.rebuilt(cursors, landed, {stream: rows for stream, rows in given_up.items() if rows})
+        self._appender.sweep()
+        with self._lock:
+            now = self._clock.monotonic()
+            for one in findings:
+                self._books.land(one.stream, one.landed)
+                self._books.quarantine(one.stream, one.given_up)
+                if one.after is not None:
+                    self._index.landed(one.partition, one.after, now)
+        self.let_go(REBUILD)
+
+    def search_for_landed(self, store: BlobStore, options: Options) -> Search:
+        """What finds out how far a partition has landed."""
+        return Search(store, self._known, self._framer, self._sources.read_payload, self._ledger.writer_id, options)
+
     # ------------------------------------------------------------------ answers
 
     def has_room(self, partition: Partition) -> bool:
-        """Whether rows of this partition may be taken in; from the event loop, so without the lock."""
-        return len(self._index) < self._max_streams or partition in self._index
+        """Whether a batch of this partition may be taken in; from the event loop, so without the lock. `gave_up` has to
+        follow if it does not get into the log."""
+        return self._openings.let_in(partition)
+
+    def gave_up(self, partition: Partition) -> None:
+        """A batch that there was room for did not get into the log."""
+        self._openings.gave_up(partition)
 
     def books(self) -> list[StreamBooks]:
         """Every stream's books, at one moment, after everything that is durable by now was read."""
@@ -471,12 +687,19 @@ class Pipeline:
                 self._work = True
                 self._lock.notify_all()
                 self._lock.wait(0.01)
-            waiting = [(self._known.stream_key(one.schema_id), rows) for one, rows, _ in self._index.waiting_rows()]
-            books = {book.stream: book for book in self._books.view(waiting)}
+            parked = self._parking.rows()
+            in_log = [*self._rows_in_log(), *((stream, -rows) for stream, rows in parked)]
+            books = {book.stream: book for book in self._books.view(in_log, parked)}
         for stream, count in self._log.counts().items():
             if count.rejected:
                 books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
         return sorted(books.values(), key=lambda book: book.stream)
+
+    def _rows_in_log(self) -> list[tuple[str, int]]:
+        """Rows per stream that have not landed, the parked ones included; of a lost log, what its frames under way still hold."""
+        waiting = [(self._known.stream_key(one.schema_id), rows) for one, rows, _ in self._index.waiting_rows()]
+        under_way = {intent.frame_id for intent in self._intents.values()}
+        return waiting + [(one.stream_key, one.rows) for one in self._orphans if one.frame_id in under_way]
 
     def search(self, needles: Sequence[bytes], limit: int) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
         """Stream, LSN and rows of the waiting entries whose payload holds one of `needles`.
@@ -498,9 +721,9 @@ class Pipeline:
         size = 0
         for schema_id, place, rows in chosen:
             try:
-                payload = bytes(self._reader.read_payload(place))
+                payload = bytes(self._sources.read_payload(place))
                 if any(needle in payload for needle in needles):
-                    stream = parse_schema(self._reader.schema(schema_id)).stream.key()
+                    stream = parse_schema(self._sources.schema(schema_id)).stream.key()
                     found.append((stream, place.lsn, rows))
             except DamagedEntry:
                 # It has landed meanwhile, or the pipeline will say so when its turn comes.
@@ -514,6 +737,19 @@ class Pipeline:
             oldest = self._index.oldest()
             age = 0.0 if oldest is None else self._clock.monotonic() - oldest
             return self._index.rows, len(self._index), age
+
+    def is_refused(self, partition: Partition) -> bool:
+        """Whether what may wait for this partition's blob is used up, so that its rows are rejected; from any thread."""
+        return partition in self._parking.refused
+
+    def parked(self) -> dict[str, int]:
+        """Rows, bytes of files, files, budget in bytes, and partitions whose rows are rejected."""
+        with self._lock:
+            rows = sum(rows for _, rows in self._parking.rows())
+        return {
+            "rows": rows, "bytes": self._parked.used_bytes, "files": len(self._parked),
+            "budget_bytes": self._parking.budget, "refused_partitions": len(self._parking.refused),
+        }  # fmt: skip
 
     def queue_depth(self) -> int:
         """Partitions that are due and wait for a worker."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from collectord.encode.csv import CsvPlan
+from collectord.errors import Rejected
 from collectord.model import Partition, Schema
 from collectord.schema import parse_schema
 from collectord.upload.naming import Layout
+from collectord.wal.damage import DamagedEntry
 
 
 class Known:
@@ -35,6 +37,14 @@ class Known:
                 self._schemas.clear()
             schema = self._schemas[schema_id] = parse_schema(self._raw_schema(schema_id))
         return schema
+
+    def knows(self, schema_id: bytes) -> bool:
+        """Whether the schema can be had; without it its rows can neither be written nor counted for a stream."""
+        try:
+            self.schema(schema_id)
+        except (DamagedEntry, Rejected):
+            return False
+        return True
 
     def stream_key(self, schema_id: bytes) -> str:
         return self.schema(schema_id).stream.key()

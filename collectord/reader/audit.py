@@ -97,6 +97,11 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
     if any(one.codec == "none" and one.rows for one in report.blobs):
         report.notes.append("the books are not compared: plain text does not say which rows are this daemon's")
         return Audit(store.describe(), report, [])
+    if status.get("ledger_rebuild_needed") or status.get("ledger_rebuilt"):
+        report.notes.append(
+            "the books are not compared: the ledger was lost once, and rows from before have another writer"
+        )
+        return Audit(store.describe(), report, [])
     layout = Layout(
         status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix
     )  # fmt: skip

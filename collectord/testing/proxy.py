@@ -5,6 +5,8 @@ serves until it is terminated, then prints what it injected. While it runs, `GET
 and `PUT /_faults?rate=0` changes the rate.
 
 Faults (`FAULTS`) happen before, after, or instead of the request's arrival: what the client sees does not tell which.
+They are drawn from a seed, or planned for the next requests of one operation; planned ones may also be any refusal of
+`blobwire.REFUSALS`, with `applied_` before its name where the request is to take effect first.
 Requests and answers need a Content-Length or no body, answers may be chunked; both are passed on byte for byte.
 """
 
@@ -19,11 +21,14 @@ import socket
 import struct
 import sys
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import parse_qs, urlsplit
+
+from collectord.testing.blobwire import APPLIED, OPERATIONS, REFUSALS, operation, refusal
 
 FAULTS = {
     "reset": "closed with a reset before anything reaches the service",
@@ -39,6 +44,8 @@ FAULTS = {
 }
 
 ADMIN = "/_faults"
+REMEMBERED = 200_000
+"""Requests kept in the log; older ones go."""
 CONTENT_CHANGES = frozenset({"PUT", "POST", "DELETE", "PATCH"})
 
 
@@ -65,6 +72,20 @@ class Message:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it arrived."""
+
+    at: float
+    """Seconds, monotonic."""
+    operation: str
+    """One of `blobwire.OPERATIONS`."""
+    path: str
+    fault: str | None
+    under_way: int
+    """Requests that had arrived and were not yet answered, itself included."""
+
+
 class FaultProxy:
     """Listens on a free port of the loopback while it is entered. One thread per connection.
 
@@ -83,8 +104,8 @@ class FaultProxy:
         retry_after: str = "0",
         only: Callable[[str, str], bool] = lambda method, path: True,
     ) -> None:
-        if unknown := set(faults) - set(FAULTS):
-            raise ValueError(f"unknown faults {sorted(unknown)}; there are {sorted(FAULTS)}")
+        if unknown := [fault for fault in faults if not _exists(fault)]:
+            raise ValueError(f"unknown faults {unknown}; there are {sorted({*FAULTS, *REFUSALS})}")
         self.rate = rate
         self.delay = delay
         self._upstream = ("127.0.0.1", upstream_port)
@@ -94,6 +115,9 @@ class FaultProxy:
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
+        self._plans: dict[str, deque[str | None]] = defaultdict(deque)
+        self._seen: deque[Seen] = deque(maxlen=REMEMBERED)
+        self._under_way = 0
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -107,6 +131,30 @@ class FaultProxy:
     def injected(self) -> int:
         """Faults of all kinds."""
         return sum(count for name, count in self.counts().items() if name != "requests")
+
+    def plan(self, operation: str, *faults: str | None) -> None:
+        """The next requests of an operation meet these, whatever `rate` says; None: one passes."""
+        if operation not in OPERATIONS:
+            raise ValueError(f"unknown operation {operation!r}; there are {OPERATIONS}")
+        if unknown := [fault for fault in faults if fault is not None and not _exists(fault)]:
+            raise ValueError(f"unknown faults {unknown}; there are {sorted({*FAULTS, *REFUSALS})}")
+        with self._lock:
+            self._plans[operation].extend(faults)
+
+    def unplan(self) -> None:
+        """Forgets what was planned and has not fired."""
+        with self._lock:
+            self._plans.clear()
+
+    def planned(self) -> int:
+        """Faults that were planned and have not fired: 0 at the end of a test that tested something."""
+        with self._lock:
+            return sum(fault is not None for plan in self._plans.values() for fault in plan)
+
+    def seen(self) -> list[Seen]:
+        """The requests so far, in the order of their arrival."""
+        with self._lock:
+            return list(self._seen)
 
     def __enter__(self) -> FaultProxy:
         self._spawn(self._accept)
@@ -145,17 +193,17 @@ class FaultProxy:
 
     def _serve(self, client: socket.socket) -> None:
         """One client's connection, and one of its own to the service."""
-        with client, socket.create_connection(self._upstream) as service:
-            for end in (client, service):
-                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
+        try:
+            with client, socket.create_connection(self._upstream) as service:
+                for end in (client, service):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while self._await_readable(client):
                     request = receive(client)
                     if request is None or not self._exchange(request, client, service):
                         return
-            except OSError:
-                # Either end has gone; the other learns it by the end of this connection.
-                return
+        except OSError:
+            # Either end has gone, or the service takes no connection; the other learns it by the end of this one.
+            return
 
     def _await_readable(self, client: socket.socket) -> bool:
         while not self._stopped.is_set():
@@ -170,11 +218,19 @@ class FaultProxy:
             client.sendall(self._administer(method, target))
             return True
         fault = self._draw(method, target)
+        try:
+            return self._answer(fault, request, client, service)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+
+    def _answer(self, fault: str | None, request: Message, client: socket.socket, service: socket.socket) -> bool:
+        method = request.start()[0]
         if fault == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
-        if fault in ("error", "busy", "throttle"):
-            client.sendall(self._refusal(fault))
+        if fault in REFUSALS:
+            client.sendall(refusal(fault, self._retry_after))
             return True
         if fault == "later":
             with self._lock:
@@ -185,6 +241,9 @@ class FaultProxy:
         answer = receive(service, answers=method)
         if answer is None:
             return False
+        if fault is not None and fault.startswith(APPLIED):
+            client.sendall(refusal(fault, self._retry_after))
+            return True
         match fault:
             case "drop":
                 return False
@@ -197,9 +256,6 @@ class FaultProxy:
                     end = self._random.randrange(answer.head.index(b"\r\n") + 2, len(whole))
                 client.sendall(whole[:end])
                 return False
-            case "applied_error":
-                client.sendall(self._refusal("error"))
-                return True
             case "slow":
                 if self._gone_within(client, self.delay):
                     return False
@@ -209,37 +265,43 @@ class FaultProxy:
     def _draw(self, method: str, target: str) -> str | None:
         with self._lock:
             self._counts["requests"] += 1
-            if not self._faults or self._random.random() >= self.rate or not self._only(method, target):
-                return None
-            fault = self._random.choice(self._faults)
-            self._counts[fault] += 1
+            self._under_way += 1
+            asked = operation(method, target)
+            plan = self._plans[asked]
+            fault = None
+            if plan:
+                fault = plan.popleft()
+            elif self._faults and self._random.random() < self.rate and self._only(method, target):
+                fault = self._random.choice(self._faults)
+            if fault is not None:
+                self._counts[fault] += 1
+            self._seen.append(Seen(time.monotonic(), asked, urlsplit(target).path, fault, self._under_way))
             return fault
 
     def _deliver_later(self, request: Message, wait: float) -> None:
         self._stopped.wait(wait)
-        with socket.create_connection(self._upstream) as service:
-            service.sendall(request.raw)
-            receive(service, answers=request.start()[0])
+        try:
+            with socket.create_connection(self._upstream) as service:
+                service.sendall(request.raw)
+                receive(service, answers=request.start()[0])
+        except OSError:
+            # Then it is a request that never arrives: its sender is in doubt either way.
+            return
 
     def _gone_within(self, client: socket.socket, seconds: float) -> bool:
         """Waits; True as soon as the client hangs up."""
         readable = select.select([client], [], [], seconds)[0]
         return bool(readable) and client.recv(1, socket.MSG_PEEK) == b""
 
-    def _refusal(self, fault: str) -> bytes:
-        status = {
-            "error": "500 Internal Server Error",
-            "busy": "503 Service Unavailable",
-            "throttle": "429 Too Many Requests",
-        }
-        after = "" if fault == "error" else f"Retry-After: {self._retry_after}\r\n"
-        return f"HTTP/1.1 {status[fault]}\r\n{after}Content-Length: 0\r\n\r\n".encode()
-
     def _administer(self, method: str, target: str) -> bytes:
         if method == "PUT":
             self.rate = float(parse_qs(urlsplit(target).query)["rate"][0])
         body = json.dumps({"rate": self.rate, "counts": self.counts()}).encode()
         return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _exists(fault: str) -> bool:
+    return fault in FAULTS or fault.removeprefix(APPLIED) in REFUSALS
 
 
 def receive(end: socket.socket, answers: str | None = None) -> Message | None:
@@ -273,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--upstream", required=True, help="http://127.0.0.1:PORT")
     parser.add_argument("--rate", type=float, default=0.0, help="share of requests that meet a fault")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--faults", default=",".join(FAULTS), help=f"of {', '.join(FAULTS)}")
+    parser.add_argument("--faults", default=",".join(FAULTS), help=f"of {', '.join((*FAULTS, *REFUSALS))}")
     parser.add_argument("--delay", type=float, default=1.0, help="seconds of slow and later")
     parser.add_argument("--retry-after", default="0", help="what busy answers ask for")
     parser.add_argument("--changes-only", action="store_true", help="faults only on requests that change something")

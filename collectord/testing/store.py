@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from collectord.model import BlobInfo
+from collectord.upload.documents import Conflict, Document, GetOutcome, PutOutcome, Written
 from collectord.upload.store import (
     MAX_APPEND,
     Absent,
@@ -40,6 +41,7 @@ class StoredBlob:
     leased: bool = False
     content_type: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class MemoryStore:
         self.blobs: dict[str, StoredBlob] = {}
         self.requests: list[tuple[str, str, int]] = []
         self.fired = 0
+        self._puts = 0
         self._plans: dict[str, deque[Fault | None]] = defaultdict(deque)
         self._held: list[Callable[[], object]] = []
         self._lock = threading.RLock()
@@ -105,6 +108,12 @@ class MemoryStore:
                 if name.startswith(prefix)
             ]
         yield from found
+
+    def get_document(self, name: str) -> GetOutcome:
+        return self._do("get_document", name, 0, lambda: self._get_document(name))
+
+    def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:
+        return self._do("put_document", name, 0, lambda: self._put_document(name, data, etag))
 
     def addresses(self, blob: str) -> dict[str, str]:
         return {"memory": f"memory:{blob}"}
@@ -158,6 +167,20 @@ class MemoryStore:
             return AlreadyExists()
         self.blobs[blob] = StoredBlob(content_type=content_type, metadata=dict(metadata))
         return Created()
+
+    def _get_document(self, name: str) -> GetOutcome:
+        found = self.blobs.get(name)
+        return None if found is None else Document(bytes(found.content), found.etag)
+
+    def _put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:
+        if not self.container:
+            return NoContainer()
+        found = self.blobs.get(name)
+        if (found.etag if found else None) != etag:
+            return Conflict()
+        self._puts += 1
+        self.blobs[name] = StoredBlob(bytearray(data), appendable=False, etag=f"tag {self._puts}")
+        return Written(f"tag {self._puts}")
 
     def _create_container(self) -> ContainerOutcome:
         if self.container:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -53,7 +54,8 @@ from collectord.upload.store import (
 
 MAX_STEPS = 24
 """Appends of one attempt: with many writers on one blob each may lose the race a few times."""
-FIRST_HEAD = 64 * 1024
+FIRST_HEAD = 4096
+"""Bytes that hold nearly every header frame; read at each lost race."""
 PROBE = 4096
 METADATA = {"collectord": "1"}
 """Stands at every blob we create: the version of this format of parts, headers and frames."""
@@ -117,8 +119,13 @@ class Counts:
     blocked: int
 
 
+def _nobody_asks(finding: str, blob: str) -> None:
+    """Nobody wants to hear of it."""
+
+
 class Appender:
-    """Brings frames of one spool into one store. `frames_dir` is made (0700); files in it that nobody wants are removed."""
+    """Brings frames of one spool into one store. `frames_dir` is made (0700); files in it that nobody wants are removed, unless
+    the ledger has to be rebuilt first."""
 
     def __init__(
         self,
@@ -140,9 +147,16 @@ class Appender:
         self._lock = threading.Lock()  # guards the two below
         self._failures: Counter[int] = Counter()  # per open intent, failures in a row
         self._counts: Counter[str] = Counter()
+        self.on_finding: Callable[[str, str], None] = _nobody_asks
+        """Told, on the thread that appends, what was found (a name of `Counts`: settled, races, replaced, rolled) and where."""
         files.make_private_directory(frames_dir)
-        wanted = {str(intent.frame_id) for intent in ledger.intents()}
-        for path in frames_dir.iterdir():
+        if not ledger.rebuild_needed:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Removes the files that no intent names; while nothing is staged."""
+        wanted = {str(intent.frame_id) for intent in self._ledger.intents()}
+        for path in self._frames.iterdir():
             if path.name not in wanted:
                 path.unlink()
 
@@ -239,12 +253,33 @@ class Appender:
             intent = step
         return self._failed(intent, Unknown(f"{intent.base}: other writers were faster {MAX_STEPS} times"))
 
+    def is_absent(self, intent: Intent) -> bool:
+        """Whether the store says, clearly, that an open frame is not in its blob."""
+        intent = self._ledger.intent(intent.frame_id)
+        data = self._load(intent)
+        if isinstance(data, Blocked):
+            return False
+        blob = self._layout.blob(intent.base, intent.part)
+        length = self._store.length(blob)
+        if length is None:
+            return True
+        if isinstance(length, Blocked | Unknown):
+            return False
+        ours = data if intent.position == 0 else data[intent.header_length :]
+        return length < intent.position + len(ours) or self._holds(blob, intent.position, ours) is False
+
+    def forget(self, intent: Intent) -> None:
+        """The ledger has given an intent up: its bytes are not needed any more."""
+        self._path(intent).unlink(missing_ok=True)
+        with self._lock:
+            self._failures.pop(intent.frame_id, None)
+
     # ------------------------------------------------------------------ one step
 
     def _create(self, intent: Intent, blob: str) -> Intent | Attempt:
         if intent.position:
             # Somebody has deleted it. Before anything else is sent, the place must say that it begins afresh.
-            self._count("replaced")
+            self._count("replaced", blob)
             intent = self._ledger.move(intent, 0, self._clock.wall_ns())
         outcome = self._store.create(blob, content_type(blob), METADATA)
         match outcome:
@@ -275,7 +310,7 @@ class Appender:
             case reconcile.Held():
                 return self._failed(intent, Blocked("leased", f"{blob}: refused at its length {length}: {detail}"))
             case reconcile.Replaced():
-                self._count("replaced")
+                self._count("replaced", blob)
                 if length == 0:
                     return self._ledger.move(intent, 0, self._clock.wall_ns())
                 return self._judge_header(intent, blob, length)
@@ -283,27 +318,33 @@ class Appender:
                 same = self._holds(blob, intent.position, ours)
                 if isinstance(same, Blocked | Unknown):
                     return self._failed(intent, same)
+                if same is None:
+                    return intent
                 if same:
-                    self._count("settled")
+                    self._count("settled", blob)
                     return self._landed(intent, blob, intent.position + len(ours), None, length)
             case reconcile.Foreign():
                 pass
-        self._count("races")
-        if intent.position == 0:
-            return self._judge_header(intent, blob, length)
-        return self._ledger.move(intent, length, self._clock.wall_ns())
+        self._count("races", blob)
+        # Another writer's append, or another blob: one that somebody has put in its place may well be longer.
+        return self._judge_header(intent, blob, length)
 
     def _leave(self, intent: Intent, blob: str, ours: bytes, reason: str) -> Intent | Attempt:
         """The part takes no more; but an earlier attempt may have been the last that it took."""
         length = self._store.length(blob)
         if isinstance(length, Blocked | Unknown):
             return self._failed(intent, length)
+        if length is None and reason != "wrong_type":
+            # Closed and absent contradict each other; the next append finds out. (What is no blob has no length.)
+            return intent
         if length is not None and length >= intent.position + len(ours):
             same = self._holds(blob, intent.position, ours)
             if isinstance(same, Blocked | Unknown):
                 return self._failed(intent, same)
+            if same is None:
+                return intent
             if same:
-                self._count("settled")
+                self._count("settled", blob)
                 return self._landed(intent, blob, intent.position + len(ours), None, length)
         header = intent.header if intent.position else None
         return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
@@ -332,19 +373,22 @@ class Appender:
 
     def _next_part(self, intent: Intent, header: bytes | None, length: int, state: PartState, reason: str) -> Intent:
         """Leaves a part, remembers what it was found to be, and goes where the next one of our header may be."""
-        self._count("rolled")
+        self._count("rolled", self._layout.blob(intent.base, intent.part))
         left = rollover.Part(intent.base, intent.part, header, length, 0, state, reason)
         others = [part for part in self._ledger.parts(intent.base) if part.part != intent.part]
         place = rollover.first_place([*others, left], intent.header)
         return self._ledger.reassign(intent, left, place, self._clock.wall_ns())
 
-    def _holds(self, blob: str, position: int, ours: bytes) -> bool | Failure:
-        """Whether exactly our bytes stand at the position. A lost race is mostly settled by the first few of them."""
+    def _holds(self, blob: str, position: int, ours: bytes) -> bool | Failure | None:
+        """Whether exactly our bytes stand at the position. A lost race is mostly settled by the first few of them.
+
+        None: the blob is absent, although its length was known a moment ago. The next append finds out.
+        """
         for start, end in ((0, min(PROBE, len(ours))), (PROBE, len(ours))):
             if start >= end:
                 break
             found = self._store.read(blob, position + start, end - start)
-            if isinstance(found, Blocked | Unknown):
+            if found is None or isinstance(found, Blocked | Unknown):
                 return found
             if found != ours[start:end]:
                 return False
@@ -373,9 +417,10 @@ class Appender:
             case Blocked(reason, detail):
                 return BlockedFor(backoff.after_blocked(failures, chance), reason, detail)
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, blob: str) -> None:
         with self._lock:
             self._counts[name] += 1
+        self.on_finding(name, blob)
 
     # ------------------------------------------------------------------ the frame's file
 

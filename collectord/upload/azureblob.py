@@ -16,12 +16,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from collectord.errors import CallHuman, ConfigError, TryAgain
 from collectord.model import BlobInfo
+from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written
 from collectord.upload.store import (
     MAX_APPEND,
     Absent,
@@ -230,6 +232,41 @@ class AzureBlob:
                 case meaning:
                     detail = getattr(meaning, "detail", "") or type(meaning).__name__
                     raise TryAgain(f"{self.describe()} could not be listed: {detail}") from None
+
+    def get_document(self, name: str) -> GetOutcome:
+        try:
+            reader = self._container.get_blob_client(name).download_blob(0, MAX_DOCUMENT, max_concurrency=1)
+            total, etag = reader.size, reader.properties.etag
+            content: bytes = reader.readall()
+        except _FAULTS as error:
+            return _absent_or_failure(judge(error))
+        if len(content) != total or not etag:
+            return Unknown(f"{len(content)} of {total} bytes, or no tag")
+        return Document(content, str(etag))
+
+    def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:
+        if not 0 < len(data) <= MAX_DOCUMENT:
+            raise ValueError(f"a document has 1 to {MAX_DOCUMENT} bytes, not {len(data)}")
+        condition: dict[str, Any] = {"overwrite": False}
+        if etag is not None:
+            condition = {"overwrite": True, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+        try:
+            answer = self._container.get_blob_client(name).upload_blob(
+                data, content_settings=ContentSettings(content_type="application/json"), **condition
+            )
+            written = answer.get("etag")
+            return Written(str(written)) if written else Unknown("written, says an answer without its headers")
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case AlreadyExists() if etag is not None:
+                return Blocked("forbidden", f"{name} may not be replaced")
+            case AlreadyExists() | WrongPosition() | Absent():
+                return Conflict()
+            case NotAppendable():
+                return Blocked("bad_name", f"{name} is no block blob")
+            case _:
+                return meaning
 
     def addresses(self, blob: str) -> dict[str, str]:
         found = {"https": f"{self._url}/{quote(blob, safe='/~')}"}

@@ -22,6 +22,7 @@ from typing import Any
 from collectord import files
 from collectord.errors import FormatTooNew, SpoolFull, SpoolUnusable
 from collectord.model import Cursor, Lsn, Partition
+from collectord.upload.held import Held
 from collectord.upload.records import ClientMark, DroppedRows, Intent, LandedFrame, Progress, StreamTotals
 from collectord.upload.rollover import Part, PartState, Place
 
@@ -60,6 +61,8 @@ CREATE TABLE frames (
     after_lsn INTEGER NOT NULL, after_row INTEGER NOT NULL, landed_ns INTEGER NOT NULL);
 """
 
+_COMPANIONS = ("-wal", "-shm")
+"""What SQLite keeps beside the database."""
 _INTENT_COLUMNS = (
     "frame_id, base, part, position, header, header_length, length, checksum, rows, stream_key, "
     "schema_id, start_hour, boundary_minutes, after_lsn, after_row, created_ns"
@@ -70,16 +73,29 @@ _FRAME_COLUMNS = (
 )
 
 
+class LedgerDamaged(SpoolUnusable):
+    """The file is no database, or its pages contradict each other: what it says cannot be trusted."""
+
+
 class Ledger:
     """The books of one spool. Opens the file in `spool`, creating it (mode 0600) if it is absent.
 
-    Raises `FormatTooNew` if a later version has written it, `SpoolUnusable` if it is no ledger or damaged.
+    `log_spool_id` is the id that a log beside it names, empty if its segments do not tell, None if there is no log. A
+    ledger that has to be created beside a log was lost: it takes this id, and `rebuild_needed` until `rebuilt`.
+
+    Raises `FormatTooNew` if a later version has written it, `LedgerDamaged` if it is damaged, `SpoolUnusable` if it is
+    no ledger.
     """
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, log_spool_id: bytes | None = None) -> None:
         self.path = spool / FILE_NAME
         self._lock = threading.Lock()
+        self._log_spool_id = log_spool_id
         fresh = not self.path.exists()
+        if fresh:
+            # What a lost database has left behind must not be taken for a part of the next one.
+            for suffix in _COMPANIONS:
+                self.path.with_name(FILE_NAME + suffix).unlink(missing_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE_FILE)
         os.close(fd)
         # SQLite gives its -wal and -shm files the mode of the database.
@@ -88,23 +104,45 @@ class Ledger:
             self._prepare()
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise SpoolUnusable(f"{self.path} cannot be read as a ledger: {error}") from error
+            # SQLite has classes of their own for all but "malformed" and "not a database".
+            kind = LedgerDamaged if type(error) is sqlite3.DatabaseError else SpoolUnusable
+            raise kind(f"{self.path} cannot be read as a ledger: {error}") from error
         except BaseException:
             self._db.close()
             raise
-        if fresh:
-            files.sync_directory(spool)
+        # Always: whoever has made the file may have been killed before this.
+        files.sync_directory(spool)
         meta = self._meta()
         self.writer_id = bytes(meta["writer_id"])
         """16 random bytes: who writes the frames of this spool."""
         self.spool_id = bytes(meta["spool_id"])
         """16 random bytes: whose acknowledgements these are."""
         self._sequence = int(meta["sequence"])
+        self.last_frame_id = self._sequence
+        """The highest that had been staged when the ledger was opened."""
+        self.held = Held(self._transaction, _advance)
+        """What it says of the quarantine."""
+        self.was_rebuilt = bool(meta.get("rebuilt", 0))
+        """It was lost once: frames from before bear another writer."""
+        self.rebuild_needed = bool(meta.get("rebuild_needed", 0))
+        """It was lost: what has landed is not known, so nothing may be uploaded and no entry of the log be let go."""
 
     @staticmethod
     def exists(spool: Path) -> bool:
         """Whether a ledger stands in the spool; opening would make an empty one if not."""
         return (spool / FILE_NAME).exists()
+
+    @staticmethod
+    def set_aside(spool: Path, stamp: str) -> Path:
+        """Renames a damaged ledger, which nobody has open, to `ledger.sqlite.damaged-<stamp>`. Returns its path."""
+        path = spool / FILE_NAME
+        target = path.with_name(f"{FILE_NAME}.damaged-{stamp}")
+        # The database first: without it, its companions say nothing; without them, it would be an older ledger.
+        for suffix in ("", *_COMPANIONS):
+            source = path.with_name(FILE_NAME + suffix)
+            if source.exists():
+                files.rename_durably(source, target.with_name(target.name + suffix))
+        return target
 
     def close(self) -> None:
         """Closes the file; the ledger is not used afterwards."""
@@ -227,6 +265,39 @@ class Ledger:
                 "rows = rows + excluded.rows",
                 (stream_key, reason, rows),
             )
+
+    def rebuilt(
+        self, cursors: Mapping[Partition, Progress], landed: Mapping[str, int], given_up: Mapping[str, int]
+    ) -> None:
+        """What was found out about a lost ledger's rows: cursors, and rows per stream key landed and given up.
+
+        All of it or nothing; from then on it is a ledger like any other.
+        """
+        with self._transaction() as db:
+            for partition, progress in cursors.items():
+                _advance(db, partition, progress.cursor, progress.rows)
+            db.executemany("INSERT OR REPLACE INTO landed VALUES (?, ?, 0, 0)", landed.items())
+            db.executemany(
+                "INSERT INTO quarantined VALUES (?, 'rebuild', ?) ON CONFLICT (stream_key, reason) DO UPDATE SET "
+                "rows = rows + excluded.rows",
+                given_up.items(),
+            )
+            db.execute("DELETE FROM meta WHERE key = 'rebuild_needed'")
+            if landed:
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilt', 1)")
+        self.was_rebuilt |= bool(landed)
+        self.rebuild_needed = False
+
+    def remember(self, key: str, value: bytes | int | str) -> None:
+        """Keeps a fact under a key of the caller's."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def recall(self, key: str) -> bytes | int | str | None:
+        """What was last remembered under this key."""
+        with self._transaction() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
 
     def landed_totals(self) -> dict[str, StreamTotals]:
         """Per stream key, what has landed."""
@@ -368,11 +439,16 @@ class Ledger:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         if ours:
+            wrong = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if wrong != "ok":
+                raise LedgerDamaged(f"{self.path} contradicts itself: {wrong}")
             return
         meta = {
             "writer_id": secrets.token_bytes(16), "spool_id": secrets.token_bytes(16),
             "sequence": 0, "lsn_floor": 0, "checkpoint": 0,
         }  # fmt: skip
+        if self._log_spool_id is not None:
+            meta |= {"spool_id": self._log_spool_id or meta["spool_id"], "rebuild_needed": 1}
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA.split(";"):
             db.execute(statement)

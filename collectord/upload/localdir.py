@@ -26,6 +26,7 @@ import xxhash
 from collectord import files
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
+from collectord.upload.documents import Conflict, Document, GetOutcome, PutOutcome, Written
 from collectord.upload.store import (
     CONTROL_PREFIX,
     MAX_APPEND,
@@ -88,24 +89,25 @@ class LocalDirectory:
         path = self._path(blob)
         if not 0 < len(data) <= MAX_APPEND:
             raise ValueError(f"an append has 1 to {MAX_APPEND} bytes, not {len(data)}")
-        if not self.root.is_dir():
-            return NoContainer()
         try:
+            if not self.root.is_dir():
+                return NoContainer()
             with self._locked(blob) as journal:
                 return self._append(path, blob, data, position, journal)
         except FileNotFoundError:
-            return Absent()
+            # A link that leads nowhere takes the name like anything else that is not a file.
+            return NotAppendable("wrong_type") if path.is_symlink() else Absent()
         except IsADirectoryError:
             return NotAppendable("wrong_type")
         except OSError as error:
-            return self._failure(error)
+            return NotAppendable("wrong_type") if error.errno == errno.ENXIO else self._failure(error)
 
     def create(self, blob: str, content_type: str, metadata: Mapping[str, str]) -> CreateOutcome:
         """A file has neither a content type nor metadata: its suffix says what it is."""
         path = self._path(blob)
-        if not self.root.is_dir():
-            return NoContainer()
         try:
+            if not self.root.is_dir():
+                return NoContainer()
             # Their entries become durable with the first append.
             self._make_directories(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PUBLIC_FILE)
@@ -121,8 +123,10 @@ class LocalDirectory:
         try:
             if self.root.is_dir():
                 return AlreadyExists()
+            absent = [folder for folder in (self.root, *self.root.parents) if not folder.is_dir()]
             self._make_directories(self.root)
-            files.sync_directory(self.root.parent)
+            for made in absent:
+                files.sync_entry(made)
         except OSError as error:
             return self._failure(error)
         return Created()
@@ -152,7 +156,11 @@ class LocalDirectory:
             return self._failure(error)
 
     def list(self, prefix: str) -> Iterator[BlobInfo]:
-        above = self.root / prefix.rpartition("/")[0]
+        levels = prefix.split("/")[:-1]
+        if any(level in ("", ".", "..") for level in levels):
+            # No blob has such a name, and the path would lead out of the directory.
+            return
+        above = self.root.joinpath(*levels)
         try:
             for folder, names, leaves in os.walk(above, onerror=_raise_unless_absent):
                 names.sort()
@@ -160,11 +168,42 @@ class LocalDirectory:
                     path = Path(folder, leaf)
                     name = path.relative_to(self.root).as_posix()
                     if name.startswith(prefix) and not name.startswith(JOURNALS + "/"):
-                        yield BlobInfo(name, path.stat().st_size, {})
+                        size = _size_of_file(path)
+                        if size is not None:
+                            yield BlobInfo(name, size, {})
         except PermissionError as error:
             raise CallHuman(f"{self.describe()} cannot be listed: {error}") from error
         except OSError as error:
             raise TryAgain(f"{self.describe()} could not be listed: {error}") from error
+
+    def get_document(self, name: str) -> GetOutcome:
+        try:
+            data = self._path(name).read_bytes()
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except OSError as error:
+            return self._failure(error)
+        return Document(data, xxhash.xxh3_128_hexdigest(data))
+
+    def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:
+        """The tag is a hash of the content; who may write is settled under the lock that guards appends of that name."""
+        path = self._path(name)
+        try:
+            if not self.root.is_dir():
+                return NoContainer()
+            with self._locked(name):
+                found = self.get_document(name)
+                if isinstance(found, Blocked | Unknown):
+                    return found
+                if (found.etag if found else None) != etag:
+                    return Conflict()
+                self._make_directories(path.parent)
+                files.write_durably(path, data)
+                path.chmod(PUBLIC_FILE)
+                self._sync_names(path)
+        except OSError as error:
+            return self._failure(error)
+        return Written(xxhash.xxh3_128_hexdigest(data))
 
     def addresses(self, blob: str) -> dict[str, str]:
         return {"file": "file://" + quote(str(self._path(blob).absolute()))}
@@ -180,7 +219,10 @@ class LocalDirectory:
     def _append(self, path: Path, blob: str, data: bytes | memoryview, position: int, journal: int) -> AppendOutcome:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            size = os.fstat(fd).st_size
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return NotAppendable("wrong_type")
+            size = status.st_size
             if (
                 position < size < position + len(data)
                 and _read(fd, position, size - position) == data[: size - position]
@@ -303,8 +345,10 @@ class LocalDirectory:
         while True:
             files.sync_directory(folder)
             if folder == self.root:
-                return
+                break
             folder = folder.parent
+        # Whoever has made the root may have been killed before he could.
+        files.sync_entry(self.root)
 
     def _failure(self, error: OSError) -> Failure:
         detail = f"{self.describe()}: {error.strerror or type(error).__name__}"
@@ -362,10 +406,20 @@ def _read(fd: int, offset: int, length: int) -> bytes:
     return b"".join(pieces)
 
 
-def _read_range(path: Path, offset: int, length: int) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _size_of_file(path: Path) -> int | None:
+    """None: it is no file, or it has gone since it was listed."""
     try:
-        return _read(fd, offset, length)
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _read_range(path: Path, offset: int, length: int) -> bytes | None:
+    # A pipe would be waited for.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return _read(fd, offset, length) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     finally:
         os.close(fd)
 

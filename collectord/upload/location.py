@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectord.errors import ConfigError
+from collectord.upload.documents import DocumentStore
 from collectord.upload.localdir import LocalDirectory
-from collectord.upload.store import BlobStore
 
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]\Z")
 
@@ -39,7 +39,7 @@ class Location:
 
     def open(
         self, *, connection_string: str | None = None, account_url: str | None = None, sas_token: str | None = None
-    ) -> BlobStore:
+    ) -> DocumentStore:
         """The store, without having asked it anything. Raises `ConfigError`; imports azure only if it is needed."""
         if self.container is None:
             assert self.directory is not None

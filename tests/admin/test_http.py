@@ -16,10 +16,14 @@ from collectord.metrics import Metrics
 Ask = Callable[[str, str], Awaitable[tuple[int, str, str]]]
 
 
-def served(scenario: Callable[[Ask, Metrics], Awaitable[None]], ready: Callable[[], str | None] = lambda: None) -> None:
+def served(
+    scenario: Callable[[Ask, Metrics], Awaitable[None]],
+    ready: Callable[[], str | None] = lambda: None,
+    note: Callable[[], str] = str,
+) -> None:
     async def run() -> None:
         metrics = Metrics()
-        runner = await http.serve("127.0.0.1", 0, metrics, ready)
+        runner = await http.serve("127.0.0.1", 0, metrics, ready, note)
         host, port = runner.addresses[0]
         async with aiohttp.ClientSession() as session:
 
@@ -51,6 +55,17 @@ def test_readiness_follows_the_daemon_and_says_what_is_missing() -> None:
         assert (await ask("GET", "/readyz"))[::2] == (200, "ok\n")
 
     served(scenario, ready=lambda: state[0])
+
+
+def test_what_keeps_uploads_is_said_without_ending_readiness() -> None:
+    state: list[str | None] = [None]
+
+    async def scenario(ask: Ask, metrics: Metrics) -> None:
+        assert (await ask("GET", "/readyz"))[::2] == (200, "ok\nthe ledger was lost\n")
+        state[0] = "stopping"
+        assert (await ask("GET", "/readyz"))[::2] == (503, "stopping\n")
+
+    served(scenario, ready=lambda: state[0], note=lambda: "the ledger was lost")
 
 
 def test_metrics_are_in_the_text_format_of_prometheus() -> None:

@@ -46,3 +46,20 @@ def test_a_million_waiting_entries_need_a_few_megabytes() -> None:
         assert tracemalloc.get_traced_memory()[0] < BYTES_PER_ENTRY * 100_000
     finally:
         tracemalloc.stop()
+
+
+def test_ranges_of_positions_are_found_also_when_the_oldest_have_left() -> None:
+    """What is parked, what is before, what is behind: by position, whatever has left the queue."""
+    entries = Entries()
+    for at in range(3000):
+        entries.append(Lsn(10 * at), 7, at, 0.0)
+    for _ in range(2000):
+        entries.leave()
+    assert [(place.lsn, rows) for place, rows in entries.between(Lsn(19_985), Lsn(20_020))] == [
+        (20_000, 2000), (20_010, 2001),
+    ]  # fmt: skip
+    assert list(entries.between(Lsn(0), Lsn(20_000))) == []
+    assert entries.first_from(Lsn(20_001)) == 20_010 and entries.first_from(Lsn(0)) == 20_000
+    assert entries.first_from(Lsn(29_991)) is None
+    assert entries.rows_before(Lsn(20_020)) == 2000 + 2001
+    assert entries.bytes_from(Lsn(29_970)) == (3, 21)

@@ -277,3 +277,19 @@ class IndexModel(RuleBasedStateMachine):
 
 TestIndexModel = IndexModel.TestCase
 TestIndexModel.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+def test_what_lies_before_a_position_is_told_from_what_lies_behind() -> None:
+    """For what was parked: rows before it, without those that have landed, and where the rest begins."""
+    index = Index(SealRules(1 << 20, 2 << 20, 60, b""), {})
+    a, b = Partition(b"a" * 16, 0, 1440), Partition(b"b" * 16, 0, 1440)
+    for lsn, one in ((8, a), (16, b), (24, a), (32, b)):
+        index.add(Stored(Lsn(lsn), Lsn(lsn + 8), EntryKind.BATCH, b"c" * 16, 1, 5, one.schema_id, 0, 1440, 50), 0.0)
+    index.landed(a, Cursor(Lsn(8), 2), 0.0)
+    assert dict(index.rows_before(Lsn(24))) == {a: 3, b: 5}
+    assert dict(index.rows_before(Lsn(8))) == {}
+    assert [index.waiting_from(Lsn(lsn)) for lsn in (0, 9, 17, 25, 33)] == [8, 16, 24, 32, None]
+    assert sorted((place.lsn, one) for one, place, _ in index.between(Lsn(9), Lsn(25))) == [(16, b), (24, a)]
+    assert index.bytes_from(a, Lsn(9)) == (1, 50)
+    assert index.bytes_from(Partition(b"c" * 16, 0, 60), Lsn(0)) == (0, 0)
+    assert set(index.partitions()) == {a, b}

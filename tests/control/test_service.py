@@ -15,8 +15,9 @@ import pytest
 
 from collectord._pb import collector_pb2 as pb
 from collectord.control.client import ControlClient, NoDaemon
-from collectord.control.service import FLUSHES, LONGEST_FLUSH, ControlService
+from collectord.control.service import FLUSHES, LONGEST_FLUSH, LONGEST_WAIT, MOST_NOTES, ControlService
 from collectord.errors import TryAgain
+from collectord.pipeline.rebuilding import Account
 
 T = TypeVar("T")
 
@@ -24,10 +25,13 @@ T = TypeVar("T")
 @dataclass
 class Books:
     stream: str = "a/b"
-    received: int = 9
+    received: int = 30
     landed: int = 5
     in_log: int = 3
     quarantined: int = 1
+    parked: int = 6
+    expired: int = 7
+    dropped_from_quarantine: int = 8
     rejected: dict[str, int] = field(default_factory=lambda: {"no_rows": 2})
     dropped_by_clients: dict[str, int] = field(default_factory=lambda: {"outbox_full": 4})
 
@@ -39,6 +43,7 @@ class FakeDaemon:
         self.complete = True
         self.error = ""
         self.timeouts: list[float] = []
+        self.asked: list[tuple[object, ...]] = []
         self.hold: threading.Event | None = None
         self.entered = threading.Semaphore(0)
 
@@ -63,6 +68,27 @@ class FakeDaemon:
 
     def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, int, int]], int, bool]:
         return [(needle.hex(), 1 << 62, 7) for needle in needles], 1 << 33, False
+
+    def rebuild(self, begin: bool, skip_doubtful: bool, everywhere: bool, dry_run: bool, wait: float) -> Account:
+        self.asked.append((begin, skip_doubtful, everywhere, dry_run, wait))
+        return Account(
+            done=not begin, rows=9, looked_for=4, landed=3, notes=[f"note {n}" for n in range(MOST_NOTES + 2)]
+        )
+
+    def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
+        self.asked.append((on, wait))
+        return on, 7 if on else 0, "the store is down" if on else ""
+
+    def quarantined(self) -> list[bytes]:
+        return [b"a" * 16, b"b" * 16]
+
+    def retry_quarantined(self, id_: bytes) -> int:
+        if id_ == b"a" * 16:
+            raise TryAgain("the spool is full")
+        return 5
+
+    def drop_quarantined(self, id_: bytes) -> int:
+        return 6
 
 
 @contextlib.asynccontextmanager
@@ -129,10 +155,10 @@ def test_the_books_arrive_in_full(tmp_path: Path) -> None:
     answer = ask(tmp_path, FakeDaemon(), lambda client: client.ledger())
     assert [books.stream for books in answer.streams] == ["a/b", "c"]
     books = answer.streams[0]
-    assert (books.received, books.landed, books.in_log, books.quarantined) == (9, 5, 3, 1)
+    assert (books.received, books.landed, books.in_log, books.quarantined) == (30, 5, 3, 1)
     assert dict(books.rejected) == {"no_rows": 2}
     assert dict(books.dropped_by_clients) == {"outbox_full": 4}
-    assert books.received == books.landed + books.in_log + books.parked + books.quarantined + books.expired
+    assert (books.parked, books.expired, books.dropped_from_quarantine) == (6, 7, 8)
 
 
 def test_what_waits_is_searched_for_all_needles_but_empty_ones(tmp_path: Path) -> None:
@@ -178,3 +204,48 @@ def test_an_error_of_the_daemon_is_not_mistaken_for_its_absence(
     daemon.status = None  # type: ignore[assignment, method-assign]
     with pytest.raises(TryAgain, match="did not answer Status: UNKNOWN"):
         ask(tmp_path, daemon, lambda client: client.status())
+
+
+def test_each_item_of_the_quarantine_is_answered_for_itself(tmp_path: Path) -> None:
+    """What cannot be done with one does not keep the next from being done; without ids nothing is done."""
+    daemon = FakeDaemon()
+    answer = ask(tmp_path, daemon, lambda client: client.retry_quarantined(daemon.quarantined()))
+    assert [(one.rows, one.problem) for one in answer.results] == [(0, "the spool is full"), (5, "")]
+    answer = ask(tmp_path, daemon, lambda client: client.drop_quarantined([b"b" * 16]))
+    assert [(one.id, one.rows) for one in answer.results] == [(b"b" * 16, 6)]
+    for question in (ControlClient.retry_quarantined, ControlClient.drop_quarantined):
+        answer = ask(tmp_path, daemon, lambda client, question=question: question(client, []))  # type: ignore[misc]
+        assert [(one.id, one.rows, one.problem) for one in answer.results] == [(b"a" * 16, 0, ""), (b"b" * 16, 0, "")]
+
+
+def test_a_rebuild_is_begun_once_and_then_asked_for(tmp_path: Path) -> None:
+    daemon = FakeDaemon()
+    request = pb.RebuildLedgerRequest(begin=True, doubtful="skip", everywhere=True, wait_seconds=0.5)
+    answer = ask(tmp_path, daemon, lambda client: client.rebuild_ledger(request))
+    assert (answer.done, answer.rows, answer.looked_for, answer.landed) == (False, 9, 4, 3)
+    assert answer.notes[-1] == "and 2 notes more"
+    assert len(answer.notes) == MOST_NOTES + 1
+    answer = ask(tmp_path, daemon, lambda client: client.rebuild_ledger(pb.RebuildLedgerRequest(dry_run=True)))
+    assert answer.done
+    assert daemon.asked == [(True, True, True, False, 0.5), (False, False, False, True, 0.0)]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0.5, 0.5), (-1.0, 0.0), (float("nan"), 0.0), (1e18, LONGEST_WAIT)])
+def test_a_drain_says_what_is_left_and_why_and_never_holds_its_answer_for_long(
+    tmp_path: Path, asked: float, given: float
+) -> None:
+    daemon = FakeDaemon()
+
+    async def scenario() -> None:
+        answer = await ControlService(daemon).drain(pb.DrainRequest(wait_seconds=asked), None)
+        assert (answer.draining, answer.empty, answer.rows_waiting, answer.reason) == (
+            True,
+            False,
+            7,
+            "the store is down",
+        )
+
+    asyncio.run(scenario())
+    answer = ask(tmp_path, daemon, lambda client: client.drain(0.0, cancel=True))
+    assert (answer.draining, answer.empty) == (False, True)
+    assert daemon.asked == [(True, given), (False, 0.0)]

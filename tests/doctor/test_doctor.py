@@ -372,6 +372,7 @@ def test_switched_off_collecting_is_found(folder: Path) -> None:
 def test_the_daemons_troubles_are_told() -> None:
     status: dict[str, Any] = {
         "log": {"bytes": 10, "budget_bytes": 100}, "waiting": {"rows": 5, "oldest_seconds": 3.0}, "troubles": [],
+        "parked": {"refused_partitions": 0}, "quarantine": {"rows": 0},
     }  # fmt: skip
     assert places.troubles(status).ok
     retrying = {"blob": "a/data.csv", "blocked": False, "detail": "timeout"}
@@ -381,6 +382,12 @@ def test_the_daemons_troubles_are_told() -> None:
     assert link.ok is False
     assert "b/data.csv: leased: 412" in link.what
     assert places.troubles({**status, "log": {"bytes": 81, "budget_bytes": 100}}).ok is False
+    link = places.troubles({**status, "held": "the ledger was lost", "ledger_rebuild_needed": True})
+    assert (link.ok, link.what, link.todo) == (
+        False, "nothing is uploaded: the ledger was lost", "`collectord ledger rebuild`",
+    )  # fmt: skip
+    assert "Claims" in places.troubles({**status, "held": "somebody else has the spool"}).todo
+    assert "drain --cancel" in places.troubles({**status, "draining": True}).todo
 
 
 def test_a_line_says_whether_the_link_holds_and_what_to_do() -> None:

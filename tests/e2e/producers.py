@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ STREAM = "sub/group/ws/service/m/1/{}/default"
 class Producers:
     """As many processes of `producer.py` as named; a context manager."""
 
-    def __init__(self, endpoint: str, number: int) -> None:
+    def __init__(self, endpoint: str, number: int, env: Mapping[str, str] | None = None) -> None:
         self.endpoint = endpoint
+        self.env = environment(env)
         self.number = number
         self.stats: list[dict[str, Any]] = []
         self._processes: list[subprocess.Popen[str]] = []
@@ -30,7 +32,7 @@ class Producers:
             command = [sys.executable, str(SCRIPT), self.endpoint, str(who)]
             self._processes.append(
                 subprocess.Popen(
-                    command, env=environment(), text=True,
+                    command, env=self.env, text=True,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 )
             )  # fmt: skip

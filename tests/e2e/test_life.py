@@ -224,29 +224,6 @@ def test_an_unwritable_spool_is_named(make_daemon: MakeDaemon, folder: Path) -> 
     place.chmod(0o755)
 
 
-def test_a_log_without_its_ledger_is_not_uploaded(make_daemon: MakeDaemon) -> None:
-    """Uploading could double rows, so the start is refused with 2 and says what to do; with the ledger back it goes on."""
-    daemon = make_daemon(flush_interval=3600).start()
-    _sent(daemon, 10)
-    daemon.kill9()
-    away = daemon.folder / "away"
-    away.mkdir()
-    kept = [path for path in daemon.spool.iterdir() if path.name.startswith("ledger")]
-    assert kept
-    for path in kept:
-        path.rename(away / path.name)
-    daemon.spawn()
-    assert daemon.wait() == 2
-    assert "ledger" in daemon.said().splitlines()[-1]
-    assert "Restore ledger.sqlite, or move the log away" in daemon.said()
-    assert "Traceback" not in daemon.said()
-    for path in away.iterdir():
-        path.rename(daemon.spool / path.name)
-    daemon.start()
-    daemon.flush()
-    assert _numbers(landed.directory(daemon.folder / "store")) == Counter(range(10))
-
-
 # What is wrong, and the words that the message must hold: the field, and what is allowed or what to do.
 WRONG: list[tuple[dict[str, str], tuple[str, ...]]] = [
     ({"--codec": "lz4"}, ("codec", "'lz4'", "zstd", "gzip", "none")),

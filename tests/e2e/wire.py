@@ -57,6 +57,9 @@ class WireClient:
         self.acknowledged = 0
         self.rejected: dict[int, str] = {}
         self.resumes: list[int] = []
+        self.credit = -1
+        """The last one that was given; below 0: none yet."""
+        self.credit_reason = ""
         self.welcome: pb.Welcome | None = None
         self.ended: grpc.StatusCode | None = None
         self.detail = ""
@@ -150,9 +153,12 @@ class WireClient:
         with self._lock:
             if kind == "welcome":
                 self.welcome = message.welcome
+                self.credit = message.welcome.credit_bytes
                 self._passed(message.welcome.next_sequence - 1)
             elif kind == "ack":
                 self._passed(message.ack.sequence)
+            elif kind == "credit":
+                self.credit, self.credit_reason = message.credit.bytes, message.credit.reason
             elif kind == "resume":
                 self.resumes.append(message.resume.next_sequence)
             elif kind == "reject":

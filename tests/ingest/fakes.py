@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import ParamSpec
 
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import LogUnavailable
@@ -22,6 +24,17 @@ CLIENT = b"0123456789abcdef"
 SPOOL = bytes(range(16))
 SCHEMA = make_schema(ColumnType.FLOAT32, tensor=True)
 Done = Callable[[Exception | None], None]
+P = ParamSpec("P")
+
+
+def in_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
+    """A test that is a coroutine."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 class FakeLog:
@@ -65,9 +78,19 @@ class Room:
 
     def __init__(self) -> None:
         self.full = False
+        self.blocked = False
+        self.coming = 0
+        """Batches that there was room for, less those that were given up."""
 
     def has_room(self, partition: Partition) -> bool:
+        self.coming += not self.full
         return not self.full
+
+    def is_refused(self, partition: Partition) -> bool:
+        return self.blocked
+
+    def gave_up(self, partition: Partition) -> None:
+        self.coming -= 1
 
 
 @dataclass(slots=True)
@@ -120,6 +143,16 @@ class World:
             await made.receive(declare(schema))
         return made
 
+    async def commit(self, count: int | None = None) -> None:
+        """The log makes its next entries durable, and everybody hears of it."""
+        self.log.commit(count)
+        await turn()
+
+    async def fail(self, error: Exception | None = None, count: int | None = None) -> None:
+        """The log fails with its next entries, and everybody hears of it."""
+        self.log.fail(error, count)
+        await turn()
+
     def counted(self, name: str, **labels: str) -> float:
         return self.gate.metrics.registry.get_sample_value(name, labels) or 0.0
 
@@ -127,6 +160,7 @@ class World:
         """Nothing is held any more."""
         assert self.gate.admission.used == 0
         assert not self.log.queue
+        assert self.room.coming == sum(entry.kind is EntryKind.BATCH for entry in self.log.entries)
 
 
 async def turn() -> None:
@@ -175,3 +209,12 @@ def send(sequence: int, schema: Schema = SCHEMA, rows: int = 1, time: int = NOW)
 def bad(sequence: int, rows: int = 1) -> bytes:
     """A batch that will never be accepted: a scoring time in 1970."""
     return send(sequence, rows=rows, time=0)
+
+
+def dropped(*counts: tuple[str, str, int], more: int = 0) -> bytes:
+    message = pb.Dropped()
+    for model, reason, rows in counts:
+        message.counts.append(pb.DropCount(stream=pb.Stream(model=model), reason=reason, rows=rows))
+    for _ in range(more):
+        message.counts.add(rows=1)
+    return pb.ClientMessage(dropped=message).SerializeToString()

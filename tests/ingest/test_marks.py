@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
+import tracemalloc
 
 import pytest
 
 from collectord.errors import TooManyClients
-from collectord.ingest import marks as marks_module
-from collectord.ingest.marks import Marks
+from collectord.ingest.marks import LEAST_SILENCE_NS, MAX_MARKS, Marks
+from tests.ingest.fakes import World, send, turn
 
-A, B = b"a" * 16, b"b" * 16
+A, B, C, D = b"a" * 16, b"b" * 16, b"c" * 16, b"d" * 16
 
 
 def greeted(*clients: bytes) -> Marks:
@@ -115,13 +118,83 @@ def test_a_client_that_never_sent_anything_leaves_nothing_behind() -> None:
     marks.leave(A, 2)
 
 
-def test_the_number_of_marks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are known are still welcome."""
-    monkeypatch.setattr(marks_module, "MAX_MARKS", 1)
-    marks = greeted(A)
+def test_one_more_than_can_be_remembered_is_refused_while_all_were_heard_of_lately() -> None:
+    """Those that are known are still welcome; connected ones are never forgotten, however long ago they came."""
+    marks = Marks(limit=2)
+    now = 100 * LEAST_SILENCE_NS
+    marks.greet(A, 1)
+    marks.greet(B, 1)
     with pytest.raises(TooManyClients):
-        marks.greet(B, 1)
-    assert marks.greet(A, 2) == 1
+        marks.greet(C, now)
+    marks.take(B, 1)
+    marks.leave(B, now - LEAST_SILENCE_NS + 1)
+    with pytest.raises(TooManyClients):
+        marks.greet(C, now)
+    assert marks.greet(A, now) == 1
+
+
+def test_the_one_that_has_been_silent_for_longest_makes_room() -> None:
+    """Else whoever comes and goes a hundred thousand times would close the door for days. It is named once."""
+    marks = Marks(limit=3)
+    marks.restore([(B, 5, 20), (A, 7, 10)])
+    marks.greet(C, 30)
+    marks.greet(D, 40 + LEAST_SILENCE_NS)
+    assert marks.expire(0, frozenset()) == [A]
+    assert marks.expire(0, frozenset()) == []
+    assert marks.greet(B, 50 + LEAST_SILENCE_NS) == 6
+    assert marks.greet(C, 50 + LEAST_SILENCE_NS) == 1
+    assert len(marks) == 3
+
+
+def test_of_more_marks_than_can_be_remembered_the_last_heard_of_are_restored() -> None:
+    marks = Marks(limit=2)
+    marks.restore([(A, 1, 30), (B, 2, 10), (C, 3, 20)])
+    assert len(marks) == 2
+    assert (marks.greet(A, 31), marks.greet(C, 31)) == (2, 4)
+
+
+def test_a_hundred_thousand_short_lived_clients_cost_a_bounded_amount_and_are_forgotten() -> None:
+    """One after the other, through the gate, each with a row: what is remembered of one are some hundred bytes. Once they
+    have been silent long enough, none is left; those that never sent a row were not remembered at all."""
+
+    async def scenario() -> None:
+        world = World(eager=True)
+        gate = world.gate
+        raw = send(1)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for number in range(400):
+                session = await world.greeted(number.to_bytes(16, "big"))
+                if number % 2:
+                    await session.receive(raw)
+                    world.log.entries.clear()
+                gate.leave(session)
+            await turn()
+            gc.collect()
+            through_the_gate, _ = tracemalloc.get_traced_memory()
+            assert len(gate.marks) == 200
+            now = world.clock.wall_ns()
+            for number in range(400, MAX_MARKS + 200):
+                client = number.to_bytes(16, "big")
+                gate.marks.greet(client, now)
+                gate.marks.take(client, 1)
+                gate.marks.observe(client, 1, now)
+                gate.marks.leave(client, now)
+            whole, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(gate.marks) == MAX_MARKS
+        assert through_the_gate / 200 < 1500
+        assert whole < MAX_MARKS * 500, f"{whole / MAX_MARKS:.0f} bytes for each"
+        with pytest.raises(TooManyClients):
+            gate.marks.greet(b"one more........", now)
+        assert len(gate.marks.expire(now + 1, frozenset())) == MAX_MARKS
+        assert len(gate.marks) == 0
+        assert not gate.sessions
+        assert len(gate.schemas) == 0
+
+    asyncio.run(scenario())
 
 
 def test_many_threads_may_observe_at_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import pytest
 
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import SpoolFull
-from collectord.ingest.service import CollectorService
-from collectord.ingest.session import MAX_MESSAGE_BYTES, MAX_UNREAD_REJECTS, Session
+from collectord.ingest.admission import FIRST_CREDIT
+from collectord.ingest.pressure import HARMLESS, Pressure
+from collectord.ingest.service import SPARE_DESCRIPTORS, CollectorService, most_connections, server_options
+from collectord.ingest.session import MAX_MESSAGE_BYTES, MAX_UNREAD_REJECTS, STALL_SECONDS, Session
 from collectord.model import EntryKind
 from tests.ingest.fakes import CLIENT, SCHEMA, World, bad, brief, declare, hello, send, turn
 
@@ -103,11 +106,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @contextlib.asynccontextmanager
 async def door(
-    path: Path, *, max_clients: int = 10, hello_seconds: float = 30.0, eager: bool = True
+    path: Path,
+    *,
+    max_clients: int = 10,
+    hello_seconds: float = 30.0,
+    eager: bool = True,
+    pressure: Pressure | None = None,
 ) -> AsyncIterator[Door]:
     world = World(eager=eager)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
-    server.add_generic_rpc_handlers((CollectorService(world.gate, max_clients, hello_seconds).handler(),))
+    server.add_generic_rpc_handlers((CollectorService(world.gate, max_clients, hello_seconds, pressure).handler(),))
     server.add_insecure_port(f"unix:{path / 's'}")
     await server.start()
     there = Door(world, f"unix:{path / 's'}")
@@ -273,8 +281,9 @@ def test_a_client_that_hangs_up_without_a_word_is_no_error(tmp_path: Path) -> No
     run(scenario)
 
 
-def test_a_client_that_never_reads_costs_a_bounded_amount_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    """Thousands of rejections that it does not want to hear: at some point the daemon stops reading from it."""
+def test_a_client_that_does_not_read_is_not_read_from_and_hears_everything_once_it_reads(tmp_path: Path) -> None:
+    """An endless flood of batches to be rejected: never more than `MAX_UNREAD_REJECTS` wait for the client, whatever time
+    passes. Others are served meanwhile. When it reads at last, it is told of each, in order, so none was given up."""
 
     async def scenario() -> None:
         async with door(tmp_path) as there:
@@ -287,12 +296,18 @@ def test_a_client_that_never_reads_costs_a_bounded_amount_and_nobody_waits_for_i
                     await call.write(bad(sequence))
 
             flooding = asyncio.create_task(flood())
-            await until(lambda: any(len(told) == MAX_UNREAD_REJECTS for told in unread(there.world)))
+            await until(lambda: max(map(len, unread(there.world)), default=0) == MAX_UNREAD_REJECTS)
             for _ in range(3):
                 await there.works()
                 assert max(map(len, unread(there.world))) <= MAX_UNREAD_REJECTS
-            # What gRPC's window still took in between made room for some more; then it is full again.
-            await until(lambda: any(len(told) == MAX_UNREAD_REJECTS for told in unread(there.world)))
+            assert (await hear(call)).startswith("welcome")
+            heard = 0
+            while heard < 20 * MAX_UNREAD_REJECTS:
+                word = await hear(call)
+                if word.startswith("reject"):
+                    heard += 1
+                    assert word == f"reject {heard} time_out_of_window 1"
+                assert max(map(len, unread(there.world))) <= MAX_UNREAD_REJECTS
             flooding.cancel()
             call.cancel()
             await asyncio.gather(flooding, return_exceptions=True)
@@ -300,6 +315,93 @@ def test_a_client_that_never_reads_costs_a_bounded_amount_and_nobody_waits_for_i
             await there.works()
 
     run(scenario)
+
+
+def test_when_messages_that_do_not_become_whole_fill_the_memory_the_most_silent_streams_end(tmp_path: Path) -> None:
+    """As many as it takes, longest silence first, those that have not said Hello among them; they are told why."""
+
+    async def scenario() -> None:
+        memory = [0]
+        async with door(tmp_path, max_clients=20, pressure=Pressure(100, lambda: memory[0], 0)) as there:
+            gate = there.world.gate
+            mute = [there.call() for _ in range(2)]
+            await until(lambda: len(gate.sessions) == 2)
+            there.world.clock.advance(1)
+            silent = [await there.greeted(bytes([n]) * 16) for n in range(4)]
+            there.world.clock.advance(1)
+            busy = [await there.greeted(bytes([n]) * 16) for n in range(100, 106)]
+            for _ in range(3):
+                memory[0] = 100
+                gate.expire()
+                await turn()
+                assert len(gate.sessions) == 12, "what is allowed is allowed"
+            memory[0] = 200
+            gate.expire()
+            for call in mute + silent:
+                assert await ended(call) is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert "memory" in await call.details()
+            assert there.world.counted("collectord_streams_refused_total", reason="memory") == 12 - HARMLESS
+            memory[0] = 0
+            gate.expire()
+            left = [call for call in busy if not call.done()]
+            assert len(left) == HARMLESS
+            for call in left:
+                await call.write(send(1))
+                assert await hear(call) == "ack 1"
+                call.cancel()
+            await until(lambda: not gate.sessions)
+
+    run(scenario)
+
+
+def test_a_client_that_ignores_its_credit_is_read_no_further_and_others_are(tmp_path: Path) -> None:
+    """The log takes nothing for a while: what waits for it from one client is its credit at most, and others get in."""
+
+    async def scenario() -> None:
+        async with door(tmp_path, eager=False) as there:
+            world = there.world
+            greedy = await there.greeted()
+
+            async def flood() -> None:
+                for sequence in range(1, 100_000):
+                    await greedy.write(send(sequence, rows=2000))
+
+            flooding = asyncio.create_task(flood())
+            await until(lambda: world.counted("collectord_credit_waits_total", cause="client") == 1)
+            assert 0 < world.gate.admission.used <= FIRST_CREDIT
+            quiet = await there.greeted(OTHER_CLIENT)
+            await quiet.write(send(1))
+            await until(lambda: any(entry.client == OTHER_CLIENT for entry, _ in world.log.queue))
+            assert world.counted("collectord_credit_waits_total", cause="daemon") == 0
+            flooding.cancel()
+            greedy.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
+            await until(lambda: len(world.gate.sessions) == 1)
+            world.log.commit()
+            assert await hear(quiet) == "ack 1"
+            quiet.cancel()
+            await until(lambda: len(world.gate.sessions) == 0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("max_clients", "descriptors", "connections"),
+    [(4096, 1 << 20, 4160), (4096, 1024, 768), (10, 1024, 74), (4096, 100, 1)],
+)
+def test_connections_leave_descriptors_for_the_daemons_own_files(
+    max_clients: int, descriptors: int, connections: int
+) -> None:
+    assert most_connections(max_clients, descriptors) == connections
+
+
+def test_too_few_descriptors_for_all_clients_are_told_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    """The soft limit is raised as far as it goes; if that is too little, the log says so."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    options = dict(server_options(most * 2))
+    assert options["grpc.max_allowed_incoming_connections"] == most - SPARE_DESCRIPTORS
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    assert [record.getMessage() for record in caplog.records] == ["the limit of open files allows fewer clients"]
 
 
 def test_a_stream_that_is_cancelled_while_it_waits_for_the_budget_gives_it_back(tmp_path: Path) -> None:
@@ -329,7 +431,7 @@ def test_a_failing_log_is_waited_for_and_then_takes_everything_in_order_once(tmp
             for sequence in (1, 2, 3):
                 await call.write(send(sequence))
             assert await hear(call) == "credit 0 the spool is full"
-            await until(lambda: bool(world.gate.timers))
+            await until(lambda: STALL_SECONDS in [seconds for seconds, _ in world.gate.timers])
             world.log.error = None
             world.gate.expire()
             assert await hear(call) == "resume 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 
 import pytest
 
@@ -10,7 +11,7 @@ from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
 from collectord.ingest import validate
-from collectord.ingest.validate import DAY_NS, Declared, Judged, Refusal, Window, counted_drops, shared_schemas
+from collectord.ingest.validate import DAY_NS, Declared, Judged, Refusal, Shared, Window, counted_drops, weight
 from collectord.model import HOUR_NS, ColumnType, Reason, Schema
 from tests.reference_batch import NOW, make_schema, schema_message, simple
 
@@ -26,7 +27,7 @@ def judged(
 
 
 def declaring(*schemas: Schema) -> Declared:
-    declared = Declared(shared_schemas())
+    declared = Declared(Shared())
     for schema in schemas or (SCHEMA,):
         assert declared.declare(schema.raw) is None
     return declared
@@ -73,14 +74,14 @@ def test_a_window_that_reaches_before_1970_begins_there() -> None:
 
 def test_a_schema_that_was_not_declared_on_this_stream_is_unknown() -> None:
     with pytest.raises(Rejected) as refused:
-        judged(Declared(shared_schemas()))
+        judged(Declared(Shared()))
     assert refused.value.reason is Reason.UNKNOWN_SCHEMA
     assert SCHEMA.id.hex() in refused.value.detail
 
 
 def test_a_refused_schema_is_remembered_with_its_reason() -> None:
     raw = schema_message(ColumnType.INT8, names=[""]).SerializeToString()
-    declared = Declared(shared_schemas())
+    declared = Declared(Shared())
     refusal = declared.declare(raw)
     assert isinstance(refusal, Refusal)
     assert refusal.reason is Reason.BAD_NAME
@@ -118,16 +119,56 @@ def test_the_columns_of_all_schemas_of_a_client_are_bounded_together(monkeypatch
 
 
 def test_clients_share_a_schema_and_it_goes_with_the_last_of_them() -> None:
-    """A hundred pods with 10,000 columns each need one list of names."""
-    shared = shared_schemas()
+    """A hundred pods with 10,000 columns each need one list of names, and it is counted once."""
+    shared = Shared()
     first, second = Declared(shared), Declared(shared)
-    for declared in (first, second):
+    for declared in (first, second, second):
         declared.declare(SCHEMA.raw)
     assert first.schema(SCHEMA.id) is second.schema(SCHEMA.id)
-    assert list(shared) == [SCHEMA.id]
-    del declared, first, second
+    assert shared.get(SCHEMA.id) is not None
+    assert first.bytes == second.bytes == shared.bytes == weight(SCHEMA)
+    first.close()
+    first.close()
+    assert (len(shared), shared.bytes, first.bytes) == (1, weight(SCHEMA), 0)
+    second.close()
+    assert (len(shared), shared.bytes) == (0, 0)
+
+
+def test_the_memory_for_all_schemas_of_a_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "MAX_SCHEMA_BYTES_PER_CLIENT", 2 * weight(SCHEMA))
+    shared = Shared()
+    declared = Declared(shared)
+    assert declared.declare(SCHEMA.raw) is None
+    wide = make_schema(*[ColumnType.INT8] * 1000)
+    refusal = declared.declare(wide.raw)
+    assert refusal is not None
+    assert refusal.reason is Reason.TOO_MANY_SCHEMAS
+    assert "bytes together" in refusal.detail
+    assert shared.bytes == weight(SCHEMA), "what was refused costs nothing"
+    assert judged(declared), "the others go on"
+
+
+@pytest.mark.parametrize("columns", [1, 50, 5000])
+def test_a_schema_needs_no_more_memory_than_is_planned_for_it(columns: int) -> None:
+    """Measured, with names of different lengths."""
+    raws = [
+        schema_message(
+            *[ColumnType.FLOAT32] * columns, names=[f"{n}-{at}" for at in range(columns)]
+        ).SerializeToString()
+        for n in range(max(3, 2000 // columns))
+    ]
+    shared = Shared()
+    declared = Declared(shared)
     gc.collect()
-    assert list(shared) == []
+    tracemalloc.start()
+    try:
+        for raw in raws[:1000]:
+            assert declared.declare(bytes(raw)) is None
+        gc.collect()
+        needed, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert shared.bytes / 3 < needed <= shared.bytes
 
 
 def test_reports_of_drops_keep_what_is_possible() -> None:

@@ -25,6 +25,7 @@ from collectord.ingest.marks import Marks
 from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
 from collectord.pipeline import Pipeline
+from collectord.pipeline.parking import budget_of
 from collectord.schema import parse_schema
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
@@ -32,6 +33,8 @@ from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
 from collectord.upload.schemas import SchemaPublisher
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
+from collectord.wal.disk import Disk
+from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import recover
 from collectord.wal.writer import LogWriter
@@ -44,18 +47,33 @@ class Node:
     """Log, ledger and pipeline on one spool; may be stopped and opened again."""
 
     def __init__(
-        self, spool: Path, store: MemoryStore, *, flush_bytes: int = 1 << 20, flush_interval: float = 3600
+        self,
+        spool: Path,
+        store: MemoryStore,
+        *,
+        flush_bytes: int = 1 << 20,
+        flush_interval: float = 3600,
+        segment_bytes: int = 1 << 20,
+        log_bytes: int = 64 << 20,
+        parked_budget: int | None = None,
+        parked_disk: Disk | None = None,
+        damaged: bool = False,
     ) -> None:
         spool.mkdir(exist_ok=True)
+        self.spool = spool
+        self._stopped = False
         self.ledger = Ledger(spool)
-        self.recovered = recover(spool / "log", self.ledger.spool_id, self.ledger.lsn_floor())
+        self.ledger_spool_id = self.ledger.spool_id
+        parked = ParkedLog(spool / "parked", self.ledger.spool_id, disk=parked_disk)
+        self.recovered = recover(spool / "log", self.ledger.spool_id, max(self.ledger.lsn_floor(), parked.end))
         self.log = LogWriter(
-            spool / "log", self.ledger.spool_id, self.recovered, segment_bytes=1 << 20, budget_bytes=64 << 20
+            spool / "log", self.ledger.spool_id, self.recovered, segment_bytes=segment_bytes, budget_bytes=log_bytes
         )
         self.marks = Marks()
         self.marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self.ledger.clients())
         layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex())
         clock = SystemClock()
+        self.metrics = Metrics()
         segments = self.recovered.segments
         self.pipeline = Pipeline(
             log=self.log,
@@ -66,7 +84,7 @@ class Node:
             reserve=Reserve(spool / "reserve", 1 << 20),
             layout=layout,
             marks=self.marks,
-            metrics=Metrics(),
+            metrics=self.metrics,
             clock=clock,
             rules=SealRules(flush_bytes, 2 << 20, flush_interval, b"salt"),
             codec="zstd",
@@ -78,8 +96,13 @@ class Node:
             connected=frozenset,
             received={stream: counts.rows for stream, counts in self.recovered.counts.snapshot().items()},
             received_to=self.recovered.end,
+            parked=parked,
+            parked_budget=budget_of(log_bytes, segment_bytes) if parked_budget is None else parked_budget,
+            quarantine=spool / "quarantine" / "rows",
+            quarantine_budget=1 << 20,
         )
-        self.pipeline.replay()
+        assert bool(self.recovered.damages or self.recovered.losses) == damaged
+        self.pipeline.replay(damaged)
         self.log.start()
         self.pipeline.start()
 
@@ -98,6 +121,10 @@ class Node:
         assert not errors, errors
 
     def stop(self) -> None:
+        """May be repeated."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.log.close()
         self.pipeline.stop()
         self.ledger.close()
@@ -105,7 +132,7 @@ class Node:
     def balanced(self) -> bool:
         books = self.pipeline.books()
         assert books
-        return all(book.received == book.landed + book.in_log + book.quarantined for book in books)
+        return not any(book.missing for book in books)
 
 
 @pytest.fixture

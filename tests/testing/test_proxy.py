@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -126,6 +127,29 @@ def test_a_fault_that_does_not_exist_is_refused(upstream: Upstream) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         FaultProxy(upstream.port, faults=["nonsense"])
     assert len(FAULTS) == 10
+
+
+def test_planned_faults_come_first_in_their_order_and_only_for_their_operation(upstream: Upstream) -> None:
+    with FaultProxy(upstream.port) as proxy:
+        proxy.plan("create", "forbidden", None, "applied_condition", "busy")
+        assert [put(proxy.port)[0] for _ in range(3)] == [403, 201, 412]
+        assert (proxy.planned(), proxy.injected(), upstream.count) == (1, 2, 2)
+        proxy.unplan()
+        assert (put(proxy.port)[0], proxy.planned()) == (201, 0)
+        seen = proxy.seen()
+    assert [one.fault for one in seen] == ["forbidden", None, "applied_condition", None]
+    assert {(one.operation, one.path, one.under_way) for one in seen} == {("create", "/x", 1)}
+    with pytest.raises(ValueError, match="nonsense"):
+        proxy.plan("nonsense", "drop")
+    with pytest.raises(ValueError, match="nonsense"):
+        proxy.plan("append", "nonsense")
+
+
+def test_a_service_that_takes_no_connection_ends_the_client_s(upstream: Upstream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with FaultProxy(port) as proxy, pytest.raises((ConnectionError, http.client.HTTPException)):
+        put(proxy.port)
 
 
 def test_as_a_process_it_tells_its_port_obeys_and_reports(upstream: Upstream) -> None:

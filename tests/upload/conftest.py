@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +10,18 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from collectord.testing.azurite import Azurite
+from collectord.testing.proxy import FaultProxy
 from collectord.testing.store import MemoryStore, StoredBlob
 from collectord.upload.azureblob import AzureBlob
+from collectord.upload.documents import DocumentStore
 from collectord.upload.localdir import LocalDirectory
-from collectord.upload.store import BlobStore
 
 
 @dataclass
 class Backend:
     """A store whose container is absent at first, and what else may happen to its blobs."""
 
-    store: BlobStore
+    store: DocumentStore
     delete: Callable[[str], None]
     overwrite: Callable[[str, bytes], None]
     """Somebody puts another, appendable blob in its place."""
@@ -55,7 +56,8 @@ def directory_backend(root: Path) -> Backend:
     )
 
 
-def azurite_backend(azurite: Azurite, container: str) -> Backend:
+def azurite_backend(azurite: Azurite, container: str, port: int | None = None) -> Backend:
+    """`port`: that of a proxy, through which the store goes."""
     client = BlobServiceClient.from_connection_string(azurite.connection_string()).get_container_client(container)
 
     def overwrite(blob: str, data: bytes) -> None:
@@ -67,16 +69,21 @@ def azurite_backend(azurite: Azurite, container: str) -> Backend:
     def obstruct(blob: str) -> None:
         client.get_blob_client(blob).upload_blob(b"block")
 
-    store = AzureBlob(container, connection_string=azurite.connection_string())
+    store = AzureBlob(container, connection_string=azurite.connection_string(port))
     return Backend(store, lambda blob: client.get_blob_client(blob).delete_blob(), overwrite, obstruct)
 
 
-@pytest.fixture(params=["memory", "directory", "azurite"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, new_container: Callable[[], str]) -> Backend:
+@pytest.fixture(params=["memory", "directory", "azurite", "wire"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, new_container: Callable[[], str]) -> Iterator[Backend]:
+    """`wire`: the blob service once more, behind the proxy that fails as it is told; here it is told nothing."""
     match request.param:
         case "memory":
-            return memory_backend()
+            yield memory_backend()
         case "directory":
-            return directory_backend(tmp_path / "store")
+            yield directory_backend(tmp_path / "store")
+        case "azurite":
+            yield azurite_backend(request.getfixturevalue("azurite"), new_container())
         case _:
-            return azurite_backend(request.getfixturevalue("azurite"), new_container())
+            azurite = request.getfixturevalue("azurite")
+            with FaultProxy(azurite.port) as proxy:
+                yield azurite_backend(azurite, new_container(), proxy.port)

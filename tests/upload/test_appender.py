@@ -5,17 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from collectord import files
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.appender import MAX_STEPS, BlockedFor, Landed, Retry, header_hash
-from collectord.upload.ledger import Ledger
 from collectord.upload.records import Intent
 from collectord.upload.rollover import MAX_APPENDS, PartState
 from collectord.upload.store import MAX_APPEND, Appended, Blocked, NoContainer, NotAppendable, Unknown, WrongPosition
+from tests.upload.crashes import Crash, Fuse, steps, wired
 from tests.upload.world import DAY, HEADER, STREAM, Writer, check_books, text_of
 
 
@@ -418,39 +417,7 @@ def test_an_intent_that_has_landed_is_not_sent_again(writer: Writer, store: Memo
 # ---------------------------------------------------------------------- crashes
 
 
-class Crash(BaseException):
-    """The process ends here."""
-
-
-class Fuse:
-    """Counts the steps that change or ask something, and crashes before or after the one it is set to."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-        self.blown = False
-
-    def step(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.blown = True
-            raise Crash
-
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*given: Any, **named: Any) -> Any:
-            self.step()
-            result = function(*given, **named)
-            self.step()
-            return result
-
-        return wrapped
-
-
-STEPS: list[tuple[Any, tuple[str, ...]]] = [
-    (files, ("write_durably",)),
-    (Ledger, ("stage", "move", "reassign", "confirm")),
-    (MemoryStore, ("append", "create", "create_container", "length", "read")),
-    (Path, ("unlink",)),
-]
+STEPS = steps(MemoryStore)
 
 
 def run_with_crash(
@@ -460,10 +427,7 @@ def run_with_crash(
     store = MemoryStore(container=False)
     fuse = Fuse(at)
     writer = Writer(directory, store)
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, names in STEPS:
-            for name in names:
-                patch.setattr(owner, name, fuse.around(getattr(owner, name)))
+    with wired(fuse, STEPS):
         try:
             scenario(store, writer)
         except Crash:
@@ -531,10 +495,7 @@ def test_crashes_and_faults_of_every_kind_at_once(tmp_path: Path) -> None:
                 store.plan(operation, *chance.choices(kinds, k=3))
             for name, spool in spools.items():
                 fuse = Fuse(chance.randrange(1, 60))
-                with pytest.MonkeyPatch.context() as patch:
-                    for owner, names in STEPS:
-                        for step in names:
-                            patch.setattr(owner, step, fuse.around(getattr(owner, step)))
+                with wired(fuse, STEPS):
                     writer = None
                     try:
                         writer = Writer(spool, store, name=name, seed=seed)

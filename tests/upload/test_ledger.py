@@ -307,3 +307,40 @@ def test_a_full_disk_is_told_apart_and_changes_nothing(ledger: Ledger) -> None:
     ledger._db.execute("PRAGMA max_page_count = 1000000")
     ledger.stage(intent(5000))
     assert len(ledger.intents()) == staged + 1
+
+
+def test_what_was_found_out_about_a_lost_ledger_is_written_at_once(tmp_path: Path) -> None:
+    """Cursors and totals, and from then on nothing tells it from another ledger."""
+    ledger = Ledger(tmp_path, b"s" * 16)
+    assert ledger.rebuild_needed
+    assert ledger.spool_id == b"s" * 16
+    ledger.rebuilt({DAY: Progress(Cursor(Lsn(70), 3), 12)}, {"a/b": 12}, {"a/b": 2})
+    assert not ledger.rebuild_needed
+    ledger.close()
+    again = Ledger(tmp_path, b"t" * 16)
+    assert not again.rebuild_needed
+    assert again.spool_id == b"s" * 16
+    assert again.cursors() == {DAY: Progress(Cursor(Lsn(70), 3), 12)}
+    assert again.landed_totals()["a/b"].rows == 12
+    assert again.quarantined_totals() == {("a/b", "rebuild"): 2}
+    assert again.lsn_floor() == 70
+    again.close()
+
+
+def test_a_rebuild_that_fails_half_way_leaves_it_needing_one(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, b"s" * 16)
+    with pytest.raises(SpoolUnusable):
+        ledger.rebuilt({DAY: Progress(Cursor(Lsn(70), 3), 12)}, {"a/b": 12}, {"a/b": None})  # type: ignore[dict-item]
+    assert ledger.rebuild_needed
+    assert ledger.cursors() == {}
+    ledger.close()
+    again = Ledger(tmp_path)
+    assert again.rebuild_needed
+    again.close()
+
+
+def test_facts_are_remembered_under_their_key(ledger: Ledger, tmp_path: Path) -> None:
+    assert ledger.recall("x") is None
+    ledger.remember("x", "one")
+    ledger.remember("x", "two")
+    assert ledger.recall("x") == "two"

@@ -1,0 +1,343 @@
+"""How far each partition has landed, found out from log and store: for a ledger that was lost.
+
+The same rows give the same text, however they were cut into frames. So every partition that waits in the log is written
+as text once more, record by record, and looked for in the blobs that it may have gone to. Frames of a partition land in
+the order of the log, hence what has landed is its beginning, and one position says it all. Where it is not, somebody has
+to choose (`Options.doubtful`), and what was found is said precisely.
+
+Assumption: two rows whose records are equal to the last byte, ids and times included, are the same row. Generated ids
+never repeat; where users' own do, more such records may be found than wait, and then the last of them are doubtful.
+
+Memory: about 100 bytes for each of `ROWS_AT_ONCE` rows, and two more per row of a partition; more rows are looked for in
+several passes over log and blobs. A partition is one thread's; nothing is changed here.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import xxhash
+
+from collectord.buffer.entries import Entries
+from collectord.buffer.index import Slice, after_entry
+from collectord.buffer.seal import MAX_FRAME_ROWS
+from collectord.encode.csv import CsvPlan
+from collectord.encode.frame import iter_frames
+from collectord.errors import NeverAgain
+from collectord.model import BlobInfo, Cursor, Partition, Place, Schema
+from collectord.pipeline.framer import Framer
+from collectord.pipeline.known import Known
+from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of, data_blobs, settled
+from collectord.reader.cat import header_of
+from collectord.upload.naming import EXTENSION
+from collectord.upload.store import BlobStore
+
+ROWS_AT_ONCE = 1 << 19
+SLICE_BYTES = 1 << 20
+
+_ABSENT, _FOUND, _UNREADABLE, _AMBIGUOUS = range(4)
+_SUFFIX = re.compile(re.escape(EXTENSION) + r"(\.zst|\.gz)?$")
+
+Doubtful = Literal["repeat", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the person decides."""
+
+    doubtful: Doubtful = "repeat"
+    """Where what is found of a partition is not its beginning: `repeat` uploads everything from the first row that is
+    not there, so that nothing is lost and some may land twice; `skip` goes on behind the last row that is there, so
+    that nothing lands twice, and counts what is missing before it as quarantined."""
+    everywhere: bool = False
+    """Look into all blobs of the store that have the same header, not only into those of the present layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of a partition."""
+
+    partition: Partition
+    stream: str
+    rows: int
+    """How many waited."""
+    landed: int
+    """How many of them, from the first on, are taken to have landed."""
+    given_up: int
+    """How many of these are nowhere (`skip` only)."""
+    again: int
+    """Rows behind that which were found too, and will land twice (`repeat` only)."""
+    after: Cursor | None
+    """Where uploading goes on; None: nothing has landed."""
+    notes: tuple[str, ...] = ()
+    """What a person has to know."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a search is. Written by its thread, read by any."""
+
+    rows: int = 0
+    """To be looked for, in all partitions."""
+    looked_for: int = 0
+    blob_bytes: int = 0
+    """Read from the store so far."""
+
+
+class Search:
+    """Looks for partitions of one log in one store. See the module."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        known: Known,
+        framer: Framer,
+        read_payload: Callable[[Place], memoryview],
+        writer_id: bytes,
+        options: Options,
+    ) -> None:
+        self._store = store
+        self._known = known
+        self._framer = framer
+        self._read_payload = read_payload
+        self._writer = writer_id.hex()
+        self._options = options
+        self._everything: list[BlobInfo] | None = None
+        self._sizes: dict[Partition, dict[str, int]] = {}
+        self.progress = Progress()
+
+    def look_for(self, partition: Partition, entries: Entries) -> Found:
+        """How many of these entries' rows, from the first on, are in the store.
+
+        Raises:
+            TryAgain: the store did not answer.
+            CallHuman: it refused.
+        """
+        stream = self._known.stream_key(partition.schema_id)
+        rows = sum(count for _, count in entries)
+        notes: list[str] = []
+        blobs = self._blobs(partition, notes)
+        self._sizes[partition] = {blob.name: blob.size for blob in blobs}
+        marks = bytearray(rows)
+        surplus = 0
+        passes = max(1, -(-rows // ROWS_AT_ONCE)) if blobs else 0
+        for number in range(passes):
+            surplus += self._pass(partition, entries, blobs, marks, number, passes, notes)
+        self.progress.looked_for += rows
+        return self._judge(partition, stream, entries, marks, surplus, notes)
+
+    def has_grown(self, partition: Partition) -> bool:
+        """Whether its blobs are others than when it was looked for: a request of a daemon that is dead may arrive late.
+
+        Raises as `look_for` does.
+        """
+        self._everything = None
+        return {blob.name: blob.size for blob in self._blobs(partition, [])} != self._sizes[partition]
+
+    # ------------------------------------------------------------------ one pass
+
+    def _pass(
+        self, partition: Partition, entries: Entries, blobs: Sequence[BlobInfo], marks: bytearray, number: int,
+        passes: int, notes: list[str],
+    ) -> int:  # fmt: skip
+        """Marks the rows whose hash falls into this pass. Returns how many more of them there are than wait."""
+        wanted: dict[int, int] = {}
+        order, places = array("Q"), array("Q")
+        for at, text, count in self._texts(partition, entries):
+            if text is None:
+                marks[at : at + count] = bytes([_UNREADABLE]) * count
+                continue
+            for offset, digest in enumerate(_digests(text)):
+                if digest % passes == number:
+                    wanted[digest] = 0
+                    order.append(digest)
+                    places.append(at + offset)
+        for blob in blobs:
+            self._count(blob, wanted, notes)
+        for digest, place in zip(order, places, strict=True):
+            if wanted[digest]:
+                wanted[digest] -= 1
+                marks[place] = _FOUND
+        surplus = 0
+        if any(wanted.values()):
+            for digest, place in zip(order, places, strict=True):
+                if wanted[digest]:
+                    marks[place] = _AMBIGUOUS
+            surplus = sum(wanted.values())
+        return surplus
+
+    def _texts(self, partition: Partition, entries: Entries) -> Iterator[tuple[int, memoryview | None, int]]:
+        """Index of the first row, text, number of rows; no text where the log cannot be read."""
+        schema, plan = self._known.schema(partition.schema_id), self._known.plan(partition)
+        at = 0
+        for slices in _portions(entries):
+            count = sum(piece.stop - piece.start for piece in slices)
+            try:
+                payloads = [self._read_payload(piece.place) for piece in slices]
+                yield at, self._framer.text(schema, plan, slices, payloads), count
+            except Exception:  # noqa: BLE001
+                # Damage, or poison. One by one, to lose sight of no more than what it is.
+                begin = at
+                for piece in slices:
+                    yield begin, self._readable(schema, plan, piece), piece.stop - piece.start
+                    begin += piece.stop - piece.start
+            at += count
+
+    def _readable(self, schema: Schema, plan: CsvPlan, piece: Slice) -> memoryview | None:
+        try:
+            return self._framer.text(schema, plan, [piece], [self._read_payload(piece.place)])
+        except Exception:  # noqa: BLE001
+            # Uploading meets it again and sets it aside, with a count and a reason.
+            return None
+
+    def _count(self, blob: BlobInfo, wanted: dict[int, int], notes: list[str]) -> None:
+        """Counts the wanted records of a blob; memory is bounded by a frame."""
+        rest = b""
+        try:
+            with io.BufferedReader(BlobFile(self._store, blob), READ_BYTES) as file:
+                for frame in iter_frames(codec_of(blob.name), file):
+                    self.progress.blob_bytes += frame.length
+                    text = rest + frame.text
+                    end = _whole(text)
+                    rest = text[end:]
+                    for digest in _digests(memoryview(text)[:end]):
+                        if digest in wanted:
+                            wanted[digest] += 1
+        except NeverAgain as error:
+            note = f"{blob.name} cannot be read to its end ({error}); rows behind that are taken as not landed"
+            if note not in notes:
+                notes.append(note)
+
+    # ------------------------------------------------------------------ which blobs
+
+    def _blobs(self, partition: Partition, notes: list[str]) -> list[BlobInfo]:
+        """The blobs with the partition's header that its rows may have gone to: any part, any codec, any writer."""
+        base = self._known.base(partition)
+        header = self._known.plan(partition).header
+        stem = _SUFFIX.sub("", base)
+        if self._options.everywhere:
+            if self._everything is None:
+                self._everything = data_blobs(self._store)
+            candidates = self._everything
+        else:
+            beginning, *_ = stem.partition(self._writer)
+            name = re.compile(
+                re.escape(stem).replace(self._writer, "[0-9a-f]{32}")
+                + r"(\.\d+)?"
+                + re.escape(EXTENSION)
+                + r"(\.zst|\.gz)?"
+            )
+            candidates = [blob for blob in data_blobs(self._store, beginning) if name.fullmatch(blob.name)]
+        chosen = []
+        for blob in candidates:
+            blob = settled(self._store, blob)
+            try:
+                if blob.size and header_of(self._store, blob) == header:
+                    chosen.append(blob)
+            except (NeverAgain, ValueError) as error:
+                notes.append(f"{blob.name} does not begin like a blob of ours and was left out: {error}")
+        return chosen
+
+    # ------------------------------------------------------------------ judging
+
+    def _judge(
+        self, partition: Partition, stream: str, entries: Entries, marks: bytearray, surplus: int, notes: list[str]
+    ) -> Found:  # fmt: skip
+        skip = self._options.doubtful == "skip"
+        landed = judge(marks, skip)
+        behind = sum(marks.count(mark, landed) for mark in (_FOUND, _AMBIGUOUS))
+        missing = marks.count(_ABSENT, 0, landed)
+        base = self._known.base(partition)
+        if surplus:
+            notes.append(f"{base}: {surplus:,} records stand more often in the store than they wait in the log")
+        if behind:
+            notes.append(
+                f"{base}: {landed:,} rows have landed, then one is missing, but {behind:,} rows behind it are in the "
+                "store too: they will land a second time (--doubtful skip would leave out what is missing instead)"
+            )
+        if missing:
+            notes.append(
+                f"{base}: {missing:,} rows that are not in the store are given up, since later ones have landed"
+            )
+        return Found(partition, stream, len(marks), landed - missing, missing, behind, _cursor(entries, landed), tuple(notes))  # fmt: skip
+
+
+def judge(marks: bytes | bytearray, skip: bool) -> int:
+    """How many rows, from the first on, are taken as landed. Pure; `marks` has one byte per row, see the constants."""
+    if skip:
+        return max(marks.rfind(_FOUND), marks.rfind(_AMBIGUOUS)) + 1
+    gap = marks.find(_ABSENT)
+    # What cannot be read, or may be another's record, counts only with a row behind it that has certainly landed.
+    return marks.rfind(_FOUND, 0, gap if gap >= 0 else len(marks)) + 1
+
+
+def _cursor(entries: Entries, landed: int) -> Cursor | None:
+    """The cursor behind the first `landed` rows."""
+    after = None
+    for place, rows in entries:
+        if landed < rows:
+            return Cursor(place.lsn, landed) if landed else after
+        landed -= rows
+        after = after_entry(place.lsn)
+        if not landed:
+            break
+    return after
+
+
+def _portions(entries: Iterable[tuple[Place, int]]) -> Iterator[list[Slice]]:
+    """All rows in order, in slices of a bounded number of rows and bytes."""
+    slices: list[Slice] = []
+    count, size = 0, 0
+    for place, rows in entries:
+        start = 0
+        while start < rows:
+            stop = min(rows, start + MAX_FRAME_ROWS - count)
+            slices.append(Slice(place, rows, start, stop))
+            count += stop - start
+            size += place.length
+            start = stop
+            if count >= MAX_FRAME_ROWS or size >= SLICE_BYTES:
+                yield slices
+                slices, count, size = [], 0, 0
+    if slices:
+        yield slices
+
+
+def _digests(text: memoryview) -> Iterator[int]:
+    """A hash of every record of whole records."""
+    raw = bytes(text)
+    digest = xxhash.xxh3_64_intdigest
+    if not raw:
+        return
+    lines = raw.removesuffix(b"\n").split(b"\n")
+    if b'"' not in raw:
+        for line in lines:
+            yield digest(line)
+        return
+    pieces: list[bytes] = []
+    quotes = 0
+    for line in lines:
+        pieces.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield digest(b"\n".join(pieces))
+            pieces.clear()
+
+
+def _whole(text: bytes) -> int:
+    """Where the last whole record of `text`, which begins with one, ends."""
+    end = len(text)
+    quotes = text.count(b'"')
+    while True:
+        if quotes % 2 == 0 and text.endswith(b"\n", 0, end):
+            return end
+        before = text.rfind(b"\n", 0, max(0, end - 1)) + 1
+        if before == 0:
+            return 0
+        quotes -= text.count(b'"', before, end)
+        end = before

@@ -1,0 +1,351 @@
+"""A stream that cannot land leaves the log: others keep their room, its rows land once when it heals, the books balance."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collectord.pipeline import parking
+from collectord.testing.store import MemoryStore
+from collectord.upload.store import AppendOutcome, Blocked, Unknown
+from collectord.wal.disk import Disk
+from collectord.wal.parked import ParkedLog
+from tests.pipeline.test_journey import Client, Node, landed_ids, schema, wait_until
+from tests.pipeline.test_poison import waiting
+
+SEGMENT = 128 << 10
+LOG = 12 * SEGMENT
+
+
+class PickyStore(MemoryStore):
+    """Says no to every append whose blob's name has `word` in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.word = "inputs"
+        self.answer: AppendOutcome = Blocked("forbidden", "403")
+
+    def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
+        if self.word and self.word in blob:
+            return self.answer
+        return super().append(blob, data, position)
+
+    def create(self, blob: str, content_type: str, metadata: Any) -> Any:
+        return super().create(blob, content_type, metadata)
+
+
+@pytest.fixture
+def store() -> PickyStore:
+    return PickyStore()
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upkeep many times a second, and small parked files."""
+    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    monkeypatch.setattr(parking, "TIDY_SECONDS", 0.0)
+    monkeypatch.setattr(parking, "PAUSE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def node(tmp_path: Path, store: PickyStore) -> Iterator[Callable[..., Node]]:
+    nodes: list[Node] = []
+
+    def make(**settings: Any) -> Node:
+        given = {"flush_interval": 0.05, "segment_bytes": SEGMENT, "log_bytes": LOG} | settings
+        nodes.append(Node(tmp_path / "spool", store, **given))
+        return nodes[-1]
+
+    yield make
+    for made in nodes:
+        made.stop()
+
+
+def blocked(running: Node, sick: Client, rows: int = 20) -> None:
+    """Rows of the bad stream, until it is known to be bad."""
+    running.append(sick.batch(rows))
+    wait_until(lambda: any(one.blocked for _, one in running.pipeline.troubles()))
+
+
+def fill(running: Node, healthy: Client, sick: Client | None, times: int, rows: int = 1000) -> None:
+    """Much of one stream, and a little of the other; as soon as it may be."""
+    for _ in range(times):
+        wait_until(lambda: running.log.used_bytes + 2 * SEGMENT < running.log.budget)
+        running.append(healthy.batch(rows))
+        if sick is not None:
+            running.append(sick.batch(5))
+
+
+def heal(running: Node, store: PickyStore) -> None:
+    store.word = ""
+    wait_until(lambda: running.pipeline.flush(0.5))
+
+
+def test_a_blocked_stream_is_parked_and_others_land(node: Callable[..., Node], store: PickyStore) -> None:
+    """Four times the log's budget goes through while one stream waits; its rows land in order, once, when it heals."""
+    running = node()
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 4 * LOG // 40_000)
+    assert running.log.used_bytes <= LOG
+    # Between the copy and the end of its segments both are there, for a moment.
+    wait_until(lambda: running.log.used_bytes + running.pipeline.parked()["bytes"] <= LOG)
+    assert not running.pipeline.parked()["refused_partitions"]
+    (book,) = (book for book in running.pipeline.books() if "inputs" in book.stream)
+    assert (book.received, book.landed, book.missing) == (len(sick.ids), 0, 0)
+    assert 0 < book.parked <= running.pipeline.parked()["rows"]
+    assert book.in_log == book.received - book.parked
+    assert running.balanced()
+    heal(running, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    assert landed_ids(store, "labels") == healthy.ids
+    wait_until(lambda: running.pipeline.parked()["files"] == 0)
+    assert running.log.budget == LOG
+    assert running.balanced()
+
+
+def test_a_restart_reads_what_is_parked_before_the_log(node: Callable[..., Node], store: PickyStore) -> None:
+    """Half of it lands before the stop and half after it, nothing twice."""
+    running = node(flush_bytes=2048)
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick, rows=600)
+    fill(running, healthy, sick, 40)
+    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    rows = running.pipeline.parked()["rows"]
+    running.stop()
+    again = node(flush_bytes=2048)
+    assert again.pipeline.parked()["rows"] == rows
+    assert again.balanced()
+    take = store.append
+    lock, left = threading.Lock(), [3]
+
+    def three(blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
+        with lock:
+            if "inputs" in blob:
+                left[0] -= 1
+            return take(blob, data, position) if left[0] >= 0 else Blocked("forbidden", "403")
+
+    store.word = ""
+    store.append = three  # type: ignore[method-assign]
+    wait_until(lambda: again.pipeline.flush(0.1) or left[0] < 0)
+    assert again.balanced()
+    again.stop()
+    assert 0 < len(landed_ids(store, "inputs")) < len(sick.ids)
+    store.append = take  # type: ignore[method-assign]
+    third = node()
+    assert third.balanced()
+    heal(third, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    wait_until(lambda: not list((third.spool / "parked").iterdir()))
+    assert third.balanced()
+
+
+def test_a_store_that_is_down_for_all_parks_nothing(node: Callable[..., Node], store: PickyStore) -> None:
+    """Copying what is nearly all of a segment would gain nothing, whether the store refuses or says nothing."""
+    for answer in (Blocked("forbidden", "403"), Unknown("no answer")):
+        store.word, store.answer = "/", answer
+        running = node()
+        client = Client(schema("inputs"))
+        running.append(client.batch(10))
+        wait_until(lambda running=running: running.pipeline.troubles())  # type: ignore[misc]
+        while running.log.used_bytes + 2 * SEGMENT < LOG:
+            running.append(client.batch(1000))
+        looks = [0]
+        look = running.pipeline._parking.maintain
+
+        def counted(position: Any, looks: list[int] = looks, look: Any = look) -> None:
+            looks[0] += 1
+            look(position)
+
+        running.pipeline._parking.maintain = counted  # type: ignore[method-assign]
+        wait_until(lambda looks=looks: looks[0] > 10)  # type: ignore[misc]
+        assert not running.pipeline.parked()["files"]
+        assert not running.pipeline.is_refused(running.pipeline._index.partitions()[0])
+        heal(running, store)
+        running.stop()
+
+
+def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., Node], store: PickyStore) -> None:
+    """Others go on for as long as they like; the stream is let in again when it has healed."""
+    running = node(parked_budget=5 * SEGMENT)
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    partition = sick.batch(1).partition
+    del sick.ids[-1]
+    sick.sequence -= 1
+    assert partition is not None and healthy.batch(1).partition is not None
+    del healthy.ids[-1]
+    while not running.pipeline.is_refused(partition):
+        fill(running, healthy, sick, 1, rows=200)
+        running.append(sick.batch(100))
+    assert not running.pipeline.is_refused(healthy.batch(0 + 1).partition)  # type: ignore[arg-type]
+    del healthy.ids[-1]
+    fill(running, healthy, None, 3 * LOG // 40_000)
+    assert running.pipeline.is_refused(partition)
+    assert running.pipeline.parked()["bytes"] <= 5 * SEGMENT
+    assert running.balanced()
+    heal(running, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    assert landed_ids(store, "labels") == healthy.ids
+    wait_until(lambda: not running.pipeline.is_refused(partition))
+    assert running.balanced()
+
+
+class Kill(BaseException):
+    """The process ends here."""
+
+
+class FailingDisk(Disk):
+    """Fails at one step, as often as told: with an error, or as if killed."""
+
+    def __init__(self, step: str, error: BaseException) -> None:
+        self.step, self.error, self.left, self.fired = step, error, 1, 0
+
+    def _maybe(self, step: str) -> None:
+        if self.fired and isinstance(self.error, Kill):
+            raise self.error  # dead is dead
+        if step == self.step and self.left:
+            self.left -= 1
+            self.fired += 1
+            raise self.error
+
+    def create(self, path: Path, size: int) -> int:
+        self._maybe("create")
+        return super().create(path, size)
+
+    def write(self, fd: int, buffers: Any, offset: int) -> int:
+        self._maybe("write")
+        return super().write(fd, buffers, offset)
+
+    def sync(self, fd: int) -> None:
+        self._maybe("sync")
+        super().sync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._maybe("before rename")
+        super().rename(source, target)
+        self._maybe("after rename")
+
+    def remove(self, path: Path) -> None:
+        self._maybe("before remove")
+        super().remove(path)
+        self._maybe("after remove")
+
+
+@pytest.mark.parametrize("step", ["create", "write", "sync", "before rename"])
+def test_parking_that_fails_is_tried_again(node: Callable[..., Node], store: PickyStore, step: str) -> None:
+    """A full or failing disk: nothing is left behind, nothing is lost, and it goes on later."""
+    disk = FailingDisk(step, OSError(28, "no space"))
+    running = node(parked_disk=disk)
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 80)
+    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    assert disk.fired == 1
+    assert {path.suffix for path in (running.spool / "parked").iterdir()} == {".parked"}
+    heal(running, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    assert running.balanced()
+
+
+@pytest.mark.parametrize("step", ["create", "write", "sync", "before rename", "after rename"])
+def test_a_kill_at_any_step_of_parking_loses_and_doubles_nothing(
+    node: Callable[..., Node], store: PickyStore, step: str
+) -> None:
+    """Between two steps of the copy, and between the copy and the end of the segment: entries that are in both count once."""
+    disk = FailingDisk(step, Kill())
+    running = node(parked_disk=disk)
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    while not disk.fired:
+        running.append(healthy.batch(500), sick.batch(5))
+    running.stop()
+    again = node()
+    assert again.balanced()
+    assert sum(book.received for book in again.pipeline.books()) == len(sick.ids) + len(healthy.ids)
+    assert bool(again.pipeline.parked()["files"]) == (step == "after rename")
+    again.append(sick.batch(3))
+    heal(again, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    assert landed_ids(store, "labels") == healthy.ids
+    assert again.balanced()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("step", ["before remove", "after remove"])
+def test_a_kill_while_a_parked_file_goes_doubles_nothing(
+    node: Callable[..., Node], store: PickyStore, step: str
+) -> None:
+    disk = FailingDisk(step, Kill())
+    running = node(parked_disk=disk)
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 80)
+    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    store.word = ""
+    running.pipeline.flush(0.1)
+    wait_until(lambda: disk.fired)
+    running.stop()
+    again = node()
+    assert again.balanced()
+    heal(again, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    wait_until(lambda: again.pipeline.parked()["files"] == 0)
+    assert again.balanced()
+
+
+def test_damage_in_a_parked_file_is_counted_and_the_rest_lands(node: Callable[..., Node], store: PickyStore) -> None:
+    """A flipped bit in a payload while the daemon runs, and one in a header while it does not: each costs its entry."""
+    running = node()
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 100)
+    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    running.stop()
+    path = sorted((running.spool / "parked").iterdir())[0]
+    (file, *_) = ParkedLog(running.spool / "parked", running.ledger_spool_id).files()
+    content = bytearray(path.read_bytes())
+    content[file.offsets[2] + 40] ^= 1  # in a header
+    content[file.offsets[4] + 96 + 30] ^= 1  # in a payload
+    path.write_bytes(content)
+    again = node()
+    assert again.balanced()
+    lost = {book.stream: book.quarantined for book in again.pipeline.books()}
+    assert sum(lost.values()) == 5
+    heal(again, store)
+    landed = landed_ids(store, "inputs")
+    assert landed == [one for one in sick.ids if one in set(landed)] and len(landed) == len(sick.ids) - 10
+    (book,) = (book for book in again.pipeline.books() if "inputs" in book.stream)
+    assert (book.quarantined, book.missing) == (10, 0)
+    assert again.balanced()
+
+
+def test_an_entry_that_was_damaged_before_it_was_parked_stays_damaged(
+    node: Callable[..., Node], store: PickyStore
+) -> None:
+    """Parking never makes good what was not: its rows are quarantined when their turn comes, with the bytes there were."""
+    running = node()
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    segment = running.log.catalog.segments()[-1]
+    running.append(sick.batch(7))
+    del sick.ids[-7:]
+    place = waiting(running, rows=7)
+    with segment.path.open("r+b") as file:
+        file.seek(place.lsn - segment.base + 96 + 60)
+        file.write(os.urandom(8))
+    fill(running, healthy, sick, 80)
+    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    running.stop()
+    again = node()
+    assert again.balanced()
+    heal(again, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    (book,) = (book for book in again.pipeline.books() if "inputs" in book.stream)
+    assert (book.quarantined, book.missing) == (7, 0)
+    assert again.pipeline.shelf.totals() == (1, 7)

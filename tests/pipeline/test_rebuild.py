@@ -1,0 +1,396 @@
+"""What has landed is found out from log and store alone, to the row; in doubt nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectord._pb import collector_pb2 as pb
+from collectord.encode.frame import FrameEncoder, iter_frames
+from collectord.errors import CallHuman, TryAgain
+from collectord.model import Entry, EntryKind, FrameTag, Partition
+from collectord.pipeline import rebuild
+from collectord.pipeline.rebuild import Found, Options, judge
+from collectord.pipeline.rebuilding import Rebuilding
+from collectord.schema import parse_schema
+from collectord.testing.store import Fault, MemoryStore
+from collectord.upload.ledger import Ledger
+from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
+from tests.pipeline.test_journey import NOON, Client, Node, landed_ids, schema
+
+Nodes = Callable[..., Node]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def lose_ledger(node: Node) -> Node:
+    """The daemon is gone, and so is its ledger; another one starts."""
+    spool_id = node.ledger_spool_id
+    node.stop()
+    for path in node.spool.glob("ledger.sqlite*"):
+        path.unlink()
+    Ledger(node.spool, spool_id).close()
+    return Node(node.spool, STORES[node.spool])
+
+
+STORES: dict[Path, MemoryStore] = {}
+
+
+@pytest.fixture
+def node(tmp_path: Path, store: MemoryStore) -> Node:
+    STORES[tmp_path / "spool"] = store
+    return Node(tmp_path / "spool", store)
+
+
+def find(node: Node, store: MemoryStore, **options: object) -> list[Found]:
+    search = node.pipeline.search_for_landed(store, Options(**options))  # type: ignore[arg-type]
+    return [
+        search.look_for(partition, node.pipeline.waiting_entries(partition))
+        for partition, _ in node.pipeline.waiting_partitions()
+    ]
+
+
+def the_blob(store: MemoryStore) -> str:
+    (name,) = [name for name in store.blobs if not name.startswith(CONTROL_PREFIX)]
+    return name
+
+
+def rewrite(store: MemoryStore, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Somebody else's hand: the rows of the one blob are others."""
+    name = the_blob(store)
+    frames = list(iter_frames("zstd", io.BytesIO(bytes(store.blobs[name].content))))
+    header, rows = frames[0].text, b"".join(frame.text for frame in frames[1:]).splitlines(keepends=True)
+    encoder = FrameEncoder("zstd")
+    data = encoder.header_frame(header) + encoder.data_frame(b"".join(change(rows)), FrameTag(bytes(16), 1, 1))
+    store.blobs[name].content = bytearray(data)
+
+
+def settle(node: Node, store: MemoryStore, client: Client, expected: Counter[str] | None = None) -> None:
+    """Everything lands, each row as often as expected, and the books balance."""
+    assert node.pipeline.held == ""
+    assert node.pipeline.flush(20)
+    assert Counter(landed_ids(store)) == (Counter(client.ids) if expected is None else expected)
+    assert node.balanced()
+
+
+def test_what_landed_is_not_sent_again_and_what_did_not_is(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(10), client.batch(7))
+    assert node.pipeline.flush(20)
+    node.append(client.batch(5), client.batch(6))
+    again = lose_ledger(node)
+    assert again.balanced(), "what is not in the log is presumed to have landed"
+    assert "ledger rebuild" in again.pipeline.held
+    assert not again.pipeline.flush(20)
+    (found,) = find(again, store)
+    assert (found.rows, found.landed, found.again, found.given_up) == (28, 17, 0, 0)
+    assert found.notes == ()
+    again.pipeline.rebuild([found])
+    assert again.balanced()
+    again.append(client.batch(3))
+    settle(again, store, client)
+    again.stop()
+    assert not Ledger(again.spool).rebuild_needed
+
+
+def test_part_of_an_entry_may_have_landed(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(40))
+    assert node.pipeline.flush(20)
+    rewrite(store, lambda rows: rows[:13])
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert found.landed == 13
+    assert found.after is not None
+    assert found.after.row == 13
+    again.pipeline.rebuild([found])
+    settle(again, store, client)
+    again.stop()
+
+
+def test_nothing_landed_is_no_cursor_and_everything_is_all(node: Node, store: MemoryStore) -> None:
+    first, second = Client(schema("inputs")), Client(schema("outputs"))
+    node.append(first.batch(4))
+    assert node.pipeline.flush(20)
+    node.append(second.batch(3))
+    again = lose_ledger(node)
+    found = {one.stream.split("/")[-2]: one for one in find(again, store)}
+    assert (found["inputs"].landed, found["outputs"].landed) == (4, 0)
+    assert found["outputs"].after is None
+    again.pipeline.rebuild(found.values())
+    assert again.pipeline.flush(20)
+    assert Counter(landed_ids(store)) == Counter(first.ids + second.ids)
+    again.stop()
+
+
+@pytest.mark.parametrize("doubtful", ["repeat", "skip"])
+def test_where_the_middle_is_missing_somebody_chooses_and_nothing_is_silent(
+    node: Node, store: MemoryStore, doubtful: str
+) -> None:
+    """`repeat` loses nothing and says what lands twice; `skip` doubles nothing and counts what is missing."""
+    client = Client(schema())
+    node.append(client.batch(10), client.batch(10), client.batch(10))
+    assert node.pipeline.flush(20)
+    rewrite(store, lambda rows: rows[:12] + rows[15:25])
+    again = lose_ledger(node)
+    (found,) = find(again, store, doubtful=doubtful)
+    assert found.notes
+    if doubtful == "repeat":
+        assert (found.landed, found.again, found.given_up) == (12, 10, 0)
+        assert "10 rows behind it" in found.notes[0]
+        expected = Counter(client.ids) + Counter(client.ids[15:25])
+    else:
+        assert (found.landed, found.again, found.given_up) == (22, 0, 3)
+        assert "3 rows that are not in the store are given up" in found.notes[0]
+        expected = Counter(client.ids) - Counter(client.ids[12:15])
+    again.pipeline.rebuild([found])
+    settle(again, store, client, expected)
+    books = again.pipeline.books()
+    assert sum(book.quarantined for book in books) == found.given_up
+    again.stop()
+    reopened = Node(again.spool, store)
+    assert reopened.balanced()
+    reopened.stop()
+
+
+def test_rows_that_stand_more_often_in_the_store_are_told_and_the_last_of_them_repeated(
+    node: Node, store: MemoryStore
+) -> None:
+    client = Client(schema())
+    node.append(client.batch(10))
+    assert node.pipeline.flush(20)
+    rewrite(store, lambda rows: [*rows, rows[3], rows[9]])
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert found.landed == 9, "the last one may be another's"
+    assert "2 records stand more often" in found.notes[0]
+    again.stop()
+
+
+def test_the_same_row_twice_in_the_log_needs_to_be_found_twice(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    entry = client.batch(5)
+    node.append(entry)
+    assert node.pipeline.flush(20)
+    node.append(Entry(EntryKind.BATCH, bytes(16), 1, 5, entry.payload, entry.schema, entry.partition))
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert (found.rows, found.landed) == (10, 5)
+    again.stop()
+
+
+def test_many_passes_find_the_same(node: Node, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(schema())
+    node.append(*(client.batch(9) for _ in range(20)))
+    assert node.pipeline.flush(20)
+    rewrite(store, lambda rows: rows[:101])
+    monkeypatch.setattr(rebuild, "ROWS_AT_ONCE", 7)
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert (found.rows, found.landed, found.notes) == (180, 101, ())
+    again.stop()
+
+
+def test_text_with_quotes_and_line_ends_is_matched(node: Node, store: MemoryStore) -> None:
+    raw = pb.Schema(
+        stream=pb.Stream(model="m", designation="inputs"),
+        columns=[pb.Column(name="a,b", type=pb.COLUMN_TYPE_STRING)],
+        layout=pb.LAYOUT_COLUMNS,
+        correlation=pb.ID_LAYOUT_TEXT,
+    ).SerializeToString()
+    of = parse_schema(raw)
+    texts = ["plain", "two\nlines", 'a "quote"\r\n', "", "\n\n\n", 'x","y\n"']
+
+    def entry(sequence: int) -> Entry:
+        data = "".join(texts).encode()
+        ids = [f"id {sequence}\n{number}" for number in range(len(texts))]
+        message = pb.Batch(
+            sequence=sequence, schema_id=of.id, rows=len(texts),
+            requests=pb.Requests(
+                times=NOON.to_bytes(8, "little") * len(texts), correlation_ids="".join(ids).encode(),
+                correlation_offsets=offsets(ids),
+            ),
+            columns=[pb.ColumnData(offsets=offsets(texts), data=data)],
+        )  # fmt: skip
+        partition = Partition.of(of.id, NOON, 1440)
+        return Entry(EntryKind.BATCH, b"c" * 16, sequence, len(texts), message.SerializeToString(), of, partition)
+
+    node.append(entry(1), entry(2))
+    assert node.pipeline.flush(20)
+    node.append(entry(3))
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert (found.rows, found.landed, found.notes) == (18, 12, ())
+    again.stop()
+
+
+def offsets(texts: list[str]) -> bytes:
+    ends = [0]
+    for text in texts:
+        ends.append(ends[-1] + len(text.encode()))
+    return b"".join(end.to_bytes(4, "little") for end in ends)
+
+
+def test_a_blob_that_is_torn_counts_as_far_as_it_can_be_read(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(10))
+    assert node.pipeline.flush(20)
+    node.append(client.batch(10))
+    assert node.pipeline.flush(20)
+    content = store.blobs[the_blob(store)].content
+    content[-40] ^= 0xFF
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert found.landed in (10, 20)
+    assert any("cannot be read to its end" in note for note in found.notes)
+    again.stop()
+
+
+def test_blobs_of_other_headers_and_of_strangers_are_left_out(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(6))
+    assert node.pipeline.flush(20)
+    stranger = the_blob(store).replace("data.csv", "data.1.csv")
+    store.create(stranger, "text/csv", {})
+    store.append(stranger, b"nothing of ours", 0)
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert found.landed == 6
+    assert any("was left out" in note for note in found.notes)
+    again.stop()
+
+
+def test_everywhere_finds_rows_that_landed_under_another_layout(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(6))
+    assert node.pipeline.flush(20)
+    store.blobs["elsewhere/2018/12/31/inputs.csv.zst"] = store.blobs.pop(the_blob(store))
+    again = lose_ledger(node)
+    assert find(again, store)[0].landed == 0
+    assert find(again, store, everywhere=True)[0].landed == 6
+    again.stop()
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(Unknown("down"), TryAgain), (Blocked("forbidden", "403"), CallHuman)])
+def test_a_store_that_fails_changes_nothing(
+    node: Node, store: MemoryStore, answer: object, kind: type[Exception]
+) -> None:
+    client = Client(schema())
+    node.append(client.batch(6))
+    assert node.pipeline.flush(20)
+    again = lose_ledger(node)
+    store.plan("read", Fault(answer))
+    rebuilding = Rebuilding(again.pipeline, store, lambda: again.ledger.rebuild_needed, str)
+    account = rebuilding.ask(True, Options(), False, 20)
+    assert account.done
+    assert account.error
+    assert not account.applied
+    assert again.ledger.rebuild_needed
+    assert again.pipeline.held
+    store.plan("read", Fault(answer))
+    with pytest.raises(kind):
+        find(again, store)
+    account = rebuilding.ask(True, Options(), False, 20)
+    assert account.applied
+    assert (account.rows, account.looked_for, account.landed, account.waiting) == (6, 6, 6, 0)
+    assert rebuilding.ask(True, Options(), False, 20).notes == ["the ledger is whole: there is nothing to rebuild"]
+    settle(again, store, client)
+    again.stop()
+
+
+def test_a_request_of_the_dead_daemon_that_arrives_meanwhile_is_found(
+    node: Node, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(schema())
+    node.append(client.batch(6))
+    assert node.pipeline.flush(20)
+    node.append(client.batch(5))
+    assert node.pipeline.flush(20)
+    late = bytes(store.blobs[the_blob(store)].content)
+    rewrite(store, lambda rows: rows[:6])
+    again = lose_ledger(node)
+    count = rebuild.Search._count
+
+    def arrive(search: rebuild.Search, *arguments: object) -> None:
+        count(search, *arguments)  # type: ignore[arg-type]
+        store.blobs[the_blob(store)].content = bytearray(late)
+
+    monkeypatch.setattr(rebuild.Search, "_count", arrive)
+    account = Rebuilding(again.pipeline, store, lambda: True, str).ask(True, Options(), False, 20)
+    assert (account.applied, account.landed, account.waiting) == (True, 11, 0)
+    settle(again, store, client)
+    again.stop()
+
+
+def test_a_rebuild_waits_for_whoever_else_may_upload(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(6))
+    again = lose_ledger(node)
+    why = ["somebody else holds the claim"]
+    rebuilding = Rebuilding(again.pipeline, store, lambda: again.ledger.rebuild_needed, lambda: "".join(why))
+    assert rebuilding.ask(True, Options(), False, 20).error == why[0]
+    assert again.pipeline.held
+    why.clear()
+    assert rebuilding.ask(True, Options(), False, 20).applied
+    settle(again, store, client)
+    again.stop()
+
+
+def test_frames_on_disk_are_kept_until_the_ledger_is_whole(node: Node, store: MemoryStore) -> None:
+    client = Client(schema())
+    node.append(client.batch(6))
+    store.plan("append", *[Fault(Unknown("down"))] * 1000)
+    frames = node.spool / "frames"
+    for _ in range(200):
+        assert not node.pipeline.flush(0.1)
+        if store.fired:
+            break
+    assert list(frames.iterdir())
+    store.heal()
+    again = lose_ledger(node)
+    assert list(frames.iterdir())
+    again.pipeline.rebuild(find(again, store))
+    assert not list(frames.iterdir())
+    settle(again, store, client)
+    again.stop()
+
+
+@pytest.mark.parametrize(
+    ("marks", "repeat", "skip"),
+    [
+        ("", 0, 0), ("0", 0, 0), ("1", 1, 1), ("110", 2, 2), ("101", 1, 3), ("011", 0, 3), ("121", 3, 3),
+        ("122", 1, 1), ("1220", 1, 1), ("2201", 0, 4), ("113", 2, 3), ("131", 3, 3), ("333", 0, 3), ("1301", 1, 4),
+    ],
+)  # fmt: skip
+def test_the_beginning_that_has_landed(marks: str, repeat: int, skip: int) -> None:
+    """0 absent, 1 found, 2 unreadable, 3 found too often."""
+    raw = bytes(int(mark) for mark in marks)
+    assert (judge(raw, False), judge(raw, True)) == (repeat, skip)
+
+
+@given(st.lists(st.lists(st.text(alphabet='a,"\r\nä', max_size=6), min_size=2, max_size=3)), st.data())
+def test_records_are_told_apart_like_any_csv_reader_does(rows: list[list[str]], data: st.DataObject) -> None:
+    texts = []
+    for row in rows:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(row)
+        texts.append(out.getvalue().encode())
+    text = b"".join(texts)
+    digests = list(rebuild._digests(memoryview(text)))
+    assert len(digests) == len(texts)
+    assert digests == [next(iter(rebuild._digests(memoryview(one)))) for one in texts]
+    cut = data.draw(st.integers(0, len(text)))
+    ends = [0]
+    for one in texts:
+        ends.append(ends[-1] + len(one))
+    assert rebuild._whole(text[:cut]) == max(end for end in ends if end <= cut)

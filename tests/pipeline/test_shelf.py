@@ -1,0 +1,373 @@
+"""What goes into quarantine and out of it is counted once, whenever the process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collectord import quarantine
+from collectord.errors import SpoolFull, TryAgain
+from collectord.pipeline.framer import Framer
+from collectord.pipeline.shelf import Shelf
+from collectord.quarantine import BadItem
+from collectord.testing.store import Fault, MemoryStore
+from collectord.upload.held import Held
+from collectord.upload.store import Blocked
+from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store, wait_until
+
+__all__ = ["node", "store"]
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+
+class Kill(BaseException):
+    """The process ends here."""
+
+
+class Switch:
+    """Whether the encoder fails with the batches of more than `limit` rows."""
+
+    def __init__(self) -> None:
+        self.limit = 5
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
+    switch, make = Switch(), Framer.make
+
+    def some(self: Framer, of: Any, plan: Any, slices: Any, payloads: Any) -> Any:
+        if any(piece.rows > switch.limit for piece in slices):
+            raise ValueError("too many for today")
+        return make(self, of, plan, slices, payloads)
+
+    monkeypatch.setattr(Framer, "make", some)
+    yield switch
+
+
+def numbers(running: Node) -> tuple[int, int, int, int]:
+    """Received, landed, waiting and quarantined, which balance."""
+    (book,) = running.pipeline.books()
+    assert book.missing == 0, book
+    return book.received, book.landed, book.in_log, book.quarantined
+
+
+def settled(running: Node) -> None:
+    wait_until(lambda: running.pipeline.flush(0.2))
+
+
+def directory(running: Node) -> Path:
+    return running.spool / quarantine.ROWS_DIRECTORY
+
+
+def poisoned(running: Node, client: Client, rows: int = 8) -> bytes:
+    """Puts an entry of so many rows into quarantine, between two that land."""
+    before = set(quarantine.ids(directory(running)))
+    running.append(client.batch(2), client.batch(rows), client.batch(3))
+    settled(running)
+    (id_,) = set(quarantine.ids(directory(running))) - before
+    return id_
+
+
+def test_a_retried_item_lands_once_and_is_received_once(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch
+) -> None:
+    """The log counts its rows a second time; the books do not, now or after a restart."""
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    assert numbers(running) == (13, 5, 0, 8)
+    encoder.limit = 100
+    assert running.pipeline.shelf.retry(id_) == 8
+    assert numbers(running)[0] == 13 and numbers(running)[3] == 0
+    settled(running)
+    assert numbers(running) == (13, 13, 0, 0)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+    assert not quarantine.ids(directory(running))
+    running.stop()
+    again = node()
+    assert numbers(again) == (13, 13, 0, 0)
+
+
+def test_an_item_that_fails_again_is_an_item_again(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch
+) -> None:
+    running = node()
+    id_ = poisoned(running, Client(schema()))
+    running.pipeline.shelf.retry(id_)
+    settled(running)
+    (other,) = quarantine.ids(directory(running))
+    assert other != id_
+    assert numbers(running) == (13, 5, 0, 8)
+    running.stop()
+    assert numbers(node()) == (13, 5, 0, 8)
+
+
+def test_dropped_rows_are_counted_as_such(node: Callable[..., Node], store: MemoryStore, encoder: Switch) -> None:
+    running = node()
+    id_ = poisoned(running, Client(schema()))
+    assert running.pipeline.shelf.drop(id_) == 8
+    for one in (running, None):
+        if one is None:
+            running.stop()
+            one = node()
+        (book,) = one.pipeline.books()
+        assert (book.quarantined, book.dropped_from_quarantine, book.missing) == (0, 8, 0)
+        with pytest.raises(BadItem):
+            one.pipeline.shelf.drop(id_)
+        with pytest.raises(BadItem):
+            one.pipeline.shelf.retry(id_)
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, of: type, name: str, when: str) -> list[int]:
+    """The process dies in this method, before or after it has done its work. Returns how often it did."""
+    original, fired = getattr(of, name), list[int]()
+
+    def dying(*arguments: Any, **named: Any) -> Any:
+        if when == "after" and not fired:
+            original(*arguments, **named)
+        fired.append(1)
+        raise Kill
+
+    monkeypatch.setattr(of, name, dying)
+    return fired
+
+
+@pytest.mark.parametrize(
+    ("method", "when"), [("put", "before"), ("put", "after")], ids=["file, no ledger", "ledger, no memory"]
+)
+def test_a_kill_while_an_item_goes_in(
+    node: Callable[..., Node],
+    store: MemoryStore,
+    encoder: Switch,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    when: str,
+) -> None:
+    """The file without the ledger's word is made again; the ledger's word is enough."""
+    running = node()
+    client = Client(schema())
+    with monkeypatch.context() as patch:
+        fired = killed(patch, Held, method, when)
+        running.append(client.batch(2), client.batch(8), client.batch(3))
+        wait_until(lambda: running.pipeline.flush(0.05) or bool(fired))
+        running.stop()
+    assert len(quarantine.ids(directory(running))) == 1
+    again = node()
+    settled(again)
+    assert numbers(again) == (13, 5, 0, 8)
+    (id_,) = quarantine.ids(directory(again))
+    encoder.limit = 100
+    again.pipeline.shelf.retry(id_)
+    settled(again)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+    assert numbers(again) == (13, 13, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("of", "method", "when"),
+    [
+        (Shelf, "_append", "before"), (Shelf, "recognise", "before"), (Held, "put_again", "before"),
+        (Held, "put_again", "after"), (Shelf, "settle", "before"), (Held, "forget", "before"), (Held, "forget", "after"),
+    ],
+)  # fmt: skip
+def test_a_kill_at_any_step_of_a_retry(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch,
+    of: type, method: str, when: str,
+) -> None:  # fmt: skip
+    """Before the log has it, the item stays; from then on it counts as waiting. Trying once more doubles nothing."""
+    monkeypatch.setattr("collectord.pipeline.shelf.COMMIT_PATIENCE", 0.3)
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    encoder.limit = 100
+    with monkeypatch.context() as patch:
+        fired = killed(patch, of, method, when)
+        try:
+            running.pipeline.shelf.retry(id_)
+        except (Kill, TryAgain):
+            fired.append(1)
+        wait_until(lambda: bool(fired))
+        running.stop()
+    again = node()
+    assert numbers(again)[0] == 13
+    try:
+        assert again.pipeline.shelf.retry(id_) == 8
+        assert method == "_append"
+    except BadItem:
+        assert method != "_append"
+    settled(again)
+    assert numbers(again) == (13, 13, 0, 0)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+    assert not quarantine.ids(directory(again))
+    again.stop()
+    assert numbers(node()) == (13, 13, 0, 0)
+
+
+@pytest.mark.parametrize(("method", "when"), [("drop", "before"), ("drop", "after"), ("forget", "before")])
+def test_a_kill_at_any_step_of_a_drop(
+    node: Callable[..., Node],
+    store: MemoryStore,
+    encoder: Switch,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    when: str,
+) -> None:
+    running = node()
+    id_ = poisoned(running, Client(schema()))
+    with monkeypatch.context() as patch:
+        killed(patch, Held, method, when)
+        with pytest.raises(Kill):
+            running.pipeline.shelf.drop(id_)
+        running.stop()
+    again = node()
+    done = (method, when) != ("drop", "before")
+    (book,) = again.pipeline.books()
+    assert (book.quarantined, book.dropped_from_quarantine, book.missing) == ((0, 8, 0) if done else (8, 0, 0))
+    assert bool(quarantine.ids(directory(again))) is not done
+
+
+def test_a_ledger_without_room_keeps_the_segment_until_it_knows(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retried entry was read, but the ledger cannot say so: nothing of the log goes before it can."""
+    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    encoder.limit = 100
+    put_again, full = Held.put_again, [True]
+
+    def sometimes(self: Held, *arguments: Any) -> None:
+        if full[0]:
+            raise SpoolFull("no room")
+        put_again(self, *arguments)
+
+    monkeypatch.setattr(Held, "put_again", sometimes)
+    running.pipeline.shelf.retry(id_)
+    settled(running)
+    assert not running.pipeline.shelf.settled
+    assert numbers(running) == (13, 13, 0, 0)
+    full[0] = False
+    wait_until(lambda: running.pipeline.shelf.settled)
+    running.stop()
+    assert numbers(node()) == (13, 13, 0, 0)
+
+
+def test_two_retries_at_once_put_it_into_the_log_once(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch
+) -> None:
+    """The second finds nothing, or that it is on its way."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    encoder.limit = 100
+    outcomes = []
+    with ThreadPoolExecutor(4) as pool:
+        for attempt in [pool.submit(running.pipeline.shelf.retry, id_) for _ in range(4)]:
+            error = attempt.exception()
+            assert error is None or isinstance(error, (BadItem, TryAgain))
+            outcomes.append(error is None)
+    assert outcomes.count(True) == 1
+    settled(running)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_between_two_entries_of_an_item(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """One is known to be in the log again and the other is not: neither counts twice, at this start or the next."""
+    monkeypatch.setattr("collectord.pipeline.poison.GIVE_UP_TRIES", 1)
+    monkeypatch.setattr("collectord.pipeline.poison.GIVE_UP_SECONDS", 0.0)
+    monkeypatch.setattr("collectord.pipeline.shelf.COMMIT_PATIENCE", 0.3)
+    running = node()
+    client = Client(schema())
+    store.plan("append", Fault(Blocked("bad_name", "no")))
+    running.append(client.batch(2), client.batch(3))
+    settled(running)
+    (id_,) = quarantine.ids(directory(running))
+    assert numbers(running) == (5, 0, 0, 5)
+    put_again, calls = Held.put_again, list[int]()
+
+    def second(self: Held, *arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) > 1 and when == "before":
+            raise Kill
+        put_again(self, *arguments)
+        if len(calls) > 1:
+            raise Kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Held, "put_again", second)
+        with pytest.raises((TryAgain, Kill)):
+            running.pipeline.shelf.retry(id_)
+            running.pipeline.shelf.settle()
+        running.stop()
+    again = node()
+    assert numbers(again) == (5, 0, 5, 0)
+    settled(again)
+    again.stop()
+    third = node()
+    assert numbers(third) == (5, 5, 0, 0)
+    assert landed_ids(store) == client.ids
+
+
+def test_a_client_that_calls_itself_by_an_items_id_takes_nothing_from_it(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch
+) -> None:
+    """Ids are chosen by clients; only an entry with the item's own bytes is the item's."""
+    running = node()
+    id_ = poisoned(running, Client(schema()))
+    other = Client(schema())
+    other.id = id_
+    running.append(other.batch(4))
+    settled(running)
+    assert numbers(running) == (17, 9, 0, 8)
+    running.append(other.batch(1))
+    running.stop()
+    again = node()
+    assert again.pipeline.shelf.ids() == [id_]
+    assert numbers(again)[0] == 18 and numbers(again)[3] == 8
+
+
+def test_after_a_lost_ledger_an_item_is_taken_in_again(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are in no log any more: the file is all there is, and it is counted."""
+    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    with running.ledger._transaction() as db:
+        db.execute("DELETE FROM held")
+        db.execute("DELETE FROM quarantined")
+    for _ in range(8):
+        encoder.limit = 10**6
+        running.append(client.batch(10_000))
+        settled(running)
+    wait_until(lambda: len(running.log.catalog.segments()) <= 1)
+    running.stop()
+    again = node()
+    assert again.pipeline.shelf.ids() == [id_]
+    assert numbers(again)[3] == 8
+
+
+def test_a_retry_says_what_stands_in_its_way(node: Callable[..., Node], store: MemoryStore, encoder: Switch) -> None:
+    """A damaged file is no item; what is not there cannot be tried."""
+    running = node()
+    id_ = poisoned(running, Client(schema()))
+    with pytest.raises(BadItem, match="no item"):
+        running.pipeline.shelf.retry(b"?" * 16)
+    path = quarantine.path_of(directory(running), id_)
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadItem, match="checksum"):
+        running.pipeline.shelf.retry(id_)
+    assert numbers(running) == (13, 5, 0, 8)
+    assert running.pipeline.shelf.drop(id_) == 8
