@@ -6,9 +6,13 @@ BIN := $(VENV)/bin
 STORE ?=
 SECONDS ?= 60
 TARGETS ?= batch envelope schema log frames csv daemon
+APPENDS ?= 10000
+FAULTS ?= 5000
+WRITERS ?= 4
+SEED ?=
 KERNELS := $(shell find collectord -name '_*.pyx')
 
-.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-sanitize fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -62,6 +66,12 @@ test-spark: venv ## Read what landed with Spark; needs Java
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan; needs g++ with both
 	nice $(BIN)/python -m tests.sanitize.run
+
+test-abuse: venv ## Abuse of the sockets, ten times as much as in make test
+	ABUSE=10 $(BIN)/python -m pytest tests/e2e/test_abuse.py --timeout 900
+
+soak: venv azurite ## Daemons killed before a faulty store, until APPENDS=10000 and FAULTS=5000, with WRITERS=4 and SEED
+	nice $(BIN)/python -m tests.soak.run --appends $(APPENDS) --faults $(FAULTS) --writers $(WRITERS) $(if $(SEED),--seed $(SEED))
 
 # atheris has no wheels for some Pythons; hypothesis does it then, less cleverly.
 build/fuzz/.ready: | venv

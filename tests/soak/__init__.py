@@ -1,0 +1,1 @@
+"""Hours of faults for real daemons; see `python -m tests.soak.run --help`."""
