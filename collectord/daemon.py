@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import grp
 import logging
 import os
 import random
@@ -20,7 +19,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import grpc
 import grpc.aio
 from pydantic import SecretStr
 
@@ -30,16 +28,17 @@ from collectord.books import StreamBooks
 from collectord.buffer.seal import SealRules
 from collectord.claiming import Claiming
 from collectord.clock import SystemClock
-from collectord.config import MAX_SOCKET_PATH, Settings, is_loopback, split_address, unknown_environment
+from collectord.config import Settings, split_address, unknown_environment
 from collectord.control.service import ControlService
 from collectord.encode import frame
-from collectord.errors import ConfigError, SpoolInUse, SpoolUnusable
+from collectord.errors import ConfigError, SpoolUnusable
 from collectord.ingest.admission import Admission
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
 from collectord.ingest.service import CollectorService, server_options
-from collectord.ingest.session import MAX_MESSAGE_BYTES, Gate
+from collectord.ingest.session import Gate
 from collectord.ingest.validate import DAY_NS, Window
+from collectord.listeners import Listeners, group_id, new_server
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn
@@ -47,7 +46,7 @@ from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
 from collectord.quarantine import ROWS_DIRECTORY
-from collectord.spool import open_ledger
+from collectord.spool import open_ledger, take_lock
 from collectord.upload.appender import Appender
 from collectord.upload.claim import Claim, Guarded, place_of
 from collectord.upload.documents import DocumentStore
@@ -119,7 +118,7 @@ class Daemon:
         self._force = force
         self._clock = SystemClock()
         self._metrics = Metrics()
-        self._locks: list[int] = []
+        self._listeners = Listeners(settings.socket_mode, settings.socket_group)
         self._started = time.time()
         self._not_ready: str | None = "starting"
         self._gate: Gate | None = None
@@ -137,7 +136,7 @@ class Daemon:
         spool = settings.spool.resolve()
         try:
             files.make_private_directory(spool)
-            self._lock(spool / "lock", f"another daemon runs on the spool {spool}")
+            self._spool_lock = take_lock(spool / "lock", f"another daemon runs on the spool {spool}")
         except OSError as error:
             raise SpoolUnusable(
                 f"spool: {spool} cannot be written ({error.strerror}); make it a directory that user "
@@ -263,12 +262,6 @@ class Daemon:
             rows_in_log=rows, spool=str(self.settings.spool.resolve()),
         )  # fmt: skip
 
-    def _lock(self, path: Path, message: str) -> None:
-        fd = files.try_lock(path)
-        if fd is None:
-            raise SpoolInUse(message)
-        self._locks.append(fd)
-
     def _connected(self) -> frozenset[bytes]:
         gate = self._gate
         return frozenset(session.client for session in list(gate.sessions)) if gate else frozenset()
@@ -331,23 +324,20 @@ class Daemon:
             loop=loop,
         )
         async with AsyncExitStack() as undo:
-            server = await _server(
+            server = await new_server(
                 pb.DESCRIPTOR.services_by_name["Collector"].full_name, server_options(settings.max_clients)
             )
             undo.push_async_callback(server.stop, None)
             server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
-            sockets = [self._bind(server, address) for address in settings.listen]
-            admin = await _server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
+            for address in settings.listen:
+                self._listeners.bind(server, address)
+            admin = await new_server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
             undo.push_async_callback(admin.stop, None)
             admin.add_generic_rpc_handlers((ControlService(self).handler(),))
-            sockets.append(self._bind(admin, f"unix:{settings.admin_socket}", mode=0o600))
-            group = None if settings.socket_group is None else _group_id(settings.socket_group)
+            self._listeners.bind_admin(admin, settings.admin_socket)
             await server.start()
             await admin.start()
-            for path, mode in filter(None, sockets):
-                path.chmod(mode)
-                if group is not None and path != settings.admin_socket:
-                    _give_to(path, group)
+            self._listeners.open()
             runner = None
             if settings.admin is not None:
                 from collectord.admin import http
@@ -393,38 +383,6 @@ class Daemon:
             os._exit(0)
         self._store.close()
         self._ledger.close()
-
-    def _bind(self, server: grpc.aio.Server, address: str, mode: int | None = None) -> tuple[Path, int] | None:
-        """Binds a listener; for a unix socket returns the path and the mode it shall have."""
-        if not address.startswith("unix:"):
-            host, port = split_address(address)
-            assert is_loopback(host)
-            try:
-                bound = server.add_insecure_port(address)
-            except RuntimeError:
-                bound = 0
-            if bound == 0 or (port and bound != port):
-                raise ConfigError(f"listen: {address} cannot be bound; is another program using the port?")
-            event(_log, logging.INFO, "listening", address=f"{host}:{bound}")
-            return None
-        path = Path(address[5:]).resolve()
-        field = "spool" if path == self.settings.admin_socket else "listen"
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            raise ConfigError(
-                f"{field}: the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one"
-            )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
-            self._lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}")
-            if path.exists() and not path.is_socket():
-                raise ConfigError(f"{field}: {path} is a file and no socket; name another path, or move it away")
-            path.unlink(missing_ok=True)
-            server.add_insecure_port(f"unix:{path}")
-        except (OSError, RuntimeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "is its directory writable?"
-            raise ConfigError(f"{field}: the socket {path} cannot be made: {why}") from None
-        return path, self.settings.socket_mode if mode is None else mode
 
     # ------------------------------------------------------------------ what Control may ask
 
@@ -500,9 +458,7 @@ class Daemon:
         if idle:
             self._store.close()
             self._ledger.close()
-        for fd in self._locks:
-            os.close(fd)
-        self._locks.clear()
+        os.close(self._spool_lock)
         return idle
 
     def flush(self, timeout: float) -> bool:
@@ -556,44 +512,6 @@ class Daemon:
         return self._pipeline.search(needles, WHERE_BYTES)
 
 
-async def _server(service: str, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
-    """A gRPC server with health and reflection."""
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-    from grpc_reflection.v1alpha import reflection
-
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
-            ("grpc.http2.max_ping_strikes", 0),
-            *options,
-        ]
-    )
-    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    for name in ("", service):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((service, "grpc.health.v1.Health"), server, pool=pb.POOL)
-    return server
-
-
-def _group_id(name: str) -> int:
-    try:
-        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise ConfigError(f"socket_group: there is no group {name!r}") from None
-
-
-def _give_to(path: Path, group: int) -> None:
-    try:
-        os.chown(path, -1, group)
-    except OSError as error:
-        raise ConfigError(
-            f"socket_group: user {os.getuid()} cannot give {path} to group {group}: {error.strerror}"
-        ) from None
-
-
 def check(settings: Settings) -> None:
     """Refuses what only the rooms can judge: the layout, the names in the store, the socket's group.
 
@@ -606,7 +524,7 @@ def check(settings: Settings) -> None:
         writer="0" * 32, prefix=prefix,
     )  # fmt: skip
     if settings.socket_group is not None:
-        _group_id(settings.socket_group)
+        group_id(settings.socket_group)
 
 
 def serve(settings: Settings) -> None:

@@ -49,7 +49,11 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_unacknowledged_bytes", "gauge", "Bytes received and not yet durable."),
     Metric("collectord_waiting_records", "gauge", "Rows in the log that have not landed."),
     Metric("collectord_open_partitions", "gauge", "Partitions with rows that have not landed."),
-    Metric("collectord_freshness_seconds", "gauge", "Age of the oldest row that has not landed."),
+    Metric(
+        "collectord_freshness_seconds",
+        "gauge",
+        "Age of the oldest row that has not landed; no more than since the start.",
+    ),
     Metric("collectord_wal_bytes", "gauge", "Bytes of the log's segments."),
     Metric("collectord_wal_segments", "gauge", "Segments of the log that hold entries."),
     Metric("collectord_wal_oldest_seconds", "gauge", "Age of the oldest entry that the log keeps for uploading."),

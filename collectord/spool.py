@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from collectord import files
+from collectord.errors import SpoolInUse
 from collectord.logs import event
 from collectord.upload.ledger import Ledger, LedgerDamaged
 from collectord.wal.identity import spool_of
@@ -15,6 +17,14 @@ _BEFORE = "before"
 """Name of the ledger's count of rows that had been received when the log was lost, as far as the ledger knew."""
 
 _log = logging.getLogger("collectord.spool")
+
+
+def take_lock(path: Path, message: str) -> int:
+    """A lock that ends with the process: the descriptor to keep. Raises SpoolInUse with `message` if somebody has it."""
+    fd = files.try_lock(path)
+    if fd is None:
+        raise SpoolInUse(message)
+    return fd
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,119 @@
+"""The doors of a daemon: gRPC servers, and the sockets and ports that they listen on."""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from collectord._pb import collector_pb2 as pb
+from collectord.config import MAX_SOCKET_PATH, is_loopback, split_address
+from collectord.errors import ConfigError
+from collectord.ingest.session import MAX_MESSAGE_BYTES
+from collectord.logs import event
+from collectord.spool import take_lock
+
+ADMIN_MODE = 0o600
+
+_log = logging.getLogger("collectord.daemon")
+
+
+class Listeners:
+    """Binds servers to addresses. Unix sockets get `mode` and the group named `group`; the admin socket is its user's alone.
+
+    Raises `ConfigError` naming the setting, `SpoolInUse` where another daemon listens.
+    """
+
+    def __init__(self, mode: int, group: str | None) -> None:
+        self._mode = mode
+        self._group = None if group is None else group_id(group)
+        self._sockets: list[tuple[Path, int, int | None]] = []
+        self._locks: list[int] = []
+
+    def bind(self, server: grpc.aio.Server, address: str) -> None:
+        """`unix:PATH` or `HOST:PORT`, for clients."""
+        if address.startswith("unix:"):
+            self._bind_socket(server, Path(address[5:]).resolve(), "listen", self._mode, self._group)
+            return
+        host, port = split_address(address)
+        assert is_loopback(host)
+        try:
+            bound = server.add_insecure_port(address)
+        except RuntimeError:
+            bound = 0
+        if bound == 0 or (port and bound != port):
+            raise ConfigError(f"listen: {address} cannot be bound; is another program using the port?")
+        event(_log, logging.INFO, "listening", address=f"{host}:{bound}")
+
+    def bind_admin(self, server: grpc.aio.Server, path: Path) -> None:
+        """The socket in the spool, for the command line."""
+        self._bind_socket(server, path, "spool", ADMIN_MODE, None)
+
+    def open(self) -> None:
+        """Lets in whom the settings name; once the servers have started, which makes the sockets."""
+        for path, mode, group in self._sockets:
+            path.chmod(mode)
+            if group is not None:
+                _give_to(path, group)
+
+    def _bind_socket(self, server: grpc.aio.Server, path: Path, field: str, mode: int, group: int | None) -> None:
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+            raise ConfigError(
+                f"{field}: the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
+            self._locks.append(take_lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}"))
+            if path.exists() and not path.is_socket():
+                raise ConfigError(f"{field}: {path} is a file and no socket; name another path, or move it away")
+            path.unlink(missing_ok=True)
+            server.add_insecure_port(f"unix:{path}")
+        except (OSError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is its directory writable?"
+            raise ConfigError(f"{field}: the socket {path} cannot be made: {why}") from None
+        self._sockets.append((path, mode, group))
+
+
+async def new_server(service: str, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
+    """A gRPC server with health and reflection."""
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.max_ping_strikes", 0),
+            *options,
+        ]
+    )
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    for name in ("", service):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((service, "grpc.health.v1.Health"), server, pool=pb.POOL)
+    return server
+
+
+def group_id(name: str) -> int:
+    """The number of a group. Raises `ConfigError` if there is none of that name."""
+    try:
+        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"socket_group: there is no group {name!r}") from None
+
+
+def _give_to(path: Path, group: int) -> None:
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:
+        raise ConfigError(
+            f"socket_group: user {os.getuid()} cannot give {path} to group {group}: {error.strerror}"
+        ) from None
