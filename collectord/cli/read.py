@@ -121,16 +121,18 @@ def where(
     Exits with 0 if it was found, 1 if not, 2 if the store cannot be read.
     """
     from collectord.daemon import open_store
+    from collectord.quarantine import ROWS_DIRECTORY
     from collectord.reader.find import find
 
     settings = load(config_file, given)
     found = find(
         open_store(settings), correlation_id, first.date() if first else None, days, stream,
         settings.admin_socket if given["spool"] else None,
+        settings.spool / ROWS_DIRECTORY if given["spool"] else None,
     )  # fmt: skip
     if as_json:
         click.echo(found.as_json())
     else:
         for line in found.lines(show):
             click.echo(line)
-    sys.exit(0 if found.hits or found.waiting else 1)
+    sys.exit(0 if found else 1)

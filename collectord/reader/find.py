@@ -14,6 +14,7 @@ from typing import Any
 from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
+from collectord.quarantine import BadItem, ids, read
 from collectord.reader.blobs import data_blobs
 from collectord.reader.where import Hit, days_of, may_hold, needles, where
 from collectord.upload.store import BlobStore
@@ -29,6 +30,8 @@ class Found:
     hits: list[Hit] = field(default_factory=list)
     waiting: list[dict[str, Any]] = field(default_factory=list)
     """Entries of the log that hold the id: `stream`, `lsn`, `rows`."""
+    held: list[dict[str, Any]] = field(default_factory=list)
+    """Items of the quarantine that hold the id: `stream`, `item`, `reason`, `rows`."""
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> str:
@@ -36,8 +39,19 @@ class Found:
         hits = [{"blob": one.blob, "offset": one.offset, "row": one.row, "text": one.text} for one in self.hits]
         searched = {"days": [str(day) for day in self.days], "blobs": len(self.blobs), "bytes": self.size}
         return json.dumps(
-            {"landed": hits, "waiting": self.waiting, "searched": searched, "notes": self.notes}, indent=2
+            {
+                "landed": hits,
+                "waiting": self.waiting,
+                "quarantined": self.held,
+                "searched": searched,
+                "notes": self.notes,
+            },
+            indent=2,
         )
+
+    def __bool__(self) -> bool:
+        """Whether it was found anywhere."""
+        return bool(self.hits or self.waiting or self.held)
 
     @property
     def size(self) -> int:
@@ -52,17 +66,21 @@ class Found:
                 yield from (f"  {hit.text}" for hit in hits)
         for one in self.waiting:
             yield f"waits in the log: {one['stream']}, entry {one['lsn']} of {one['rows']:,} rows"
+        for one in self.held:
+            yield f"in quarantine: {one['stream']}, item {one['item']} of {one['rows']:,} rows: {one['reason']}"
         for note in self.notes:
             yield f"note: {note}"
         span = f"{min(self.days)} to {max(self.days)}"
         looked = f"{len(self.blobs)} blobs of {span}, {self.size:,} bytes"
-        yield f"searched {looked}" if self.hits or self.waiting else f"not known: {self.wanted} is not in {looked}"
+        yield f"searched {looked}" if self else f"not known: {self.wanted} is not in {looked}"
 
 
 def find(
-    store: BlobStore, wanted: str, first: date | None, count: int | None, stream: str, socket: Path | None
-) -> Found:
-    """Looks for a correlation id in the blobs of some days (see `days_of`), and before that, with `socket`, in the log.
+    store: BlobStore, wanted: str, first: date | None, count: int | None, stream: str, socket: Path | None,
+    quarantine: Path | None = None,
+) -> Found:  # fmt: skip
+    """Looks for a correlation id in the blobs of some days (see `days_of`); before that, with `socket`, in the log, and
+    with `quarantine`, the directory of its items, there.
 
     Raises:
         CallHuman: the id is empty, the store cannot be read, or no daemon answers.
@@ -79,6 +97,8 @@ def find(
             found.waiting = [{"stream": one.stream, "lsn": one.lsn, "rows": one.rows} for one in answer.entries]
             if not answer.complete:
                 found.notes.append(f"of what waits in the log only {answer.bytes_searched:,} bytes were searched")
+        if quarantine is not None:
+            found.held = list(_held(quarantine, wanted, found.notes))
         found.blobs = [blob for blob in data_blobs(store, stream) if any(may_hold(blob.name, day) for day in days)]
         with contextlib.closing(store):
             found.hits = list(
@@ -87,3 +107,14 @@ def find(
     except TryAgain as error:
         raise CallHuman(str(error)) from error
     return found
+
+
+def _held(quarantine: Path, wanted: str, notes: list[str]) -> Iterator[dict[str, Any]]:
+    for one in ids(quarantine):
+        try:
+            item = read(quarantine, one)
+        except BadItem as error:
+            notes.append(str(error))
+            continue
+        if any(needle in entry.payload for entry in item.entries for needle in needles(wanted)):
+            yield {"stream": item.stream, "item": item.id.hex(), "reason": item.reason, "rows": item.rows}
