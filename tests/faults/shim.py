@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -31,10 +32,13 @@ def build() -> Path:
     target = ROOT / "build" / "faults" / "shim.so"
     if not target.exists() or target.stat().st_mtime < SOURCE.stat().st_mtime:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Another run may build it at the same time.
+        fresh = target.with_suffix(f".{os.getpid()}")
         subprocess.run(
-            ["gcc", "-O1", "-Wall", "-Werror", "-Wno-unused-parameter", "-shared", "-fPIC", "-o", target, SOURCE, "-ldl"],
+            ["gcc", "-O1", "-Wall", "-Werror", "-Wno-unused-parameter", "-shared", "-fPIC", "-o", fresh, SOURCE, "-ldl"],
             check=True,
         )  # fmt: skip
+        fresh.rename(target)
     return target
 
 
