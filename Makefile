@@ -10,6 +10,8 @@ APPENDS ?= 10000
 FAULTS ?= 5000
 WRITERS ?= 4
 SEED ?=
+# Tests of whole processes, which want the machine for themselves.
+WHOLE := tests/e2e tests/faults tests/soak
 KERNELS := $(shell find collectord -name '_*.pyx')
 
 .PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-sanitize test-abuse soak fuzz clean venv azurite
@@ -38,7 +40,8 @@ demo: venv $(if $(filter azurite,$(STORE)),azurite) ## Score real rows, kill the
 	$(BIN)/collectord demo $(if $(STORE),--store $(STORE))
 
 test: venv azurite lint typecheck ## Lint, types and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(WHOLE))
+	$(BIN)/python -m pytest $(WHOLE)
 
 lint: venv ## ruff and import-linter
 	$(BIN)/ruff check .

@@ -62,7 +62,9 @@ def adopt(settings: Settings, show: Show, *, force: bool = False, rebuild: bool 
         if daemon.rebuild_needed:
             _rebuild(daemon, show)
         first = daemon.waiting_rows()
-        while not daemon.flush(STEP):
+        insist = True
+        while not daemon.flush(STEP, insist=insist):
+            insist = False
             rows = daemon.waiting_rows()
             show("landing", first - rows, first)
             if daemon.claiming is not None and daemon.claiming.claim.superseded:

@@ -11,7 +11,7 @@ from typing import Final
 
 from collectord import _batch
 from collectord.errors import Rejected
-from collectord.model import HOUR_NS, Buffer, ColumnType, Reason, Schema
+from collectord.model import Buffer, ColumnType, Reason, Schema
 from collectord.schema import MAX_ROW_TEXT
 
 MAX_ROWS = 1_000_000
@@ -150,11 +150,6 @@ def check(payload: Buffer, found: Found, rules: Rules, earliest_ns: int, latest_
     if status:
         _refuse(status, where)
     return time_ns
-
-
-def hour_of(time_ns: int) -> int:
-    """Hours since 1970-01-01T00Z."""
-    return time_ns // HOUR_NS
 
 
 def _refuse(status: int, where: int) -> None:

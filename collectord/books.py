@@ -75,6 +75,10 @@ class Books:
         _add(self._quarantined, stream, -rows)
         _add(self._discarded, stream, rows)
 
+    def lost(self, stream: str) -> int:
+        """A stream's rows that cannot be read back."""
+        return self._lost.get(stream, 0)
+
     def lose(self, stream: str, rows: int) -> int:
         """Rows cannot be read back from the log. Returns the stream's total."""
         _add(self._lost, stream, rows)

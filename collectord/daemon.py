@@ -53,13 +53,11 @@ from collectord.upload.documents import DocumentStore
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.schemas import SchemaPublisher
-from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import recover
 from collectord.wal.writer import LogWriter
 
 LOG_DIRECTORY = "log"
-PARKED_DIRECTORY = "parked"
 FRAMES_DIRECTORY = "frames"
 RESERVE_FILE = "reserve"
 RESERVE_BYTES = 12 << 20
@@ -152,7 +150,7 @@ class Daemon:
             writer=self._ledger.writer_id.hex(),
             prefix=Location.parse(settings.store).prefix,
         )
-        parked = ParkedLog(spool / PARKED_DIRECTORY, self._ledger.spool_id)
+        parked = opened.parked
         recovered = recover(log_directory, self._ledger.spool_id, max(self._ledger.lsn_floor(), parked.end))
         if parked.damages:
             event(_log, logging.ERROR, "parked entries were damaged", files=parked.damages)
@@ -189,7 +187,8 @@ class Daemon:
         self._pipeline = Pipeline(
             log=self._log_writer,
             reader=LogReader(
-                self._log_writer.catalog, recovered.segments[0].base if recovered.segments else recovered.end
+                self._log_writer.catalog,
+                opened.reads_from(recovered.segments[0].base if recovered.segments else recovered.end),
             ),
             ledger=self._ledger,
             appender=self._appender,
@@ -458,13 +457,14 @@ class Daemon:
         if idle:
             self._store.close()
             self._ledger.close()
-        os.close(self._spool_lock)
+            # Else what is under way still writes to the spool: the lock goes with the process.
+            os.close(self._spool_lock)
         return idle
 
-    def flush(self, timeout: float) -> bool:
+    def flush(self, timeout: float, *, insist: bool = True) -> bool:
         if self.claiming is not None:
             self.claiming.hurry()
-        return self._pipeline.flush(timeout)
+        return self._pipeline.flush(timeout, insist=insist)
 
     def waiting_rows(self) -> int:
         return self._pipeline.waiting()[0]
@@ -476,17 +476,18 @@ class Daemon:
         """See `control.service.Daemon`. The end of a drain is told by the rows that wait: none."""
         if self._gate is None or self._not_ready == "stopping":
             return False, self.waiting_rows(), self._not_ready or "starting"
-        if on != self._draining:
+        begins = on != self._draining
+        if begins:
             asyncio.run_coroutine_threadsafe(self._set_draining(on), self._loop).result()
             event(_log, logging.INFO, "draining: nothing new is taken in" if on else "taking in again")
         if not on:
             return False, self.waiting_rows(), ""
         deadline = self._clock.monotonic() + wait
-        complete = self._pipeline.flush(wait)
+        complete = self._pipeline.flush(wait, insist=begins)
         # What was under way to the log when the door was shut.
         while complete and self._gate.admission.used and self._clock.monotonic() < deadline:
             time.sleep(0.01)
-            complete = self._pipeline.flush(min(0.1, wait))
+            complete = self._pipeline.flush(min(0.1, wait), insist=False)
         rows = max(self.waiting_rows(), int(not complete))
         return True, rows, self.last_error() if rows else ""
 

@@ -129,9 +129,12 @@ class Item:
 
     def exported(self) -> Iterator[dict[str, Any]]:
         """One JSON document per entry, everything in it; bytes in base64."""
-        for one in self.entries:
+        for number, one in enumerate(self.entries, 1):
             yield {
                 "id": self.id.hex(),
+                # So that whoever has some of the lines can tell whether they are the whole item.
+                "entry": number,
+                "entries": len(self.entries),
                 "stream": self.stream,
                 "reason": self.reason,
                 "detail": self.detail,
@@ -150,9 +153,18 @@ class Item:
 
 
 def item_id(spool_id: bytes, entries: Sequence[tuple[int, int, int]]) -> bytes:
-    """The id of an item of these `(LSN, start, stop)`: setting the same rows aside once more makes the same item."""
+    """The id of an item of these `(LSN, start, stop)`: setting the same rows aside once more makes the same item.
+
+    Rows are counted as in the log, not as in a payload that was cut: two parts of one entry are two items.
+    """
     text = b"".join(struct.pack("<QII", lsn, start, stop) for lsn, start, stop in entries)
     return hashlib.sha256(spool_id + text).digest()[:16]
+
+
+def rest_id(id_: bytes, lsns: Sequence[int]) -> bytes:
+    """The id of what is left of an item when only its entries at these LSNs stay in quarantine."""
+    text = b"".join(struct.pack("<Q", lsn) for lsn in lsns)
+    return hashlib.sha256(b"rest" + id_ + text).digest()[:16]
 
 
 def unpack(data: bytes) -> Item:

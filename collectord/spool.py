@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from collectord import files
-from collectord.errors import SpoolInUse
+from collectord.errors import Rejected, SpoolInUse
 from collectord.logs import event
+from collectord.model import Cursor, Lsn, Stored
+from collectord.schema import parse_schema
+from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger, LedgerDamaged
 from collectord.wal.identity import spool_of
+from collectord.wal.parked import ParkedLog
+
+PARKED_DIRECTORY = "parked"
 
 _BEFORE = "before"
 """Name of the ledger's count of rows that had been received when the log was lost, as far as the ledger knew."""
+
+_LOST = "lost"
 
 _log = logging.getLogger("collectord.spool")
 
@@ -34,6 +43,14 @@ class Opened:
     ledger: Ledger
     log_lost: bool
     """The ledger knows of a log, and there is none."""
+    parked: ParkedLog
+
+    def reads_from(self, first: Lsn) -> Lsn:
+        """Where a log whose first entry may be at `first` has to be read from.
+
+        A segment that was retired, and is back from a backup, has landed: nobody remembers its partitions' cursors.
+        """
+        return max(first, self.ledger.forgotten())
 
     def received(self, in_log: dict[str, int]) -> dict[str, int]:
         """Rows ever received per stream key, where the log has counted `in_log`."""
@@ -57,25 +74,71 @@ def open_ledger(spool: Path, log_directory: Path) -> Opened:
         aside = Ledger.set_aside(spool, datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"))
         event(_log, logging.ERROR, "the ledger is damaged and was set aside", why=str(error), now_called=str(aside))
         ledger = Ledger(spool, log_spool_id)
+    parked = ParkedLog(spool / PARKED_DIRECTORY, ledger.spool_id)
     log_lost = log_spool_id is None and ledger.lsn_floor() > 0
     if log_lost:
-        _note_lost_log(ledger)
-    return Opened(ledger, log_lost)
+        _note_lost_log(ledger, parked)
+    return Opened(ledger, log_lost, parked)
 
 
-def _note_lost_log(ledger: Ledger) -> None:
-    """From here on the books begin with what the ledger knows; what the log alone knew is gone."""
-    before = {stream: totals.rows for stream, totals in ledger.landed_totals().items()}
-    for (stream, _), rows in ledger.quarantined_totals().items():
+def _note_lost_log(ledger: Ledger, parked: ParkedLog) -> None:
+    """From here on the books begin with what the ledger and parked files know; what the log alone knew is gone."""
+    before: dict[str, int] = {}
+
+    def add(stream: str, rows: int) -> None:
         before[stream] = before.get(stream, 0) + rows
+
+    for stream, totals in ledger.landed_totals().items():
+        add(stream, totals.rows)
+    for (stream, _), rows in ledger.quarantined_totals().items():
+        add(stream, rows)
     for (stream, name), rows in ledger.counts().items():
-        if name == "lost":
-            before[stream] = before.get(stream, 0) + rows
+        # What was requeued was received twice, and the pipeline takes it off again.
+        if name in (_LOST, DROPPED, REQUEUED):
+            add(stream, rows)
+    served = _add_parked(ledger, parked, add)
     for intent in ledger.intents():
-        before[intent.stream_key] = before.get(intent.stream_key, 0) + intent.rows
-    ledger.checkpoint(ledger.checkpoint_lsn(), (), (), {(stream, _BEFORE): rows for stream, rows in before.items()})
+        add(intent.stream_key, max(0, intent.rows - served.get(intent.frame_id, 0)))
+    ledger.checkpoint(Lsn(0), (), (), {(stream, _BEFORE): rows for stream, rows in before.items()})
     event(
         _log, logging.ERROR,
         "the log is gone: rows that were acknowledged and had not landed are lost, and nobody can say how many",
         ledger=str(ledger.path), frames_under_way=len(ledger.intents()),
     )  # fmt: skip
+
+
+def _add_parked(ledger: Ledger, parked: ParkedLog, add: Callable[[str, int], None]) -> dict[int, int]:
+    """Adds the parked rows that still wait. Returns how many of them each frame under way holds."""
+    cursors = {partition: progress.cursor for partition, progress in ledger.cursors().items()}
+    under_way = {intent.partition: intent for intent in ledger.intents()}
+    streams: dict[bytes, str | None] = {}
+    served: dict[int, int] = {}
+    for stored in parked.entries():
+        if stored.schema_id not in streams:
+            streams[stored.schema_id] = _stream_of(parked.schema(stored.schema_id))
+        stream = streams[stored.schema_id]
+        if stream is None:
+            # Nobody can land it, nor say whose it was.
+            continue
+        partition = stored.partition
+        begin = _rows_before(cursors.get(partition), stored)
+        add(stream, stored.rows - begin)
+        intent = under_way.get(partition)
+        if intent is not None:
+            rows = max(0, _rows_before(intent.after, stored) - begin)
+            served[intent.frame_id] = served.get(intent.frame_id, 0) + rows
+    return served
+
+
+def _rows_before(cursor: Cursor | None, stored: Stored) -> int:
+    """How many of an entry's rows lie before a cursor."""
+    if cursor is None or stored.lsn > cursor.lsn:
+        return 0
+    return cursor.row if stored.lsn == cursor.lsn else stored.rows
+
+
+def _stream_of(raw: bytes | None) -> str | None:
+    try:
+        return None if raw is None else parse_schema(raw).stream.key()
+    except Rejected:
+        return None

@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 
 from collectord.errors import FormatTooNew, SpoolUnusable
-from collectord.model import Cursor, Lsn, Partition
+from collectord.model import Cursor, EntryKind, Lsn, Partition, Place, Stored
 from collectord.spool import open_ledger
+from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
+from collectord.upload.records import Intent
+from collectord.wal.identity import spool_of
+from collectord.wal.parked import Copied, ParkedLog, parked_bytes
+from collectord.wal.raw import Raw
+from tests.pipeline.test_journey import Client, MemoryStore, Node, Pipeline, schema
 from tests.wal.test_identity import write
 
 SPOOL = b"s" * 16
+SCHEMA = schema()
 DAY = Partition(b"p" * 16, 24 * 365, 1440)
 
 
@@ -119,3 +126,68 @@ def test_a_log_that_is_gone_is_told_and_the_books_begin_with_what_the_ledger_kno
     assert not again.log_lost
     assert again.received({"a/b": 1}) == {"a/b": 8}, "remembered"
     again.ledger.close()
+
+
+def test_books_after_a_lost_log_hold_what_was_dropped_requeued_or_is_parked(tmp_path: Path) -> None:
+    """Each row once: also one of a frame under way whose entry is parked, and none that had landed from there."""
+    key = SCHEMA.stream.key()
+    day = Partition(SCHEMA.id, 24 * 365, 1440)
+    ledger = Ledger(tmp_path)
+    ledger.checkpoint(Lsn(30_000), (), (), {(key, DROPPED): 100, (key, REQUEUED): 1000, (key, "lost"): 3})
+    ledger.quarantine(key, day, 20, "damaged", Cursor(Lsn(5000), 4))
+    ledger.stage(Intent(1, "a/data.csv.zst", 1, 0, b"h" * 16, 1, 2, b"c" * 16, 13, key, day, Cursor(Lsn(9000), 2), 0))
+    parked = ParkedLog(tmp_path / "parked", ledger.spool_id)
+    entries = []
+    # Landed before; 6 of 10 rows wait, all of them under way; 2 of 7 are; none of 9 is. 5 of the frame are in the lost log.
+    for lsn, rows in ((4096, 50), (5000, 10), (9000, 7), (9500, 9)):
+        stored = Stored(
+            Lsn(lsn), Lsn(lsn + 104), EntryKind.BATCH, b"c" * 16, lsn, rows, day.schema_id, day.start_hour, 1440, 3
+        )
+        entries.append(Copied(Place(Lsn(lsn), 3), day, rows, Raw(stored, b"abc", good=True)))
+    size = sum(parked_bytes(one.place) for one in entries)
+    parked.write(Lsn(4096), Lsn(20_000), {SCHEMA.id: (SCHEMA.raw, key)}, entries, size)
+    ledger.close()
+    for _ in range(2):
+        opened = open_ledger(tmp_path, tmp_path / "log")
+        assert opened.log_lost and len(opened.parked) == 1
+        assert opened.received({}) == {key: 100 + 1000 + 3 + 20 + (6 + 7 + 9) + (13 - 6 - 2)}
+        opened.ledger.close()
+
+
+def test_a_log_is_not_read_where_all_has_landed_and_the_cursors_are_forgotten(tmp_path: Path) -> None:
+    """A retired segment that somebody puts back would land twice; a log begun anew never has entries before that."""
+    ledger = Ledger(tmp_path)
+    ledger.quarantine("a/b", DAY, 5, "damaged", Cursor(Lsn(5000), 0))
+    ledger.checkpoint(Lsn(7000), ())
+    ledger.close()
+    opened = open_ledger(tmp_path, tmp_path / "log")
+    assert opened.reads_from(Lsn(4096)) == 4096
+    opened.ledger.forget_cursors(Lsn(6000))
+    opened.ledger.forget_cursors(Lsn(5500))
+    assert (opened.reads_from(Lsn(4096)), opened.reads_from(Lsn(6500))) == (6000, 6500)
+    opened.ledger.forget_cursors(Lsn(90_000))
+    assert opened.reads_from(Lsn(0)) == opened.ledger.lsn_floor() == 7000
+    opened.ledger.close()
+
+
+def test_losses_are_counted_once_however_often_a_daemon_starts_before_the_rebuild(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recovery tells all of them each time, for no segment goes meanwhile; only what is new comes in."""
+    told = [("a/b", 4), ("a/b", 3), ("c", 1)]
+    store = MemoryStore()
+    node = Node(tmp_path / "spool", store)
+    node.append(Client(schema()).batch(10))
+    node.stop()
+    for path in node.spool.glob("ledger.sqlite*"):
+        path.unlink()
+    monkeypatch.setattr("tests.pipeline.test_journey.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log")))
+    replay = Pipeline.replay
+    monkeypatch.setattr(Pipeline, "replay", lambda pipeline, damaged: replay(pipeline, True, told))
+    for extra in (0, 0, 5):
+        told.append(("c", extra))
+        node = Node(node.spool, store)
+        assert node.ledger.rebuild_needed
+        lost = {stream: rows for (stream, name), rows in node.ledger.counts().items() if name == "lost"}
+        node.stop()
+        assert lost == {"a/b": 7, "c": 1 + extra}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collectord.cli.options import Group, json_option, load, settings_options
+from collectord.cli.output import private_output
 from collectord.errors import CallHuman, CollectordError
 
 if TYPE_CHECKING:
@@ -115,39 +117,63 @@ def export(item: str | None, everything: bool, out: Path, config_file: Path | No
     \b
     collectord quarantine export 5f2c --out item.jsonl
     collectord quarantine export --all --out - | jq -r .reason | sort | uniq -c
+
+    The file gets its name when it is whole, with mode 0600. Exits with 1 if an item cannot be read and was left out.
     """
     from collectord import quarantine
 
     directory = _directory(config_file, given)
     wanted = _wanted(quarantine.ids(directory), item, everything)
-    number = 0
-    with click.open_file(str(out), "w", encoding="utf-8") as file:
+    items = number = 0
+    with _writable(out), private_output(out) as file:
         for one in _items(directory, wanted):
+            items += 1
             for line in one.exported():
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(line).encode() + b"\n")
                 number += 1
     click.echo(f"{number:,} batches written to {out}", err=True)
+    if items < len(wanted):
+        raise CollectordError(f"{len(wanted) - items} of {len(wanted)} items were left out")
 
 
 @quarantine.command()
 @click.argument("item", required=False, metavar="[ID]")
 @click.option("--all", "everything", is_flag=True, help="All items.")
+@click.option(
+    "--exported",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Just the items that `export` has written to this file.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @settings_options("spool")
 @json_option
-def drop(item: str | None, everything: bool, yes: bool, config_file: Path | None, as_json: bool, **given: Any) -> None:
+def drop(
+    item: str | None,
+    everything: bool,
+    exported: Path | None,
+    yes: bool,
+    config_file: Path | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Give items up for good. Their rows are counted as dropped from quarantine, and the books still balance.
 
     \b
-    collectord quarantine export --all --out kept.jsonl && collectord quarantine drop --all --yes
+    collectord quarantine export --all --out kept.jsonl
+    collectord quarantine drop --exported kept.jsonl --yes
     collectord quarantine drop 5f2c
     """
     from collectord.control.client import ControlClient
 
+    if exported is not None and (item is not None or everything):
+        raise click.UsageError("name one item by its ID, all of them with --all, or those of a file with --exported")
+    chosen = None if exported is None else _exported(exported)
     if not yes:
-        click.confirm(f"drop {'all items' if everything else item} for good?", abort=True)
+        what = "all items" if everything else item if chosen is None else f"{len(chosen)} items of {exported}"
+        click.confirm(f"drop {what} for good?", abort=True)
     with ControlClient(load(config_file, given).admin_socket) as control:
-        results = _act(control.drop_quarantined, item, everything)
+        results = _act(control.drop_quarantined, item, everything, chosen)
     _report(results, "were dropped", as_json)
 
 
@@ -186,9 +212,45 @@ def _wanted(known: list[bytes], item: str | None, everything: bool) -> list[byte
     return known if item is None else [_chosen(known, item)]
 
 
-def _act(action: Callable[[Iterable[bytes]], Any], item: str | None, everything: bool) -> list[Any]:
-    """A few at a time, so that no request takes long."""
-    ids = _wanted([one.id for one in action([]).results], item, everything)
+def _exported(path: Path) -> list[bytes]:
+    """The items that are whole in a file that `export` has written: of one that was cut off, nothing is dropped."""
+    seen: dict[str, tuple[set[int], int]] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                found = json.loads(line)
+                bytes.fromhex(found["id"])
+                seen.setdefault(found["id"], (set(), int(found["entries"])))[0].add(int(found["entry"]))
+    except OSError as error:
+        raise CallHuman(f"--exported: {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CallHuman(f"--exported: {path} is not what `collectord quarantine export` writes: {error!r}") from error
+    for id_, (numbers, entries) in seen.items():
+        if numbers != set(range(1, entries + 1)):
+            raise CallHuman(f"--exported: {path} holds {len(numbers)} of the {entries} batches of item {id_}")
+    return [bytes.fromhex(id_) for id_ in seen]
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CallHuman(f"{error.filename or out}: {error.strerror}") from error
+
+
+def _act(
+    action: Callable[[Iterable[bytes]], Any], item: str | None, everything: bool, chosen: list[bytes] | None = None
+) -> list[Any]:
+    """A few at a time, so that no request takes long. `chosen`: these, as far as they are still there."""
+    known = [one.id for one in action([]).results]
+    if chosen is None:
+        ids = _wanted(known, item, everything)
+    else:
+        ids = [id_ for id_ in chosen if id_ in known]
+        for id_ in chosen:
+            if id_ not in known:
+                click.echo(f"collectord: item {id_.hex()} is not in quarantine any more", err=True)
     results: list[Any] = []
     for begin in range(0, len(ids), _AT_ONCE):
         results += action(ids[begin : begin + _AT_ONCE]).results

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from collectord.cli.options import json_option, load, settings_options
+from collectord.cli.output import private_output
 from collectord.errors import CallHuman
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def wal_verify(spool_directory: Path | None, config_file: Path | None, as_json: 
     collectord wal verify /var/lib/collectord/spool
     collectord wal verify --json | jq '.segments[] | select(.damages != [])'
 
+    Looks at the log alone: not at parked entries (SPOOL/parked), nor at rows in quarantine (`collectord quarantine`).
+
     Exits with 0 if the log is whole, 1 if something is damaged, missing or does not belong there, 2 if it cannot be read.
     """
     from collectord.wal.verify import verify
@@ -101,7 +104,8 @@ def wal_verify(spool_directory: Path | None, config_file: Path | None, as_json: 
     "--raw", is_flag=True, help="In each JSON object the batch and its schema as they were sent, too (base64)."
 )
 def wal_export(source: Path, out: Path, kind: str, stream: str, raw: bool) -> None:
-    """Write out every batch that can still be read: of a spool's log and its quarantine, or of a single file of them.
+    """Write out every batch that can still be read: of a spool's log, what is parked, and what of the log is in quarantine; or
+    of a single file of the log or its quarantine. Rows that the daemon set aside: see `collectord quarantine`.
 
     \b
     collectord wal export /var/lib/collectord/spool --out rows.jsonl
@@ -109,7 +113,7 @@ def wal_export(source: Path, out: Path, kind: str, stream: str, raw: bool) -> No
     collectord wal export spool/quarantine/log/00000000000000024576.bin --out - --raw
     collectord wal export spool --format csv --stream sub/group/ws/service/model/1/inputs --out inputs.csv
 
-    A JSON object has the batch's position (lsn), source (log, or the file in quarantine), stream, client, sequence, rows,
+    A JSON object has the batch's position (lsn), source (log, or the file parked or in quarantine), stream, client, sequence, rows,
     period, header and csv: the text that would have landed. What cannot be made text (its schema is lost, or it is
     telemetry) has its payload instead. csv takes one header only: narrow it with --stream.
 
@@ -121,7 +125,7 @@ def wal_export(source: Path, out: Path, kind: str, stream: str, raw: bool) -> No
 
     files: tuple[Path, Path] | None = _log_of(source) if source.is_dir() else None
     total = bytes_of(*files) if files else source.stat().st_size
-    with _readable(source), _output(out) as file:
+    with _readable(source), private_output(out) as file:
         writer = Writer(file, kind, stream, raw)
         bar = click.progressbar(length=total, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty())
         with bar:
@@ -143,7 +147,8 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
 
     Put a good copy of a damaged segment (from a backup, say) beside it into SPOOL/log under any name that ends in .seg:
     what is damaged is taken from there. Whatever is changed is kept in SPOOL/quarantine/repair/. What a start has already
-    reported as lost stays so in the books; `wal export` reads it.
+    reported as lost stays so in the books; `wal export` reads it. Never put back segments that had landed and left the log
+    if the ledger was lost since: their rows may land twice.
 
     Exits with 0 if the log is whole now, 1 if something stays damaged (or, in a dry run, is), 2 if it cannot be mended.
     """
@@ -201,24 +206,6 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CallHuman(f"{error.filename or path}: {error.strerror}; run as the owner of the spool") from error
-
-
-@contextmanager
-def _output(out: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name when it is whole, or stdout."""
-    from collectord import files
-
-    if str(out) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    part = out.with_name(out.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        files.rename_durably(part, out)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _segment_json(segment: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import errno
 import logging
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ from collectord.upload.naming import Layout
 from collectord.upload.records import ClientMark, DroppedRows, Intent, Progress
 from collectord.upload.schemas import SchemaPublisher
 from collectord.upload.store import MAX_APPEND, BlobStore
-from collectord.wal.damage import DamagedEntry
+from collectord.wal.damage import Damage, DamagedEntry
 from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 from collectord.wal.writer import LogWriter
@@ -57,6 +58,7 @@ KEPT_FRAMES = 100_000
 KEPT_PARTS_NS = 40 * 86_400_000_000_000
 RETRY_UNEXPECTED = 1.0
 RETRY_FULL = 0.1
+BOOKS_PATIENCE = 5.0
 TELL_RECOVERY_AFTER = 10.0
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -133,6 +135,11 @@ class Pipeline:
         self._running = 0
         self._troubles = Troubles()
         self._received_to = received_to
+        self._pending: deque[Stored] = deque()
+        """Read from the log and not taken in yet: more than nothing only while taking in fails."""
+        self._damages: deque[Damage] = deque()
+        self._taken_to = reader.position
+        """How far the log has been taken in."""
         quarantined: dict[str, int] = {}
         for (stream, _), rows in ledger.quarantined_totals().items():
             quarantined[stream] = quarantined.get(stream, 0) + rows
@@ -181,6 +188,7 @@ class Pipeline:
         written into the books as lost; without damage there is no such row. `losses`: rows per stream that recovery
         has missed in the log itself, all that is known of them if the ledger has to be rebuilt.
         """
+        taken = {stream: rows for (stream, name), rows in self._ledger.counts().items() if name == _LOST}
         for stored in self._parked.entries():
             if self._known.knows(stored.schema_id):
                 self._index.add(stored, self._clock.monotonic())
@@ -189,8 +197,14 @@ class Pipeline:
         self.shelf.open()
         damaged = damaged or bool(self._parked.damages)
         if self._ledger.rebuild_needed:
+            # Recovery tells all of them at every start until the rebuild: those of earlier starts stand in the ledger.
+            found = Counter[str]()
             for stream, rows in losses:
-                self._lose(stream, rows, "found at the start")
+                found[stream] += rows
+            for stream, rows in found.items():
+                more = rows - taken.get(stream, 0)
+                if more > 0:
+                    self._lose(stream, more, "found at the start")
             # What the log has counted and does not hold any more can only have landed, or been set aside.
             with self._lock:
                 self._books.presume_landed(self._rows_in_log())
@@ -245,12 +259,16 @@ class Pipeline:
         """Why nothing is uploaded; empty if nothing stands in the way. From any thread, without the lock."""
         return "; ".join(why for why, _ in list(self._holds.values()))
 
-    def flush(self, timeout: float) -> bool:
-        """Seals and uploads what is durable now; waits for it. Returns whether all of it has landed."""
+    def flush(self, timeout: float, *, insist: bool = True) -> bool:
+        """Seals and uploads what is durable now; waits for it. Returns whether all of it has landed.
+
+        `insist`: blobs that are left alone for a while are tried once at once. Who asks again and again does not insist.
+        """
         target = self._log.durable
         deadline = self._clock.monotonic() + timeout
         with self._lock:
-            self._troubles.clear()
+            if insist:
+                self._troubles.hurry()
             while not self._landed_before(target):
                 self._index.flush(target)
                 self._work = True
@@ -263,7 +281,7 @@ class Pipeline:
 
     def _landed_before(self, target: Lsn) -> bool:
         waiting = self._index.waiting_from()
-        return self._reader.position >= target and (waiting is None or waiting >= target)
+        return self._taken_to >= target and (waiting is None or waiting >= target)
 
     def _wake(self) -> None:
         with self._lock:
@@ -278,73 +296,100 @@ class Pipeline:
                 self._work = False
                 if self._stopping:
                     return
-            try:
-                while self._read():
-                    self._dispatch()
-                self._dispatch()
-                self._maintain()
-            except (CollectordError, OSError) as error:
-                # The spool's disk, mostly: it heals when there is room again.
-                self._remember(f"pipeline: {error}")
-                self.make_room(error)
-                event(_log, logging.WARNING, "the pipeline waits for its spool", why=str(error))
-                self._rest(RETRY_UNEXPECTED)
-            except Exception as error:  # noqa: BLE001
-                # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
-                self._remember(f"pipeline: {error!r}")
-                _log.exception("the pipeline failed and goes on")
-                self._rest(RETRY_UNEXPECTED)
+            # What cannot be read does not keep what has been read from its blob.
+            well = [self._outlives(step) for step in (self._read_on, self._send_on)]
+            if not all(well):
+                with self._lock:
+                    self._lock.wait_for(lambda: self._stopping, RETRY_UNEXPECTED)
 
-    def _rest(self, seconds: float) -> None:
-        with self._lock:
-            self._lock.wait_for(lambda: self._stopping, seconds)
+    def _read_on(self) -> None:
+        while self._read():
+            self._dispatch()
+
+    def _send_on(self) -> None:
+        self._dispatch()
+        self._maintain()
+
+    def _outlives(self, step: Callable[[], None]) -> bool:
+        """Whether a step has succeeded; it is tried again if not."""
+        try:
+            step()
+        except (CollectordError, OSError) as error:
+            # The spool's disk, mostly: it heals when there is room again.
+            self._remember(f"pipeline: {error}")
+            self.make_room(error)
+            event(_log, logging.WARNING, "the pipeline waits for its spool", why=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001
+            # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
+            self._remember(f"pipeline: {error!r}")
+            _log.exception("the pipeline failed and goes on")
+            return False
+        return True
 
     def _pause(self) -> float:
         """Seconds until something becomes due by itself."""
         now = self._clock.monotonic()
         timers = [now + RETIRE_EVERY]
-        timers += [timer for timer in (self._index.next_timer(), self._troubles.next_until()) if timer is not None]
+        timers += [timer for timer in (self._index.next_timer(), self._troubles.next_until(now)) if timer is not None]
         return max(0.0, min(timers) - now)
 
     # ------------------------------------------------------------------ from the log into the buffers
 
     def _read(self) -> bool:
         """Takes the next entries of the log; False when caught up."""
-        entries = self._reader.read(READ_AT_ONCE)
-        for damage in self._reader.damages:
-            if damage.stored is not None and damage.stored.kind is EntryKind.BATCH:
-                self._openings.seen(damage.stored.partition)
-                self._lose(self._known.stream_key(damage.stored.schema_id), damage.stored.rows, damage.reason)
-        self._reader.damages.clear()
-        if not entries:
-            return False
+        if not self._pending:
+            self._pending.extend(self._reader.read(READ_AT_ONCE))
+            self._damages.extend(self._reader.damages)
+            self._reader.damages.clear()
+        while self._damages:
+            stored = self._damages[0].stored
+            if stored is not None and stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id):
+                self._openings.seen(stored.partition)
+                self._lose(self._known.stream_key(stored.schema_id), stored.rows, self._damages[0].reason)
+            self._damages.popleft()
+        found = bool(self._pending)
         now = self._clock.monotonic()
         wall = self._clock.wall_ns()
         with self._lock:
-            for stored in entries:
-                if stored.sequence:
-                    self._marks.observe(stored.client, stored.sequence, wall)
-                if stored.kind is EntryKind.BATCH:
-                    if not self._known.knows(stored.schema_id):
-                        # Its declaration is damaged. `replay` finds its rows missing, and of which stream.
-                        event(_log, logging.ERROR, "an entry's schema is lost", lsn=stored.lsn, rows=stored.rows)
-                        continue
-                    if stored.lsn >= self._parked.end:
-                        self._index.add(stored, now)
-                    self._openings.seen(stored.partition)
-                    again = self.shelf.recognise(stored)
-                    if again != (stored.lsn >= self._received_to):
-                        rows = -stored.rows if again else stored.rows
-                        self._books.receive(self._known.stream_key(stored.schema_id), rows)
-                elif stored.kind is EntryKind.DROPPED:
-                    self._take_dropped(stored)
-        return True
+            try:
+                while self._pending:
+                    self._take(self._pending[0], now, wall)
+                    self._pending.popleft()
+            finally:
+                # What could not be taken in is tried again, and until then nothing behind it counts as read.
+                self._taken_to = self._pending[0].lsn if self._pending else self._reader.position
+        self.shelf.settle_round()
+        return found
+
+    def _take(self, stored: Stored, now: float, wall: int) -> None:
+        """Takes in one entry. Whatever may fail comes first, and may be repeated."""
+        if stored.kind is EntryKind.DROPPED:
+            self._take_dropped(stored)
+        known = stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id)
+        again = known and self.shelf.recognise(stored)
+        if stored.sequence:
+            self._marks.observe(stored.client, stored.sequence, wall)
+        if stored.kind is not EntryKind.BATCH:
+            return
+        if not known:
+            # Its declaration is damaged. `replay` finds its rows missing, and of which stream.
+            event(_log, logging.ERROR, "an entry's schema is lost", lsn=stored.lsn, rows=stored.rows)
+            return
+        if stored.lsn >= self._parked.end:
+            self._index.add(stored, now)
+        self._openings.seen(stored.partition)
+        if again != (stored.lsn >= self._received_to):
+            rows = -stored.rows if again else stored.rows
+            self._books.receive(self._known.stream_key(stored.schema_id), rows)
 
     def _lose(self, stream: str, rows: int, why: str) -> None:
         """Rows that were acknowledged cannot be read back: the worst there is, and at least never silent."""
         with self._lock:
-            total = self._books.lose(stream, rows)
+            total = self._books.lost(stream) + rows
         self._ledger.checkpoint(Lsn(0), (), (), {(stream, _LOST): total})
+        with self._lock:
+            self._books.lose(stream, rows)
         self._metrics.count("collectord_records_quarantined_total", rows)
         event(_log, logging.ERROR, "acknowledged rows cannot be read back", stream=stream, rows=rows, why=why)
 
@@ -373,8 +418,7 @@ class Pipeline:
                 if len(self._busy) >= self._workers:
                     return
                 if self._is_free(base, now):
-                    self._busy.add(base)
-                    self._pool.submit(self._work_on, base, intent.partition)
+                    self._submit(base, intent.partition)
             # After a restart with another codec or layout, an open frame's blob has another name than its partition's next.
             on_their_way = {intent.partition for intent in self._intents.values()}
             for partition in list(self._index.due(now)):
@@ -382,16 +426,24 @@ class Pipeline:
                     return
                 base = self._known.base(partition)
                 if base not in self._intents and partition not in on_their_way and self._is_free(base, now):
-                    self._busy.add(base)
-                    self._pool.submit(self._work_on, base, partition)
+                    self._submit(base, partition)
+
+    def _submit(self, base: str, partition: Partition) -> None:
+        """Counted as running from here on, so that the end of the pipeline waits for it."""
+        self._busy.add(base)
+        self._running += 1
+        self._pool.submit(self._work_on, base, partition).add_done_callback(self._ended)
+
+    def _ended(self, future: Future[None]) -> None:
+        with self._lock:
+            self._running -= 1
+            self._lock.notify_all()
 
     def _is_free(self, base: str, now: float) -> bool:
         return base not in self._busy and not self._troubles.holds(base, now)
 
     def _work_on(self, base: str, partition: Partition) -> None:
         """One frame of a blob, or one more attempt for the frame that is open; on a worker."""
-        with self._lock:
-            self._running += 1
         try:
             intent = self._intents.get(base)
             if intent is None:
@@ -407,7 +459,6 @@ class Pipeline:
             self._trouble_with(base, RETRY_UNEXPECTED, repr(error))
         finally:
             with self._lock:
-                self._running -= 1
                 self._busy.discard(base)
                 self._work = True
                 self._lock.notify_all()
@@ -599,7 +650,7 @@ class Pipeline:
         if free > self._retired and self.shelf.settled:
             self._checkpoint(retire=True)
             self._retired = free
-        self._parking.maintain(self._reader.position)
+        self._parking.maintain(self._taken_to)
         if not self._troubles:
             self._reserve.hold()
         if now - self._pruned_at >= PRUNE_EVERY:
@@ -619,7 +670,7 @@ class Pipeline:
     def _free_before(self) -> Lsn:
         """Where the log's first entry that is still needed begins; what is parked is not needed there."""
         waiting = self._index.waiting_from(self._parked.end)
-        return self._reader.position if waiting is None else waiting
+        return self._taken_to if waiting is None else min(waiting, self._taken_to)
 
     def _checkpoint(self, *, retire: bool) -> None:
         """Writes down the marks, after which the log needs no segment that has landed."""
@@ -680,10 +731,11 @@ class Pipeline:
         self._openings.gave_up(partition)
 
     def books(self) -> list[StreamBooks]:
-        """Every stream's books, at one moment, after everything that is durable by now was read."""
+        """Every stream's books, at one moment, after everything that is durable by now was taken in, if that does not last."""
         durable = self._log.durable
+        deadline = self._clock.monotonic() + BOOKS_PATIENCE
         with self._lock:
-            while self._reader.position < durable and not self._stopping:
+            while self._taken_to < durable and not self._stopping and self._clock.monotonic() < deadline:
                 self._work = True
                 self._lock.notify_all()
                 self._lock.wait(0.01)
@@ -699,7 +751,15 @@ class Pipeline:
         """Rows per stream that have not landed, the parked ones included; of a lost log, what its frames under way still hold."""
         waiting = [(self._known.stream_key(one.schema_id), rows) for one, rows, _ in self._index.waiting_rows()]
         under_way = {intent.frame_id for intent in self._intents.values()}
-        return waiting + [(one.stream_key, one.rows) for one in self._orphans if one.frame_id in under_way]
+        # Of these, what is parked waits already.
+        return waiting + [
+            (
+                one.stream_key,
+                max(0, one.rows - sum(s.stop - s.start for s in self._index.upto(one.partition, one.after))),
+            )
+            for one in self._orphans
+            if one.frame_id in under_way
+        ]
 
     def search(self, needles: Sequence[bytes], limit: int) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
         """Stream, LSN and rows of the waiting entries whose payload holds one of `needles`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from collectord.encode.csv import CsvPlan
@@ -31,11 +32,16 @@ class Known:
         self._bases: dict[Partition, str] = {}
 
     def schema(self, schema_id: bytes) -> Schema:
+        """Raises DamagedEntry if no declaration of it survives whole, Rejected if it is none that this version knows."""
         schema = self._schemas.get(schema_id)
         if schema is None:
+            raw = self._raw_schema(schema_id)
+            # Whatever it came from: rows must never get the header of another schema.
+            if hashlib.sha256(raw).digest()[:16] != schema_id:
+                raise DamagedEntry(f"the declaration of schema {schema_id.hex()} is another's")
             if len(self._schemas) > 2 * self._max_streams:
                 self._schemas.clear()
-            schema = self._schemas[schema_id] = parse_schema(self._raw_schema(schema_id))
+            schema = self._schemas[schema_id] = parse_schema(raw)
         return schema
 
     def knows(self, schema_id: bytes) -> bool:

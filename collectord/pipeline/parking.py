@@ -259,10 +259,6 @@ class Parking:
 
     # ------------------------------------------------------------------ answers
 
-    @property
-    def used_bytes(self) -> int:
-        return self._parked.used_bytes
-
     def rows(self) -> list[tuple[str, int]]:
         """Stream key and rows that wait parked. With the lock held."""
         return [

@@ -4,14 +4,18 @@ In: the item's file is synced, then one transaction of the ledger counts its row
 `retry`: its entries go through the log again under the item's id as client, numbered from 1; the reader recognises them,
 also after a crash, and one transaction takes them off the item. Out, by `drop`: one transaction. The file goes last.
 
+What the reader has recognised the ledger is told a round at a time (`settle_round`), outside the pipeline's lock.
+
 Threads: any. `recognise` is called with the pipeline's lock held; nothing else may be.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +27,7 @@ from collectord.errors import CollectordError, LogUnavailable, TryAgain
 from collectord.excerpt import excerpt
 from collectord.logs import event
 from collectord.metrics import Metrics
-from collectord.model import Entry, EntryKind, Partition, Place, Stored
+from collectord.model import Buffer, Entry, EntryKind, Partition, Place, Stored
 from collectord.pipeline.sources import Sources
 from collectord.quarantine import BadItem, HeldEntry, Item
 from collectord.schema import parse_schema
@@ -35,6 +39,9 @@ from collectord.wal.writer import Done
 
 COMMIT_PATIENCE = 60.0
 """Seconds to wait for the log, and for its reader."""
+_KNOWN_ITEMS = 16
+"""Items whose payloads' hashes are remembered: one is on its way at a time, or a few were when the process died."""
+_HASH_BYTES = 16
 
 _log = logging.getLogger("collectord.quarantine")
 
@@ -61,7 +68,7 @@ class Shelf:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """`lock` guards `index` and `books`, and what is said to be so below; notified when an entry was recognised."""
+        """`lock` guards `index` and `books`, and what is said to be so below; notified when an item has left."""
         self._directory = directory
         self.budget = budget
         self._held = held
@@ -77,10 +84,14 @@ class Shelf:
         """One at a time puts in or takes out; held over everything that this takes."""
         self._sweeping = threading.Lock()
         """One at a time removes files."""
+        self._telling = threading.Lock()
+        """One at a time tells the ledger what was recognised; taken after `_sweeping`, before the pipeline's lock."""
         self._items = {item.id: item for item in held.items() if not item.gone}
         """Guarded by the pipeline's lock, as are the following."""
-        self._written_later: list[tuple[bytes, int, int]] = []
-        """Recognised, and the ledger has no room to say so: id, sequence, rows."""
+        self._written_later: dict[bytes, tuple[int, int]] = {}
+        """Recognised, and the ledger was not told yet: by id the highest sequence, and the rows of all of them."""
+        self._hashes: dict[bytes, bytes] = {}
+        """By id the hashes of an item's payloads, one behind the other; empty if its file is damaged."""
         self._gone = [item.id for item in held.items() if item.gone]
         self._under_way: set[bytes] = set()
         """Handed to the log, and neither failed nor recognised yet."""
@@ -93,7 +104,8 @@ class Shelf:
         """Clears up behind a crash. Call when the log was read once.
 
         A file that the ledger does not know is one of two: the process died between file and ledger, and its entries
-        still wait, so it goes; or the ledger was lost, and the rows are nowhere else, so it is taken in.
+        still wait, so it goes; or the ledger was lost, and of what the log no longer holds the rows are nowhere else,
+        so that is taken in.
         """
         self.settle()
         for id_ in quarantine.ids(self._directory):
@@ -106,13 +118,18 @@ class Shelf:
                     _log, logging.ERROR, "an item of the quarantine is damaged, and nothing counts it", why=str(error)
                 )
                 continue
-            if any(self._waits(entry) for entry in item.entries):
+            alone = tuple(entry for entry in item.entries if not self._waits(entry))
+            if not alone:
                 files.remove_durably(quarantine.path_of(self._directory, id_))
                 continue
-            held = HeldItem(id_, item.stream, item.reason, item.rows, len(item.entries), 0, gone=False)
+            if len(alone) < len(item.entries):
+                item = self._reduce(item, alone)
+                if item.id in self._items:
+                    continue
+            held = HeldItem(item.id, item.stream, item.reason, item.rows, len(item.entries), 0, gone=False)
             self._held.adopt(held)
             with self._lock:
-                self._items[id_] = held
+                self._items[item.id] = held
                 self._books.quarantine(item.stream, item.rows)
         for id_, held in self._items.items():
             if not quarantine.path_of(self._directory, id_).exists():
@@ -122,11 +139,27 @@ class Shelf:
                 )  # fmt: skip
         self.used_bytes = quarantine.used_bytes(self._directory)
 
+    def _reduce(self, item: Item, alone: tuple[HeldEntry, ...]) -> Item:
+        """An item with those entries only which the log has no more; the others wait there and must not count twice.
+
+        The new file is there before the old one goes. A kill between the two is settled by the next start, which makes
+        the same item of the old file once more.
+        """
+        rest = replace(item, id=quarantine.rest_id(item.id, [entry.lsn for entry in alone]), entries=alone)
+        files.write_durably(quarantine.path_of(self._directory, rest.id), rest.pack())
+        files.remove_durably(quarantine.path_of(self._directory, item.id))
+        event(
+            _log, logging.WARNING, "a part of an item waits in the log; only the rest of it stays in quarantine",
+            id=item.id.hex(), rest=rest.id.hex(), rows=rest.rows,
+        )  # fmt: skip
+        return rest
+
     def _waits(self, entry: HeldEntry) -> bool:
         try:
-            return self._sources.read_raw(Place(entry.lsn, 0)).stored is not None
+            stored = self._sources.read_raw(Place(entry.lsn, 0)).stored
         except DamagedEntry:
             return False
+        return stored is not None and (stored.client, stored.sequence) == (entry.client, entry.sequence)
 
     # ------------------------------------------------------------------ in
 
@@ -142,12 +175,16 @@ class Shelf:
     ) -> bool:
         """Sets the next rows of a partition aside; with `intent`, those of this frame, which is given up.
 
-        Returns False if the budget has no room: nothing has changed then. Raises OSError and SpoolFull likewise. Damaged
-        bytes are counted also where there is no room to keep them.
+        Returns False if the budget has no room: nothing has changed then. Raises OSError, SpoolFull, and BadItem if an
+        item of this id is there, likewise. Damaged bytes are counted also where there is no room to keep them.
         """
         with self._turn:
             entries = tuple(self._entry(schema, piece, verified=reason != "damaged") for piece in slices)
-            id_ = quarantine.item_id(self._spool_id, [(one.lsn, one.start, one.stop) for one in entries])
+            # Of the slices, not of the entries: these count from 0 once they are cut, so two parts of one look alike.
+            id_ = quarantine.item_id(self._spool_id, [(one.place.lsn, one.start, one.stop) for one in slices])
+            with self._lock:
+                if id_ in self._items or id_ in self._gone:
+                    raise BadItem(f"item {id_.hex()} is in quarantine already, and is not overwritten")
             item = Item(id_, stream, partition, schema, reason, detail, self._clock.wall_ns(), entries)
             data = item.pack()
             if self.used_bytes + len(data) > self.budget:
@@ -198,7 +235,14 @@ class Shelf:
     # ------------------------------------------------------------------ out
 
     def recognise(self, stored: Stored) -> bool:
-        """Whether an entry of the log was put there by `retry`, and nobody knew yet. Takes it off its item."""
+        """Whether an entry of the log was put there by `retry`, and nobody knew yet. Takes it off its item.
+
+        Only in memory: `settle_round` or `settle` tells the ledger, one transaction for all entries of an item. Dying
+        before that neither doubles nor loses: until the ledger was told no segment goes (`settled`), so the next start
+        reads the same entries again, finds them above the ledger's `held.again`, and recognises them once more, also
+        those that have landed meanwhile, which the cursor keeps out of the buffers. Dying after it, they are not above
+        `held.again` any more, and the transaction has counted as requeued just what it took off the item.
+        """
         held = self._items.get(stored.client)
         # Entries that the ledger knows to be in the log again are entries like any others.
         if held is None or stored.sequence <= held.again or not self._is_ours(stored):
@@ -209,25 +253,40 @@ class Shelf:
             held.id, held.stream_key, held.reason, held.rows - rows, held.entries, stored.sequence, gone=last
         )
         self._books.take_out(held.stream_key, rows)
-        self._written_later.append((held.id, stored.sequence, rows))
+        self._written_later[held.id] = (stored.sequence, self._written_later.get(held.id, (0, 0))[1] + rows)
         if last:
             del self._items[held.id]
+            self._hashes.pop(held.id, None)
             self._under_way.discard(held.id)
             self._gone.append(held.id)
-        self._write()
-        self._lock.notify_all()
+            self._lock.notify_all()
         return True
 
     def _is_ours(self, stored: Stored) -> bool:
         """Whether the entry has the bytes of the item's: a client may call itself by any id, also by this one."""
+        id_ = stored.client
         try:
-            entries = quarantine.read(self._directory, stored.client).entries
-            place = Place(stored.lsn, stored.length)
-            return 0 < stored.sequence <= len(entries) and (
-                bytes(self._sources.read_payload(place)) == entries[stored.sequence - 1].payload
-            )
-        except (BadItem, DamagedEntry, OSError):
-            return stored.client in self._under_way
+            if id_ not in self._hashes:
+                try:
+                    self._know(id_, _hashes_of(quarantine.read(self._directory, id_)))
+                except CollectordError:
+                    # It does not mend itself, so it is read once.
+                    self._know(id_, b"")
+            known = self._hashes[id_]
+            if not known:
+                return id_ in self._under_way
+            end = stored.sequence * _HASH_BYTES
+            if not 0 < end <= len(known):
+                return False
+            payload = self._sources.read_payload(Place(stored.lsn, stored.length))
+            return _hash(payload) == known[end - _HASH_BYTES : end]
+        except (DamagedEntry, OSError):
+            return id_ in self._under_way
+
+    def _know(self, id_: bytes, hashes: bytes) -> None:
+        while len(self._hashes) >= _KNOWN_ITEMS:
+            del self._hashes[next(iter(self._hashes))]
+        self._hashes[id_] = hashes
 
     @property
     def settled(self) -> bool:
@@ -239,9 +298,15 @@ class Shelf:
         with self._sweeping:
             self._sweep()
 
+    def settle_round(self) -> None:
+        """Tells the ledger what was recognised: one transaction per item. For the reader, after each round, without the
+        pipeline's lock; it may be left out, for `settle` makes up for it. May be repeated."""
+        if self._written_later:
+            self._tell()
+
     def _sweep(self) -> None:
+        self._tell()
         with self._lock:
-            self._write()
             gone = [] if self._written_later else list(self._gone)
         for id_ in gone:
             try:
@@ -259,14 +324,26 @@ class Shelf:
                 self._gone.remove(id_)
                 self.used_bytes -= size
 
-    def _write(self) -> None:
-        while self._written_later:
-            try:
-                self._held.put_again(*self._written_later[0])
-            except CollectordError as error:
-                event(_log, logging.WARNING, "the ledger cannot take down what left the quarantine yet", why=str(error))
-                return
-            del self._written_later[0]
+    def _tell(self) -> None:
+        with self._telling:
+            with self._lock:
+                recognised = dict(self._written_later)
+            for id_, (sequence, rows) in recognised.items():
+                try:
+                    self._held.put_again(id_, sequence, rows)
+                except CollectordError as error:
+                    event(
+                        _log,
+                        logging.WARNING,
+                        "the ledger cannot take down what left the quarantine yet",
+                        why=str(error),
+                    )
+                    return
+                with self._lock:
+                    # More may have been recognised meanwhile.
+                    later, more = self._written_later.pop(id_)
+                    if later > sequence:
+                        self._written_later[id_] = (later, more - rows)
 
     def retry(self, id_: bytes) -> int:
         """Puts an item's entries through the log again; returns its rows once they wait there.
@@ -280,6 +357,11 @@ class Shelf:
                 raise BadItem(f"item {id_.hex()} cannot be tried again: {item.obstacle}")
             schema = parse_schema(item.schema)
             rows = held.rows
+            hashes = _hashes_of(item)
+            with self._lock:
+                # So that the reader need not read the item's file with the lock held.
+                self._hashes.pop(id_, None)
+                self._know(id_, hashes)
             self._append(
                 id_,
                 [
@@ -330,10 +412,16 @@ class Shelf:
     def drop(self, id_: bytes) -> int:
         """Gives an item up for good; returns its rows. Raises BadItem if there is none, SpoolFull."""
         with self._turn:
-            held = self._find(id_)
-            rows = self._held.drop(id_)
+            self._find(id_)
+            self.settle_round()
+            # The lock is held over the transaction: an entry recognised beside it would leave the item twice.
             with self._lock:
+                held = self._find(id_)
+                if id_ in self._written_later:
+                    raise TryAgain(f"the ledger does not know yet which rows of item {id_.hex()} have left it")
+                rows = self._held.drop(id_)
                 del self._items[id_]
+                self._hashes.pop(id_, None)
                 self._books.discard(held.stream_key, rows)
                 self._gone.append(id_)
         self.settle()
@@ -356,3 +444,12 @@ class Shelf:
         """Items, and their rows."""
         with self._lock:
             return len(self._items), sum(item.rows for item in self._items.values())
+
+
+def _hash(payload: Buffer) -> bytes:
+    # Not a mere checksum: a client that knows an item's bytes could make others that fit one.
+    return hashlib.blake2b(payload, digest_size=_HASH_BYTES).digest()
+
+
+def _hashes_of(item: Item) -> bytes:
+    return b"".join(_hash(entry.payload) for entry in item.entries)

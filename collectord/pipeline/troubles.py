@@ -41,9 +41,10 @@ class Troubles:
         """It takes appends again. Returns what was the matter."""
         return self._of.pop(base, None)
 
-    def clear(self) -> None:
-        """Everything is tried again at once."""
-        self._of.clear()
+    def hurry(self) -> None:
+        """Everything may be tried again at once. How long it has lasted is not forgotten."""
+        for trouble in self._of.values():
+            trouble.until = float("-inf")
 
     def forget_over(self, now: float, keep: Collection[str]) -> None:
         """Forgets the ones whose time has come, but for those in `keep`."""
@@ -55,8 +56,9 @@ class Troubles:
         trouble = self._of.get(base)
         return trouble is not None and trouble.until > now
 
-    def next_until(self) -> float | None:
-        return min((trouble.until for trouble in self._of.values()), default=None)
+    def next_until(self, now: float) -> float | None:
+        """When the next one may be tried again that may not yet."""
+        return min((trouble.until for trouble in self._of.values() if trouble.until > now), default=None)
 
     def all(self) -> list[tuple[str, Trouble]]:
         return list(self._of.items())

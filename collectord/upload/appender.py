@@ -165,10 +165,6 @@ class Appender:
         with self._lock:
             return Counts(**{name: self._counts[name] for name in Counts.__dataclass_fields__})
 
-    def open_intents(self) -> list[Intent]:
-        """What a crash left open, oldest first. To be attempted before anything is staged for the same base."""
-        return self._ledger.intents()
-
     def base(self, stream: Stream, partition: Partition) -> str:
         """The name that `stage` will use: the key by which the caller keeps to one open intent."""
         return self._layout.base(stream, partition)

@@ -111,7 +111,11 @@ def document_of(spool_id: bytes) -> str:
 
 
 def place_of(lock: Path) -> str:
-    """Stands for the directory of a lock file: another one for every copy of it."""
+    """Stands for the directory of a lock file: another one for every copy of its files.
+
+    Not for a clone of the whole volume, block by block (a snapshot, an image of a disk): there inode and time of change are
+    the same, and whoever runs on it looks like the one who was cloned.
+    """
     status = lock.stat()
     return hashlib.sha256(f"{status.st_ino}:{status.st_ctime_ns}".encode()).hexdigest()[:32]
 

@@ -70,9 +70,12 @@ class Held:
             _hold(db, item)
 
     def put_again(self, id_: bytes, sequence: int, rows: int) -> None:
-        """Entry `sequence` (1, 2, ...) of an item stands in the log again. Saying so twice changes nothing."""
+        """The entries of an item up to `sequence` (1, 2, ...) stand in the log again. `rows`: of those that this says for
+        the first time. Saying so twice changes nothing, nor does it of an item that has gone."""
         with self._transaction() as db:
-            row = db.execute("SELECT stream_key, reason, again, entries FROM held WHERE id = ?", (id_,)).fetchone()
+            row = db.execute(
+                "SELECT stream_key, reason, again, entries FROM held WHERE id = ? AND NOT gone", (id_,)
+            ).fetchone()
             if row is None or row[2] >= sequence:
                 return
             db.execute(

@@ -318,7 +318,17 @@ class Ledger:
         """
         with self._transaction() as db:
             _raise_floor(db)
+            # Not above the floor, so that a log that is begun anew never has entries before it.
+            db.execute(
+                "INSERT INTO meta SELECT 'forgotten', min(?, value) FROM meta WHERE key = 'lsn_floor' "
+                "ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+                (before,),
+            )
             return db.execute("DELETE FROM cursors WHERE lsn < ?", (before,)).rowcount
+
+    def forgotten(self) -> Lsn:
+        """What the log may still hold before this has landed, though no cursor says so any more."""
+        return Lsn(int(self._meta().get("forgotten", 0)))
 
     def lsn_floor(self) -> Lsn:
         """The highest position of the log that the ledger names or has ever named; the next start begins above it."""
@@ -355,10 +365,6 @@ class Ledger:
                 "INSERT OR REPLACE INTO counts VALUES (?, ?, ?)",
                 ((key, name, rows) for (key, name), rows in (counts or {}).items()),
             )
-
-    def checkpoint_lsn(self) -> Lsn:
-        """Where the last checkpoint ends; 0 if there was none."""
-        return Lsn(int(self._meta()["checkpoint"]))
 
     def clients(self) -> list[ClientMark]:
         """The marks of the last checkpoint."""

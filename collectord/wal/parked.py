@@ -33,6 +33,7 @@ from collectord.wal.framing import (
     OWN_LSN_AT,
     Buffer,
     Head,
+    checksum,
     declare_payload,
     entry_bytes,
     pack_declare,
@@ -161,7 +162,11 @@ class ParkedLog:
                 stored = head.stored
                 if stored.kind is EntryKind.DECLARE:
                     payload = bytes(window.at(offset + ENTRY_HEADER_BYTES, stored.length))
-                    found.schemas[stored.schema_id] = payload[: stored.sequence]
+                    # Rows under a header that nobody declared would be worse than rows that are told as lost.
+                    if len(payload) == stored.length and checksum(payload, found.seed) == head.payload_checksum:
+                        found.schemas[stored.schema_id] = payload[: stored.sequence]
+                    else:
+                        self.damages.append(f"{path.name}: a declaration does not fit its checksum")
                     continue
                 found.lsns.append(stored.lsn)
                 found.offsets.append(offset)
@@ -317,6 +322,29 @@ class ParkedLog:
         with self._lock:
             at = self._files.index(file)
             del self._files[at], self._bases[at]
+
+
+def parked_batches(path: Path) -> Iterator[tuple[Stored, bytes | None, bytes]]:
+    """Whole batches of a parked file, with schema and payload, whoever may have the file in use. Raises OSError."""
+    header = _read_header(path)
+    size = path.stat().st_size
+    schemas: dict[bytes, bytes] = {}
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        window = Window(fd, _WINDOW_BYTES)
+        marker = header[1].marker if header is not None else bytes(window.at(HEADER_BYTES, MARKER_BYTES))
+        seed = seed_of(marker)
+        for offset, head in _entries(window, marker, size):
+            stored = head.stored
+            payload = bytes(window.at(offset + ENTRY_HEADER_BYTES, stored.length))
+            if len(payload) < stored.length or checksum(payload, seed) != head.payload_checksum:
+                continue
+            if stored.kind is EntryKind.DECLARE:
+                schemas[stored.schema_id] = payload[: stored.sequence]
+            elif stored.kind is EntryKind.BATCH:
+                yield stored, schemas.get(stored.schema_id), payload
+    finally:
+        os.close(fd)
 
 
 def parked_bytes(place: Place) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collectord.model import EntryKind, Lsn, Place, Stored
 from collectord.wal.catalog import Catalog
-from collectord.wal.damage import Damage
+from collectord.wal.damage import Damage, DamagedEntry
 from collectord.wal.disk import Window
 from collectord.wal.framing import ENTRY_HEADER_BYTES, parse
 from collectord.wal.scan import Extent, find_entry
@@ -44,8 +44,18 @@ class LogReader:
             position = max(self.position, segment.first)
             if position >= end:
                 break
-            with self._log.opened(segment) as fd:
-                self._walk(segment, fd, position, Lsn(end), limit, entries)
+            try:
+                with self._log.opened(segment) as fd:
+                    self._walk(segment, fd, position, Lsn(end), limit, entries)
+            except DamagedEntry:
+                # Its file is gone: there is nothing to wait for.
+                self.damages.append(Damage(segment.base, Lsn(position), Lsn(end), "missing segment"))
+                self.position = Lsn(end)
+            except OSError:
+                # The position has passed what was gathered, so that is handed out first; the next call meets the error again.
+                if not entries:
+                    raise
+                break
         return entries
 
     def schema(self, schema_id: bytes) -> bytes:
@@ -64,24 +74,27 @@ class LogReader:
         # What was read ahead last time may have been written since.
         window.look_at(fd)
         ahead = _CHUNK_BYTES
-        while position < end and len(entries) < limit:
-            if gaps and position in gaps:
-                position = gaps[Lsn(position)]
-                continue
-            want = min(ahead, end - position)
-            head = parse(window.at(position - base, ENTRY_HEADER_BYTES, want), marker, seed, position)
-            if head is None or head.stored.end > end:
-                following = self._skip(segment, window, position, end)
-                self.damages.append(Damage(base, Lsn(position), following, "entry"))
-                position = following
-                continue
-            stored = head.stored
-            position = stored.end
-            # Reading ahead pays while several headers lie in a chunk.
-            ahead = _CHUNK_BYTES if stored.length < _SMALL_ENTRY_BYTES else _PAGE_BYTES
-            if stored.kind is not EntryKind.DECLARE:
-                entries.append(stored)
-        self.position = Lsn(position)
+        try:
+            while position < end and len(entries) < limit:
+                if gaps and position in gaps:
+                    position = gaps[Lsn(position)]
+                    continue
+                want = min(ahead, end - position)
+                head = parse(window.at(position - base, ENTRY_HEADER_BYTES, want), marker, seed, position)
+                if head is None or head.stored.end > end:
+                    following = self._skip(segment, window, position, end)
+                    self.damages.append(Damage(base, Lsn(position), following, "entry"))
+                    position = following
+                    continue
+                stored = head.stored
+                position = stored.end
+                # Reading ahead pays while several headers lie in a chunk.
+                ahead = _CHUNK_BYTES if stored.length < _SMALL_ENTRY_BYTES else _PAGE_BYTES
+                if stored.kind is not EntryKind.DECLARE:
+                    entries.append(stored)
+        finally:
+            # Also where the disk fails in the middle: what was gathered is not read again.
+            self.position = Lsn(position)
 
     def _skip(self, segment: Segment, window: Window, position: int, end: Lsn) -> Lsn:
         extent = Extent(segment.base, segment.first, segment.marker, end, Lsn(0))

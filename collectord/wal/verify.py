@@ -35,7 +35,7 @@ class SegmentState:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A whole log."""
+    """A whole log; says nothing of parked entries, nor of rows in quarantine."""
 
     segments: tuple[SegmentState, ...]
     refused: tuple[Refused, ...]

@@ -116,6 +116,63 @@ def test_retry_and_drop_go_through_the_daemon(sick: Sick, store: Any) -> None:
     assert run(running, "ls").stdout == "0 rows in 0 items\n"
 
 
+def test_an_export_is_for_its_owner_and_follows_no_link(sick: Sick, tmp_path: Path) -> None:
+    """It holds users' rows, and may be written where others can lay out names."""
+    running, _, _ = sick
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "out.jsonl.part").symlink_to(victim)
+    (tmp_path / "out.jsonl").symlink_to(victim)
+    result = run(running, "export", "--all", "--out", str(tmp_path / "out.jsonl"))
+    assert result.exit_code == 0, result.output
+    assert victim.read_text() == "mine"
+    assert (tmp_path / "out.jsonl").lstat().st_mode & 0o170777 == 0o100600
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file() and not path.is_symlink()) == [
+        "out.jsonl", "victim",
+    ]  # fmt: skip
+    assert run(running, "export", "--all", "--out", str(tmp_path / "no" / "out")).exit_code == 2
+
+
+def test_only_what_was_exported_is_dropped(sick: Sick, tmp_path: Path) -> None:
+    """An item that could not be read is no reason to lose it: `export` says so, and `drop --exported` leaves it alone."""
+    running, _, _ = sick
+    seven, eight = (one["id"] for one in json.loads(run(running, "ls", "--json").stdout))
+    path = quarantine.path_of(running.spool / quarantine.ROWS_DIRECTORY, bytes.fromhex(seven))
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    kept = tmp_path / "kept.jsonl"
+    result = run(running, "export", "--all", "--out", str(kept))
+    assert result.exit_code == 1 and "1 of 2 items were left out" in result.output
+    with serving(running):
+        result = run(running, "drop", "--exported", str(kept), "--yes", "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout) == [{"id": eight, "rows": 8, "problem": None}]
+        result = run(running, "drop", "--exported", str(kept), "--yes")
+        assert result.exit_code == 0 and "not in quarantine any more" in result.output
+    assert running.pipeline.shelf.ids() == [bytes.fromhex(seven)]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"id": "00", "entry": 1, "entries": 2}\n', "1 of the 2 batches"), ('{"id": "00", "ent', "is not what"),
+        ('{"id": "00"}\n', "is not what"), (None, "No such file"),
+    ],
+    ids=["cut off between lines", "cut off in a line", "something else", "not there"],
+)  # fmt: skip
+def test_of_an_export_that_is_not_whole_nothing_is_dropped(
+    sick: Sick, tmp_path: Path, content: str | None, says: str
+) -> None:
+    running, _, _ = sick
+    file = tmp_path / "kept.jsonl"
+    if content is not None:
+        file.write_text(content)
+    with serving(running):
+        result = run(running, "drop", "--exported", str(file), "--yes")
+        assert result.exit_code == 2 and says in result.output
+        assert run(running, "drop", "--exported", str(file), "--all", "--yes").exit_code == 2
+    assert len(running.pipeline.shelf.ids()) == 2
+
+
 def test_what_cannot_be_retried_is_said_and_the_rest_is_done(sick: Sick) -> None:
     """A damaged item stays where it is; the exit status tells."""
     running, _, failing = sick

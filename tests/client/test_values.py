@@ -562,7 +562,9 @@ def test_one_value_is_one_row(client: Client, daemon: FakeDaemon, kind: Any) -> 
         ({"\ud800": 1}, "bad_name"),
         ({"x" * 1025: 1}, "bad_name"),
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: (
+        f"{type(value).__name__}-{str(value)[:30]}" if isinstance(value, (str, list, dict)) else type(value).__name__
+    ),
 )
 def test_what_cannot_be_collected_is_counted_and_never_raised(
     make: Any, daemon: FakeDaemon, data: Any, reason: str

@@ -89,7 +89,7 @@ def _rebuild_and_check(daemon: Daemon, sender: Sender, blobs: Callable[[], dict[
     assert daemon.metrics()["collectord_ledger_rebuild_needed"] == 0
     daemon.kill9()
     daemon.start()
-    assert daemon.status()["held"] is None
+    eventually(lambda: daemon.status()["held"] is None, "the claim is taken, and nothing stands in the way")
     daemon.books()
     verified = daemon.cli("verify", "--spool", str(daemon.spool))
     assert verified.returncode == 0, verified.stdout

@@ -399,3 +399,26 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
             return
         pause.wait(0.02)
     raise AssertionError("the condition never held")
+
+
+def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report of dropped rows cannot be read once: no batch behind it is passed over, nor counted twice."""
+    running = node()
+    client = Client(schema())
+    read, failures = running.pipeline._reader.read_payload, iter([OSError(5, "input/output error")] * 2)
+
+    def failing(*arguments: Any) -> memoryview:
+        for error in failures:
+            raise error
+        return read(*arguments)
+
+    monkeypatch.setattr(running.pipeline._reader, "read_payload", failing)
+    report = Entry(EntryKind.DROPPED, client.id, 0, 0, pb.Dropped().SerializeToString())
+    running.append(client.batch(10), report, client.batch(20))
+    running.append(client.batch(5))
+    assert running.pipeline.flush(20)
+    assert landed_ids(store) == client.ids
+    assert running.balanced()
+    assert next(failures, None) is None, "the fault did not happen"

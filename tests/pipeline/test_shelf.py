@@ -15,7 +15,9 @@ from collectord.pipeline.shelf import Shelf
 from collectord.quarantine import BadItem
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.held import Held
+from collectord.upload.ledger import Ledger
 from collectord.upload.store import Blocked
+from collectord.wal.identity import spool_of
 from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store, wait_until
 
 __all__ = ["node", "store"]
@@ -277,36 +279,47 @@ def test_two_retries_at_once_put_it_into_the_log_once(
     assert sorted(landed_ids(store)) == sorted(client.ids)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_kill_between_two_entries_of_an_item(
-    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    """One is known to be in the log again and the other is not: neither counts twice, at this start or the next."""
+def refused(running: Node, client: Client, store: MemoryStore, *rows: int) -> bytes:
+    """Puts entries of so many rows into quarantine as one item, because the store refuses their frame."""
+    store.plan("append", Fault(Blocked("bad_name", "no")))
+    running.append(*(client.batch(number) for number in rows))
+    settled(running)
+    (id_,) = quarantine.ids(directory(running))
+    return id_
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame is given up at its first refusal; a retry that nobody comes to ends soon."""
     monkeypatch.setattr("collectord.pipeline.poison.GIVE_UP_TRIES", 1)
     monkeypatch.setattr("collectord.pipeline.poison.GIVE_UP_SECONDS", 0.0)
     monkeypatch.setattr("collectord.pipeline.shelf.COMMIT_PATIENCE", 0.3)
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["the ledger knows of none", "of the first"])
+def test_a_kill_between_two_entries_of_an_item(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None, told: bool
+) -> None:
+    """One was recognised and the other was not: neither counts twice, at this start or the next."""
     running = node()
     client = Client(schema())
-    store.plan("append", Fault(Blocked("bad_name", "no")))
-    running.append(client.batch(2), client.batch(3))
-    settled(running)
-    (id_,) = quarantine.ids(directory(running))
+    id_ = refused(running, client, store, 2, 3)
     assert numbers(running) == (5, 0, 0, 5)
-    put_again, calls = Held.put_again, list[int]()
+    recognise = Shelf.recognise
 
-    def second(self: Held, *arguments: Any) -> None:
-        calls.append(1)
-        if len(calls) > 1 and when == "before":
+    def second(self: Shelf, stored: Any) -> bool:
+        if stored.sequence == 2:
             raise Kill
-        put_again(self, *arguments)
-        if len(calls) > 1:
-            raise Kill
+        return recognise(self, stored)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Held, "put_again", second)
-        with pytest.raises((TryAgain, Kill)):
+        patch.setattr(Shelf, "recognise", second)
+        with pytest.raises(TryAgain):
             running.pipeline.shelf.retry(id_)
+        if told:
             running.pipeline.shelf.settle()
+        (item,) = running.ledger.held.items()
+        assert (item.again, item.rows) == ((1, 3) if told else (0, 5))
         running.stop()
     again = node()
     assert numbers(again) == (5, 0, 5, 0)
@@ -315,6 +328,124 @@ def test_a_kill_between_two_entries_of_an_item(
     third = node()
     assert numbers(third) == (5, 5, 0, 0)
     assert landed_ids(store) == client.ids
+
+
+def test_a_retry_reads_its_item_once_and_tells_the_ledger_a_round_at_a_time(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """Both happen where ingest waits: an item of many entries must not cost a file and a transaction for each."""
+    running = node()
+    client = Client(schema())
+    id_ = refused(running, client, store, *[1] * 40)
+    monkeypatch.setattr("collectord.pipeline.shelf.COMMIT_PATIENCE", 30.0)
+    read, put_again, reads, told = quarantine.read, Held.put_again, list[bytes](), list[int]()
+
+    def reading(of: Path, one: bytes) -> quarantine.Item:
+        reads.append(one)
+        return read(of, one)
+
+    def telling(self: Held, one: bytes, sequence: int, rows: int) -> None:
+        told.append(rows)
+        put_again(self, one, sequence, rows)
+
+    monkeypatch.setattr(quarantine, "read", reading)
+    monkeypatch.setattr(Held, "put_again", telling)
+    assert running.pipeline.shelf.retry(id_) == 40
+    assert reads == [id_]
+    assert sum(told) == 40 and len(told) < 10
+    settled(running)
+    running.stop()
+    assert numbers(node()) == (40, 40, 0, 0)
+    assert landed_ids(store) == client.ids
+
+
+def test_two_parts_of_one_entry_are_two_items(
+    node: Callable[..., Node], store: MemoryStore, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut, both begin with row 0: they must not be taken for the same rows."""
+    monkeypatch.setattr("collectord.pipeline.shelf.COMMIT_PATIENCE", 30.0)
+    running = node()
+    running.pipeline.shelf.budget = 64 << 20
+    client = Client(schema())
+    store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 100)
+    running.append(client.batch(32768))
+    settled(running)
+    assert numbers(running) == (32768, 0, 0, 32768)
+    found = quarantine.ids(directory(running))
+    assert len(found) > 1
+    assert sum(quarantine.read(directory(running), id_).rows for id_ in found) == 32768
+    store.heal()
+    for id_ in found:
+        running.pipeline.shelf.retry(id_)
+    settled(running)
+    assert numbers(running) == (32768, 32768, 0, 0)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+
+
+def test_an_item_that_is_counted_is_not_overwritten(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    content = quarantine.path_of(directory(running), id_).read_bytes()
+    monkeypatch.setattr(quarantine, "item_id", lambda *_: id_)
+    running.append(client.batch(9))
+    wait_until(lambda: running.pipeline.flush(0.05) or "already" in running.pipeline.last_error)
+    assert quarantine.path_of(directory(running), id_).read_bytes() == content
+    assert numbers(running) == (22, 5, 9, 8)
+
+
+def test_nothing_is_dropped_while_the_ledger_does_not_know_what_has_left(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """It would count the rows that are in the log again as dropped as well."""
+    running = node()
+    id_ = refused(running, Client(schema()), store, 2, 3)
+    shelf = running.pipeline.shelf
+
+    def full(self: Held, *arguments: Any) -> None:
+        raise SpoolFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Held, "put_again", full)
+        with running.pipeline._lock:
+            shelf._written_later[id_] = (1, 2)
+        with pytest.raises(TryAgain, match="does not know"):
+            shelf.drop(id_)
+    assert shelf.drop(id_) == 3
+
+
+def test_after_a_lost_ledger_only_the_entries_that_wait_nowhere_are_taken_in(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """An item spans two segments and the first has gone: its rows are in the file alone, the others in the log too."""
+    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    running = node(segment_bytes=64 << 10)
+    client = Client(schema(columns=("x",)))
+    # No flush between them, so that all become one frame.
+    store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 100)
+    for _ in range(9):
+        running.append(client.batch(300))
+    settled(running)
+    (id_,) = quarantine.ids(directory(running))
+    wait_until(lambda: running.log.catalog.segments()[0].base > quarantine.read(directory(running), id_).entries[0].lsn)
+    running.stop()
+    store.heal()
+    for file in running.spool.glob("ledger.sqlite*"):
+        file.unlink()
+    monkeypatch.setattr(
+        "tests.pipeline.test_journey.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log"))
+    )  # fmt: skip
+    for _ in range(2):
+        again = node(segment_bytes=64 << 10)
+        (rest,) = again.pipeline.shelf.ids()
+        assert quarantine.ids(directory(again)) == [rest] != [id_]
+        item = quarantine.read(directory(again), rest)
+        assert item.id == rest
+        received, _, waiting, held = numbers(again)
+        assert received == waiting + held == 2700 and 0 < held == item.rows < 2700
+        again.stop()
 
 
 def test_a_client_that_calls_itself_by_an_items_id_takes_nothing_from_it(

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from collectord.model import Lsn, Place
+from collectord.pipeline.known import Known
 from collectord.pipeline.sources import Sources
+from collectord.upload.naming import Layout
 from collectord.wal.damage import DamagedEntry
+from tests.pipeline.test_journey import schema
 
 PLACE = Place(Lsn(8), 3)
+SCHEMA = schema()
 
 
 class Log:
@@ -59,3 +63,15 @@ def test_an_entry_that_is_nowhere_is_damage() -> None:
 def test_a_schema_may_be_declared_in_either() -> None:
     assert sources(parks=False).schema(b"p") == b"parked"
     assert sources(parks=False).schema(b"l") == b"of the log"
+
+
+def test_a_schema_that_is_not_the_one_of_its_id_is_damage() -> None:
+    """Its rows would land under the header of another one."""
+    for raw in (SCHEMA.raw, schema(columns=("x", "z")).raw):
+        known = Known(
+            {SCHEMA.id: raw}.__getitem__,
+            Layout(suffix=".zst", writer="0" * 32),
+            lowercase_workspace=False,
+            max_streams=9,
+        )
+        assert known.knows(SCHEMA.id) == (raw == SCHEMA.raw)

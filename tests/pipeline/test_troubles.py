@@ -12,7 +12,8 @@ def test_a_blob_waits_until_its_time_has_come() -> None:
     assert troubles.holds("a", 104.9)
     assert not troubles.holds("a", 105.0)
     assert not troubles.holds("b", 100.0)
-    assert troubles.next_until() == 105.0
+    assert troubles.next_until(104.9) == 105.0
+    assert troubles.next_until(105.0) is None, "a time that has passed would be waited for in a circle"
 
 
 def test_the_first_failure_dates_the_trouble() -> None:
@@ -38,10 +39,12 @@ def test_what_is_over_is_forgotten_unless_a_frame_is_open_for_it() -> None:
     assert troubles.settle("a") is None
 
 
-def test_clearing_lets_everything_be_tried_at_once() -> None:
-    """As `collectord flush` wants it."""
+def test_hurrying_lets_everything_be_tried_at_once() -> None:
+    """As `collectord flush` wants it; since when it has been the matter stays known."""
     troubles = Troubles()
-    troubles.add("a", 0.0, 600.0, "403", "forbidden")
-    troubles.clear()
-    assert not troubles
-    assert not troubles.holds("a", 0.0)
+    troubles.add("a", 5.0, 600.0, "403", "forbidden")
+    troubles.hurry()
+    assert not troubles.holds("a", 5.0)
+    troubles.add("a", 6.0, 600.0, "403", "forbidden")
+    ((_, trouble),) = troubles.all()
+    assert trouble.since == 5.0

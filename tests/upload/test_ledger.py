@@ -188,7 +188,7 @@ def test_a_checkpoint_keeps_marks_and_counts_and_never_goes_back(ledger: Ledger)
         Lsn(90), [ClientMark(one, 4, 40)], [DroppedRows(one, "a/b", "full", 8)], {("a/b", "received"): 12}
     )
     again = reopened(ledger)
-    assert again.checkpoint_lsn() == 100
+    assert again.lsn_floor() == 100
     assert sorted(again.clients(), key=lambda mark: mark.client) == [ClientMark(one, 5, 50), ClientMark(two, 1, 10)]
     assert again.dropped() == [DroppedRows(one, "a/b", "full", 8)]
     assert again.counts() == {("a/b", "received"): 12}

@@ -80,7 +80,7 @@ def test_a_frame_on_its_way_is_never_encoded_again(
 
     new = Version(tmp_path / "spool", store, codec, LEVELS[codec][1])
     assert new.encode(2, intent.frame_id) != sent, "the upgrade has to write other bytes to be one"
-    (open_intent,) = new.appender.open_intents()
+    (open_intent,) = new.ledger.intents()
     new.bring(open_intent)
     store.release()
     new.bring(new.stage(3))

@@ -74,7 +74,7 @@ class Writer:
 
     def run(self, until: int, between: Callable[[Retry | BlockedFor], None] = lambda outcome: None) -> None:
         """Settles what is open, then brings all frames up to `until` home."""
-        for intent in self.appender.open_intents():
+        for intent in self.ledger.intents():
             self.bring(intent, between)
         while (number := self.landed() + 1) <= until:
             self.bring(self.stage(number), between)

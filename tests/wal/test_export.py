@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collectord.model import Lsn, Stored
+from collectord.model import Lsn, Place, Stored
+from collectord.wal import export
 from collectord.wal.export import batches_of_file, batches_of_spool, bytes_of
-from collectord.wal.loose import base_by_proof, loose_entries
+from collectord.wal.loose import base_by_proof, loose_entries, loose_files
+from collectord.wal.parked import Copied, ParkedLog, parked_bytes
+from collectord.wal.raw import Raw
 from collectord.wal.reader import LogReader
 from tests.wal.spool import SCHEMA, Spool, batch, flip, payload_of
 
@@ -59,6 +63,31 @@ def test_what_only_quarantine_still_has_comes_behind_and_nothing_twice(spool: Sp
     copy = f"{held[-2].lsn:020d}.bin"
     assert [one for one in found if one[1] != "log"] == [(held[-1].sequence, copy)]
     assert len({number for number, _ in found}) == len(found)
+
+
+def test_only_what_quarantine_may_hold_too_is_remembered(spool: Spool, stored: list[Stored]) -> None:
+    """A file of one entry must not cost memory for every batch of a long log."""
+    spool.quarantine.mkdir(parents=True, exist_ok=True)
+    one = stored[4]
+    first = next(path for path in reversed(spool.files()) if int(path.stem) <= one.lsn)
+    at = one.lsn - int(first.stem)
+    (spool.quarantine / f"{one.lsn:020d}.bin").write_bytes(first.read_bytes()[at : at + one.end - one.lsn])
+    spans = export._spans([], loose_files(spool.quarantine))
+    assert [other for other in stored if export._within(spans, other.lsn)] == [one]
+    assert exported(spool) == [(number, "log") for number in range(1, 31)]
+
+
+def test_parked_batches_are_handed_out_once(spool: Spool, stored: list[Stored]) -> None:
+    """Two that are in the log still, and one that is parked alone."""
+    parked = ParkedLog(spool.log.parent / "parked", b"s" * 16)
+    alone = replace(stored[0], lsn=Lsn(8), end=Lsn(16), sequence=31)
+    entries = []
+    for one in (alone, *stored[:2]):
+        payload = payload_of(one.sequence, 1000)
+        entries.append(Copied(Place(one.lsn, one.length), one.partition, one.rows, Raw(one, payload, good=True)))
+    size = sum(parked_bytes(one.place) for one in entries)
+    file = parked.write(Lsn(0), stored[2].lsn, {SCHEMA.id: (SCHEMA.raw, "a/b")}, entries, size)
+    assert exported(spool) == [*((number, "log") for number in range(1, 31)), (31, file.path.name)]
 
 
 @pytest.mark.parametrize("headless", [False, True])

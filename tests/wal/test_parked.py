@@ -180,6 +180,21 @@ def test_random_bytes_never_stop_the_start(tmp_path_factory: pytest.TempPathFact
         log.read_raw(Place(stored.lsn, stored.length))
 
 
+@pytest.mark.parametrize("at", [0, 5, 12])
+def test_a_declaration_with_a_flipped_bit_is_not_taken(tmp_path: Path, at: int) -> None:
+    """Its rows would land under a header that nobody declared; the entries themselves are still there to be counted."""
+    log = ParkedLog(tmp_path / "parked", SPOOL)
+    file = write(log, some(3), 4096, 20_000)
+    content = bytearray(file.path.read_bytes())
+    content[content.index(b"raw schema") + at] ^= 1
+    file.path.write_bytes(content)
+    again = ParkedLog(tmp_path / "parked", SPOOL)
+    assert again.schema(SCHEMA) is None
+    assert len(again.damages) == 1 and "declaration" in again.damages[0]
+    assert len(list(again.entries())) == 3
+    assert [schema for _, schema, _ in parked.parked_batches(file.path)] == [None] * 3
+
+
 def test_announced_and_written_bytes_must_agree(tmp_path: Path) -> None:
     """A fault of ours is noticed before the file is taken for whole."""
     log = ParkedLog(tmp_path / "parked", SPOOL)

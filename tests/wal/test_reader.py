@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from collectord.model import Lsn
 from collectord.wal.catalog import Catalog
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.reader import LogReader
+from collectord.wal.segment import Segment
 from tests.wal.spool import SCHEMA, Spool, batch, flip, payload_of
 
 
@@ -133,3 +136,44 @@ def test_a_header_that_goes_bad_later_is_skipped_and_listed(spool: Spool) -> Non
     reader = LogReader(spool.writer.catalog, Lsn(0))
     assert [s.sequence for s in reader.read(10)] == [1, 2, 4, 5]
     assert [(d.from_lsn, d.to_lsn) for d in reader.damages] == [(stored[2].lsn, stored[2].end)]
+
+
+@pytest.mark.parametrize("broken", range(1, 4))
+def test_a_disk_that_fails_in_the_middle_loses_and_repeats_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, broken: int
+) -> None:
+    """The `broken`th segment cannot be opened once: what was read before it is handed out, and the rest by the next call."""
+    fill(spool, range(1, 60))
+    catalog = spool.writer.catalog
+    opened, opens = catalog.opened, 0
+
+    def failing(segment: Segment) -> Any:
+        nonlocal opens
+        opens += 1
+        if opens == broken:
+            raise OSError(errno.EMFILE, "too many open files")
+        return opened(segment)
+
+    monkeypatch.setattr(catalog, "opened", failing)
+    reader = LogReader(catalog, Lsn(0))
+    seen: list[int] = []
+    for _ in range(10):
+        try:
+            seen += [stored.sequence for stored in reader.read(1000)]
+        except OSError:
+            assert broken == 1, "only where there is nothing to hand out"
+    assert opens > broken
+    assert seen == list(range(1, 60))
+
+
+def test_a_segment_that_is_gone_is_damage_and_does_not_hold_up_the_rest(spool: Spool) -> None:
+    """Somebody has deleted a file under the reader: its range is listed, and what follows is read."""
+    fill(spool, range(1, 60))
+    reader = LogReader(spool.writer.catalog, Lsn(0))
+    second = spool.writer.catalog.segments()[1]
+    second.path.unlink()
+    seen = [stored.sequence for stored in reader.read(1000)]
+    (damage,) = reader.damages
+    assert damage.segment == second.base and damage.to_lsn == second.end
+    assert damage.reason == "missing segment"
+    assert seen == sorted(seen) and seen[-1] == 59 and len(seen) < 59
