@@ -10,8 +10,6 @@ APPENDS ?= 10000
 FAULTS ?= 5000
 WRITERS ?= 4
 SEED ?=
-# Tests of whole processes, which want the machine for themselves.
-WHOLE := tests/e2e tests/faults tests/soak
 KERNELS := $(shell find collectord -name '_*.pyx')
 
 .PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-sanitize test-abuse soak fuzz clean venv azurite
@@ -40,8 +38,7 @@ demo: venv $(if $(filter azurite,$(STORE)),azurite) ## Score real rows, kill the
 	$(BIN)/collectord demo $(if $(STORE),--store $(STORE))
 
 test: venv azurite lint typecheck ## Lint, types and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(WHOLE))
-	$(BIN)/python -m pytest $(WHOLE)
+	$(BIN)/python -m pytest
 
 lint: venv ## ruff and import-linter
 	$(BIN)/ruff check .

@@ -86,6 +86,13 @@ class Seen:
     """Requests that had arrived and were not yet answered, itself included."""
 
 
+def _readable(end: socket.socket, seconds: float) -> bool:
+    """Whether there is something to read, or will be within so many seconds; also beyond the 1,024th descriptor."""
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 class FaultProxy:
     """Listens on a free port of the loopback while it is entered. One thread per connection.
 
@@ -184,7 +191,7 @@ class FaultProxy:
     def _accept(self) -> None:
         while not self._stopped.is_set():
             try:
-                if not select.select([self._listener], [], [], 0.1)[0]:
+                if not _readable(self._listener, 0.1):
                     continue
                 client, _ = self._listener.accept()
             except (OSError, ValueError):
@@ -207,7 +214,7 @@ class FaultProxy:
 
     def _await_readable(self, client: socket.socket) -> bool:
         while not self._stopped.is_set():
-            if select.select([client], [], [], 0.1)[0]:
+            if _readable(client, 0.1):
                 return True
         return False
 
@@ -290,8 +297,8 @@ class FaultProxy:
 
     def _gone_within(self, client: socket.socket, seconds: float) -> bool:
         """Waits; True as soon as the client hangs up."""
-        readable = select.select([client], [], [], seconds)[0]
-        return bool(readable) and client.recv(1, socket.MSG_PEEK) == b""
+        readable = _readable(client, seconds)
+        return readable and client.recv(1, socket.MSG_PEEK) == b""
 
     def _administer(self, method: str, target: str) -> bytes:
         if method == "PUT":

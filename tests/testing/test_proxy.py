@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -172,3 +173,16 @@ def test_as_a_process_it_tells_its_port_obeys_and_reports(upstream: Upstream) ->
     assert json.loads(process.stdout.readline()) == {"counts": {"requests": 2, "busy": 1}}
     assert process.wait(10) == 0
     process.stdout.close()
+
+
+def test_it_serves_beyond_the_1024th_descriptor() -> None:
+    """`select` cannot; a test process with many open files would be left without an answer."""
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    upstream = Upstream()
+    try:
+        with FaultProxy(upstream.port) as proxy:
+            assert put(proxy.port) == (201, b"hello")
+    finally:
+        upstream.close()
+        for one in held:
+            os.close(one)
