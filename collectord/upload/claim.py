@@ -55,6 +55,8 @@ WATCH = 2.5
 RETRY = 12.0
 """Fractions of an interval after which a request that failed is sent again, but at most `MOST_RETRY` seconds."""
 MOST_RETRY = 5.0
+MOST_TRIED = 100
+"""Takings in a row whose outcome nobody has learned."""
 
 _log = logging.getLogger("collectord.claim")
 
@@ -245,6 +247,9 @@ class Claim:
     def _write(self, epoch: int, etag: str | None) -> float:
         self._mine = replace(self._mine, epoch=epoch, beats=self._mine.beats + 1)
         # First in the spool: a document that names us is recognized, whatever happens in between.
+        # All of them since the last taking: a request of one that was killed may be carried out later than ours is sent.
+        tried = [*self._tried(), f"{epoch} {self._mine.session}"][-MOST_TRIED:]
+        self._keeper.remember("claim_tried", ",".join(dict.fromkeys(tried)))
         self._keeper.remember("claim_intended", f"{epoch} {self._mine.session}")
         sent = self._clock.monotonic()
         outcome = self._store.put_document(self._name, self._mine.pack(), etag)
@@ -252,6 +257,7 @@ class Claim:
             case Written(tag):
                 self._keeper.remember("claim_taken", f"{epoch} {self._mine.session}")
                 self._keeper.remember("claim_any", "")
+                self._keeper.remember("claim_tried", "")
                 self._etag, self._renewed_at, self._seen, self.why = tag, sent, None, ""
                 event(_log, logging.INFO, "the spool is claimed", document=self._name, epoch=epoch)
                 return self._interval
@@ -266,9 +272,12 @@ class Claim:
 
     def _is_ours(self, holder: Claimant) -> bool:
         """Whether this spool, and not another copy of it, has done all that was done under this claim."""
-        known = {self._keeper.recall("claim_intended"), self._keeper.recall("claim_taken")}
+        known = {self._keeper.recall("claim_intended"), self._keeper.recall("claim_taken"), *self._tried()}
         ours = f"{holder.epoch} {holder.session}" in known and holder.renewals <= self._renewals(holder)
         return ours or bool(self._keeper.recall("claim_any"))
+
+    def _tried(self) -> list[str]:
+        return str(self._keeper.recall("claim_tried") or "").split(",")
 
     def _renewals(self, holder: Claimant) -> int:
         """How many renewals of a claim the spool has written down."""

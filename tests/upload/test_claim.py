@@ -367,3 +367,22 @@ def test_a_copied_directory_has_another_place(tmp_path: Path) -> None:
     first.touch()
     second.touch()
     assert place_of(first) == place_of(first) != place_of(second)
+
+
+def test_a_request_of_a_killed_program_that_is_carried_out_late_is_still_ours(
+    store: MemoryStore, clock: ManualClock
+) -> None:
+    """Two programs on one spool are killed while they take it; the first one's request arrives after the second's was sent."""
+    memory = Memory()
+    settle(claim(store, clock, memory))
+    before = store.get_document(document_of(SPOOL))
+    assert isinstance(before, Document)
+    late = claim(store, clock, memory)
+    store.plan("put_document", Fault(Unknown("lost"), UNSENT))
+    late.step()
+    second = claim(store, clock, memory)
+    store.plan("put_document", Fault(Unknown("lost"), UNSENT))
+    second.step()
+    store.put_document(document_of(SPOOL), late._mine.pack(), before.etag)
+    settle(second)
+    assert second.held and not second.superseded
