@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STORE ?=
 SECONDS ?= 60
+JOBS ?= 2
 TARGETS ?= batch envelope schema log frames csv daemon
 APPENDS ?= 10000
 FAULTS ?= 5000
@@ -37,8 +38,8 @@ azurite: node_modules/.ready
 demo: venv $(if $(filter azurite,$(STORE)),azurite) ## Score real rows, kill the daemon, show what landed (STORE=azurite for the emulator)
 	$(BIN)/collectord demo $(if $(STORE),--store $(STORE))
 
-test: venv azurite lint typecheck ## Lint, types and all tests
-	$(BIN)/python -m pytest
+test: venv azurite lint typecheck ## Lint, types and all tests, in JOBS=2 processes
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: venv ## ruff and import-linter
 	$(BIN)/ruff check .
