@@ -13,8 +13,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from collectord_client import Client, CollectError, Context
-from collectord_client import client as module
-from collectord_client.client import NO_SHAPE
+from collectord_client import collector as module
+from collectord_client.collector import NO_SHAPE
 
 from tests.client.fakedaemon import FakeDaemon
 

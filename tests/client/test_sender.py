@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import pytest
 from collectord_client import Client, CollectError, process
 from collectord_client._pb import collector_pb2 as pb
 from collectord_client.page import PAGE_BYTES
-from collectord_client.sender import knock, pause
 from collectord_client.wire import Schema, Stream, batch, dropped, hello
 
 from tests.client.fakedaemon import HOUR, FakeDaemon
@@ -228,25 +226,6 @@ def test_a_daemon_that_comes_back_is_found(make: Any, daemon: FakeDaemon) -> Non
     assert len(daemon.clients) == 1
 
 
-def test_pauses_between_attempts_grow_and_stay_well_below_a_second() -> None:
-    """A daemon that is back is asked within half a second, however long it was away; clients of a node do not march in step."""
-    longest = [max(pause(failures) for _ in range(200)) for failures in range(40)]
-    assert longest[0] < 0.1
-    assert longest[0] < longest[1] < longest[2]
-    assert max(longest) <= 0.45
-    assert min(pause(10_000) for _ in range(200)) >= 0.25
-    assert len({pause(5) for _ in range(50)}) > 40
-
-
-def test_a_socket_that_nobody_listens_on_is_told_from_one_that_is_served(tmp_path: Path, daemon: FakeDaemon) -> None:
-    """Without gRPC: absent, left behind by a dead daemon, served."""
-    assert "no socket" in knock(str(tmp_path / "absent"))
-    with socket.socket(socket.AF_UNIX) as left_behind:
-        left_behind.bind(str(tmp_path / "stale"))
-    assert "refused" in knock(str(tmp_path / "stale"))
-    assert knock(daemon.endpoint.removeprefix("unix:")) == ""
-
-
 def test_a_daemon_that_is_not_there_yet(make: Any, daemon: FakeDaemon) -> None:
     daemon.stop()
     client = make()
@@ -342,6 +321,36 @@ def test_what_clients_dropped_is_told_as_running_totals(make: Any, daemon: FakeD
     client.collect(b"")
     expected["inputs", "unsupported_media"] = 4
     assert daemon.wait(lambda: any(c.dropped == expected for c in daemon.clients.values()), 5)
+
+
+def test_what_was_dropped_during_an_outage_is_told_to_the_log_that_follows(make: Any, daemon: FakeDaemon) -> None:
+    """What the earlier log was told stands in its books, and is not told again."""
+    client = make()
+    client.collect(b"")
+    send(client, [1])
+    assert client.flush(10)
+    assert daemon.wait(lambda: any(c.dropped for c in daemon.clients.values()), 5)
+    daemon.stop()
+    for _ in range(2):
+        client.collect(b"", "predictions")
+    daemon.forget(b"spool-two")
+    daemon.start()
+    expected = {("predictions", "unsupported_media"): 2}
+    assert daemon.wait(lambda: any(c.dropped == expected for c in daemon.clients.values()), 5)
+
+
+def test_a_daemon_that_does_not_answer_is_left_and_the_stats_say_so(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collectord_client.link.WELCOME_WITHIN", 0.2)
+    answer = daemon._welcome
+    monkeypatch.setattr(daemon, "_welcome", lambda client: pb.ServerMessage().SerializeToString())
+    client = make()
+    send(client, [1])
+    assert wait(lambda: client.stats()["last_error"] == "the daemon did not answer")
+    monkeypatch.setattr(daemon, "_welcome", answer)
+    assert client.flush(10)
+    assert client.stats()["last_error"] == ""
 
 
 def test_a_token_is_sent_and_a_refusal_is_not_the_end(make: Any, daemon: FakeDaemon) -> None:
@@ -470,7 +479,7 @@ def test_a_client_that_is_forgotten_still_delivers(make: Any, daemon: FakeDaemon
     sender = process.sender_for(daemon.endpoint, "")
     send(keeper, [0])
     assert keeper.flush(5)
-    assert wait(lambda: len(sender._outboxes) <= 2)
+    assert wait(lambda: len(sender._session.outboxes) <= 2)
 
 
 def test_the_messages_are_what_protobuf_would_write() -> None:

@@ -11,7 +11,8 @@
 and protobuf, and loads them when there is something to send and somebody to send it to.
 """
 
-from .client import Client, Collector
+from .client import Client
+from .collector import Collector
 from .context import Context
 from .endpoint import EndpointError
 from .errors import CollectError

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from . import values as plain
-from .block import TIMESTAMP, TIMESTAMP_UTC, Block, Part
+from .block import BOOL, FLOAT64, TIMESTAMP, TIMESTAMP_UTC, Block, Part
 from .errors import CollectError
 
 if TYPE_CHECKING:
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
-TYPES = {
-    "b1": 1, "i1": 2, "i2": 3, "i4": 4, "i8": 5, "u1": 6, "u2": 7, "u4": 8, "u8": 9, "f2": 10, "f4": 11, "f8": 12,
-}  # fmt: skip
+_DTYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+TYPES = dict(zip(_DTYPES, range(BOOL, FLOAT64 + 1), strict=True))
 """Kind and item size of a dtype to column type."""
 
 NANOSECONDS = {

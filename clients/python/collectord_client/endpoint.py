@@ -19,19 +19,7 @@ class EndpointError(ValueError):
 
 def check(endpoint: str) -> str:
     """`endpoint` itself if it is `unix:/path` or `host:port`. Raises EndpointError."""
-    if endpoint.startswith("unix:"):
-        path = endpoint.removeprefix("unix:")
-        if path.startswith("//"):
-            path = path[2:]
-        size = len(os.fsencode(os.path.abspath(path)))  # noqa: PTH100
-        if not path or "\0" in path:
-            raise EndpointError(f"{endpoint!r}: a path must follow unix:")
-        if size > MAX_SOCKET_PATH:
-            raise EndpointError(f"the socket path {path!r} has {size} bytes, a socket's has at most {MAX_SOCKET_PATH}")
-        return endpoint
-    found = _HOST_PORT.fullmatch(endpoint)
-    if not found or not 1 <= int(found[2]) <= 65535:
-        raise EndpointError(f"{endpoint!r} is neither unix:/path/of.sock nor host:port")
+    _parse(endpoint)
     return endpoint
 
 
@@ -44,8 +32,20 @@ def resolve(endpoint: str | None) -> tuple[str, str | None]:
     if not chosen:
         there = [path for path in DEFAULT_SOCKETS if os.path.exists(path)]  # noqa: PTH110
         chosen = "unix:" + (there[0] if there else DEFAULT_SOCKETS[0])
-    check(chosen)
-    if not chosen.startswith("unix:"):
-        return chosen, None
-    path = os.path.abspath(chosen.removeprefix("unix:").removeprefix("//"))  # noqa: PTH100
+    return _parse(chosen)
+
+
+def _parse(endpoint: str) -> tuple[str, str | None]:
+    if not endpoint.startswith("unix:"):
+        found = _HOST_PORT.fullmatch(endpoint)
+        if not found or not 1 <= int(found[2]) <= 65535:
+            raise EndpointError(f"{endpoint!r} is neither unix:/path/of.sock nor host:port")
+        return endpoint, None
+    path = endpoint.removeprefix("unix:").removeprefix("//")
+    if not path or "\0" in path:
+        raise EndpointError(f"{endpoint!r}: a path must follow unix:")
+    path = os.path.abspath(path)  # noqa: PTH100
+    size = len(os.fsencode(path))
+    if size > MAX_SOCKET_PATH:
+        raise EndpointError(f"the socket path {path!r} has {size} bytes, a socket's has at most {MAX_SOCKET_PATH}")
     return f"unix:{path}", path

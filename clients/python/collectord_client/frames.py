@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from . import arrays, values
-from .block import INT64, STRING, Block, Part
+from .block import BOOL, STRING, Block, Part
 from .errors import CollectError, unsupported_type
 from .values import Memory
 
@@ -20,7 +20,7 @@ def frame(data: Any) -> Block:
     names = tuple([str(name) for name in labels])
     rows = len(data)
     if not rows or not names:
-        return Block(names, (1,) * len(names), rows, b"")
+        return Block(names, (BOOL,) * len(names), rows, b"")
     dtypes = data.dtypes.tolist()
     first = dtypes[0]
     if arrays.is_plain(first) and dtypes.count(first) == len(dtypes):
@@ -175,8 +175,9 @@ def _arrow_column(pyarrow: Any, data: Any) -> tuple[int, Part]:
         mask = bytes(data.is_valid().to_numpy(zero_copy_only=False).astype("?").tobytes())
         zero = False if types.is_boolean(kind) else numpy.dtype(kind.to_pandas_dtype()).type(0)
         data = data.fill_null(pyarrow.scalar(zero, kind))
-    plain = data.to_numpy(zero_copy_only=False)
-    return arrays.column_type(plain.dtype) or INT64, Part(arrays.raw(plain), None, mask)
+    found, part = arrays.column(data.to_numpy(zero_copy_only=False))
+    part.mask = mask
+    return found, part
 
 
 def _arrow_text(numpy: Any, data: Any, offset: str) -> tuple[int, Part]:
@@ -211,8 +212,7 @@ def _arrow_time(pyarrow: Any, data: Any) -> tuple[int, Part]:
         if types.is_timestamp(kind):
             return values.times(numbers, bool(kind.tz))
         return values.texts([None if n is None else values.moment(n)[:10] for n in numbers])
-    missing = numpy.iinfo("i8").min
-    moments = whole.fill_null(missing).to_numpy(zero_copy_only=False).astype("<i8").view(f"<M8[{unit}]")
+    moments = whole.fill_null(arrays.MISSING).to_numpy(zero_copy_only=False).astype("<i8").view(f"<M8[{unit}]")
     if types.is_timestamp(kind):
         return arrays.times(moments, bool(kind.tz))
     days = numpy.datetime_as_string(moments, unit="D", casting="unsafe").tolist()

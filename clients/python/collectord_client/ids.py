@@ -87,8 +87,6 @@ def parse_ids(given: Any) -> tuple[bytes | str, ...]:
         if hasattr(given, method):
             given = getattr(given, method)()
             break
-    if (isinstance(given, tuple) and not given) or (isinstance(given, list) and not given):
-        return ()
     kinds = set(map(type, given))
     if kinds == {int}:
         return tuple(map(str, given))

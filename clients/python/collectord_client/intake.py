@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from . import arrays, frames, values
-from .block import MAX_COLUMNS, Block
+from .block import BOOL, MAX_COLUMNS, Block
 from .errors import CollectError, unsupported_type
 from .values import Memory
 
@@ -95,14 +95,12 @@ def _array(numpy: Any, data: Any, names: Names, request_rows: int | None, memory
     elif data.ndim == 0:
         data = data.reshape(1, 1)
     if 0 in data.shape:
-        if data.shape[0] and not notes and data.shape[1] == 0 and data.size == 0 and len(data) == 1:
+        if data.shape == (1, 0):
             raise CollectError("no_rows", "the array is empty")
-        return Block(None, (1,) * data.shape[1], data.shape[0], b""), notes
+        return Block(None, (BOOL,) * data.shape[1], data.shape[0], b""), notes
     if data.shape[1] > MAX_COLUMNS:
         raise CollectError("too_many_columns", f"{data.shape[1]} columns, at most {MAX_COLUMNS}", len(data))
-    if isinstance(data, numpy.ma.MaskedArray):
-        return values.rows_of(data.tolist(), memory), notes
-    if data.dtype.kind == "O":
+    if isinstance(data, numpy.ma.MaskedArray) or data.dtype.kind == "O":
         return values.rows_of(data.tolist(), memory), notes
     return arrays.table(data), notes
 

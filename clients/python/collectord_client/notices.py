@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 
@@ -13,10 +14,10 @@ EVERY = 60.0
 _last: dict[str, float] = {}
 
 
-def say(level: int, key: str, message: str, *values: object) -> None:
-    """Logs `message`, unless one with the same `key` was logged less than a minute ago."""
+def say(level: int, key: str, message: str, *values: object, every: float = EVERY) -> None:
+    """Logs `message`, unless one with the same `key` was logged less than `every` seconds ago."""
     now = time.monotonic()
-    if now - _last.get(key, -EVERY) >= EVERY:
+    if now - _last.get(key, -math.inf) >= every:
         if len(_last) > 1000:
             _last.clear()
         _last[key] = now
@@ -32,6 +33,4 @@ def trace(error: BaseException) -> None:
 
 def once(level: int, key: str, message: str, *values: object) -> None:
     """Logs `message` the first time only."""
-    if key not in _last:
-        _last[key] = float("inf")
-        log.log(level, message, *values)
+    say(level, key, message, *values, every=math.inf)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from .block import Block
 from .page import HOUR, REQUEST_BYTES, Page, overhead
@@ -36,6 +36,8 @@ class Carrier(Protocol):
     def detach(self, outbox: Outbox) -> None: ...
 
     def count_dropped(self, stream: Stream, reason: str, rows: int) -> None: ...
+
+    def stats(self) -> dict[str, Any]: ...
 
 
 class Slot:
@@ -262,7 +264,24 @@ class Outbox:
     def waiting(self) -> int:
         """Rows that have no answer yet."""
         with self.lock:
-            return self.collected - self.acknowledged - sum(self.rejected.values()) - self.lost
+            return self._waiting()
+
+    def stats(self) -> dict[str, Any]:
+        """What a client's `stats` say about its rows."""
+        with self.lock:
+            return {
+                "collected": self.collected,
+                "acknowledged": self.acknowledged,
+                "rejected": dict(self.rejected),
+                "dropped": dict(self.dropped),
+                "notes": dict(self.notes),
+                "waiting": self._waiting(),
+                "lost": self.lost,
+                "outbox_bytes": self.bytes,
+                "outbox_limit_bytes": self.limit,
+                "collecting": self.collecting,
+                "closed": self.closed,
+            }
 
     def idle(self) -> bool:
         """True where nothing is held."""
@@ -276,6 +295,9 @@ class Outbox:
             self.changed.notify_all()
 
     # Below: the lock is held.
+
+    def _waiting(self) -> int:
+        return self.collected - self.acknowledged - sum(self.rejected.values()) - self.lost
 
     def _wait(self, deadline: float | None) -> bool:
         """Waits for a change. False where the deadline has passed."""

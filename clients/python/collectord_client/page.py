@@ -24,6 +24,7 @@ REQUEST_BYTES = 28
 PAGE_BYTES = 1000
 COLUMN_BYTES = 300
 """What a page and a column of one cost beside their rows, as measured."""
+DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
 class Column:
@@ -214,11 +215,11 @@ class Page:
             fields.append((2, packed(self.counts)))
         if self.first_rows is not None:
             fields.append((3, packed(self.first_rows)))
-        fields.append((4, bytes(self.ids)))
+        fields.append((4, self.ids))
         if self.schema.correlation == TEXTS:
             fields.append((5, offsets(self.id_lengths)))
         if self.schema.request:
-            fields.append((6, bytes(self.requests)))
+            fields.append((6, self.requests))
         if self.schema.request == TEXTS:
             fields.append((7, offsets(self.request_lengths)))
         return b"".join(blobs(fields))
@@ -297,9 +298,6 @@ def offsets(lengths: array[int]) -> bytes:
 
 def bitmap(mask: bytes | bytearray) -> bytes:
     """A mask of bytes as one of bits, least significant first."""
-    # Eight bytes of 0 or 1, read as one number and multiplied, have their bits side by side in the topmost byte.
-    padded = mask + bytes(-len(mask) % 8)
-    words = array("Q", padded)
-    if sys.byteorder != "little":
-        words.byteswap()
-    return bytes((word * 0x0102040810204080 >> 56) & 0xFF for word in words)
+    # As the digits of one binary number, whose last is the lowest bit of the first byte.
+    digits = b"0" + mask[::-1].translate(DIGITS)
+    return int(digits, 2).to_bytes((len(mask) + 7) // 8, "little")

@@ -44,6 +44,13 @@ def sender_for(endpoint: str | None, token: str) -> Sender:
         return found
 
 
+def attach(endpoint: str | None, token: str, outbox: Outbox) -> Sender:
+    """The sender of this process for `endpoint`, which carries `outbox` from now on."""
+    sender = sender_for(endpoint, token)
+    sender.attach(outbox)
+    return sender
+
+
 def sender_there(endpoint: str | None, token: str) -> bool:
     """True where this process has a sender for `endpoint`."""
     with _lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .wire import Schema
 
@@ -19,7 +20,7 @@ class Sent:
     body: bytes
     done: Callable[[str | None, bool], None]
     """Called once, when the batch is durable (None) or refused for good (the reason); True: by us, it is lost."""
-    owner: object = None
+    owner: object
     refused: str | None = None
     attempted: bool = False
 
@@ -42,14 +43,23 @@ class Window:
     """After being sent back, one batch at a time until one is taken: what a full daemon refuses is not sent in heaps."""
 
     def push(
-        self, schema: Schema, rows: int, body: bytes, done: Callable[[str | None, bool], None], owner: object = None
+        self, schema: Schema, rows: int, body: bytes, done: Callable[[str | None, bool], None], owner: object
     ) -> None:
         self.batches.append(Sent(self.next_sequence, schema, rows, body, done, owner))
         self.next_sequence += 1
 
+    @property
+    def first(self) -> int:
+        """The sequence number of the oldest batch, or the next one to be given where there is none."""
+        return self.next_sequence - len(self.batches)
+
+    @property
+    def all_sent(self) -> bool:
+        return self.cursor >= len(self.batches)
+
     def next(self) -> Sent | None:
         """The batch to send now, if there is one and the credit allows it. One may always be under way."""
-        if self.cursor >= len(self.batches):
+        if self.all_sent:
             return None
         batch = self.batches[self.cursor]
         if self.under_way and (self.careful or self.under_way + batch.size > self.credit):
@@ -63,18 +73,15 @@ class Window:
         self.under_way += batch.size
         self.cursor += 1
 
-    def acknowledge(self, sequence: int) -> int:
-        """All up to `sequence` are settled. Returns how many batches that were."""
-        settled = 0
+    def acknowledge(self, sequence: int) -> None:
+        """All up to `sequence` are settled."""
         while self.batches and (self.batches[0].sequence <= sequence or self.batches[0].refused):
             batch = self.batches.popleft()
             if self.cursor:
                 self.cursor -= 1
                 self.under_way -= batch.size
             batch.done(batch.refused, False)
-            settled += 1
             self.careful = False
-        return settled
 
     def refuse(self, sequence: int, reason: str) -> Sent | None:
         """The daemon will never take this one; the mark has passed it, hence all before it as well are in its log."""
@@ -87,18 +94,17 @@ class Window:
 
     def go_back(self, sequence: int) -> bool:
         """Sends again from `sequence` on. False if that is outside of what is remembered."""
-        first = self.next_sequence - len(self.batches)
-        if not first <= sequence <= self.next_sequence:
+        if not self.first <= sequence <= self.next_sequence:
             return False
-        self.cursor = sequence - first
-        self.under_way = sum(self.batches[at].size for at in range(self.cursor))
+        self.cursor = sequence - self.first
+        self.under_way = sum(batch.size for batch in islice(self.batches, self.cursor))
         return True
 
     def forget(self, owner: object) -> list[Sent]:
         """Takes out what was never sent of `owner`'s. What was sent stays: its number is used."""
         gone = [batch for batch in self.batches if batch.owner is owner and not batch.attempted]
         if gone:
-            first = self.next_sequence - len(self.batches)
+            first = self.first
             # What was sent comes before all that was not, so that no number changes that the daemon has seen.
             self.batches = deque(batch for batch in self.batches if batch.owner is not owner or batch.attempted)
             for at, batch in enumerate(self.batches, first):

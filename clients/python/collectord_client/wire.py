@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 NO_IDS, UUIDS, TEXTS = 0, 1, 2
 """Id layouts, with the numbers of `IdLayout` in the proto."""
@@ -22,7 +22,7 @@ MESSAGE_ROOM = 64
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Who speaks. An empty part means `default`."""
+    """Who speaks, in the order of the proto's fields. An empty part means `default`."""
 
     subscription: str = ""
     resource_group: str = ""
@@ -34,11 +34,7 @@ class Stream:
     collection: str = ""
 
     def encode(self) -> bytes:
-        parts = (
-            self.subscription, self.resource_group, self.workspace, self.webservice,
-            self.model, self.version, self.designation, self.collection,
-        )  # fmt: skip
-        return b"".join(blob(number, part.encode()) for number, part in enumerate(parts, 2) if part)
+        return b"".join(blob(number, part.encode()) for number, part in enumerate(astuple(self), 2) if part)
 
 
 @dataclass(frozen=True, slots=True)
