@@ -48,8 +48,9 @@ from collectord.pipeline.rebuilding import Account, Rebuilding
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.spool import open_ledger, take_lock
 from collectord.upload.appender import Appender
-from collectord.upload.claim import Claim, Guarded, place_of
+from collectord.upload.claim import Claim, place_of
 from collectord.upload.documents import DocumentStore
+from collectord.upload.guarded import Guarded
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.schemas import SchemaPublisher

@@ -13,8 +13,9 @@ from collectord.errors import Rejected, SpoolInUse
 from collectord.logs import event
 from collectord.model import Cursor, Lsn, Stored
 from collectord.schema import parse_schema
+from collectord.upload.database import Database, LedgerDamaged
 from collectord.upload.held import DROPPED, REQUEUED
-from collectord.upload.ledger import Ledger, LedgerDamaged
+from collectord.upload.ledger import Ledger
 from collectord.wal.identity import spool_of
 from collectord.wal.parked import ParkedLog
 
@@ -71,7 +72,7 @@ def open_ledger(spool: Path, log_directory: Path) -> Opened:
     try:
         ledger = Ledger(spool, log_spool_id)
     except LedgerDamaged as error:
-        aside = Ledger.set_aside(spool, datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"))
+        aside = Database.set_aside(spool, datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"))
         event(_log, logging.ERROR, "the ledger is damaged and was set aside", why=str(error), now_called=str(aside))
         ledger = Ledger(spool, log_spool_id)
     parked = ParkedLog(spool / PARKED_DIRECTORY, ledger.spool_id)

@@ -15,7 +15,8 @@ from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
 from collectord.upload.records import Intent
 from collectord.wal.identity import spool_of
-from collectord.wal.parked import Copied, ParkedLog, parked_bytes
+from collectord.wal.parked import ParkedLog
+from collectord.wal.parkedfile import Copied, parked_bytes
 from collectord.wal.raw import Raw
 from tests.pipeline.test_journey import Client, MemoryStore, Node, Pipeline, schema
 from tests.wal.test_identity import write

@@ -152,13 +152,14 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
 
     Exits with 0 if the log is whole now, 1 if something stays damaged (or, in a dry run, is), 2 if it cannot be mended.
     """
+    from collectord.upload.database import Database
     from collectord.upload.ledger import Ledger
     from collectord.wal.repair import locked, plan_repair, repair
 
     log, quarantine = _log_of(spool_directory)
     with locked(spool_directory), _readable(log):
         spool_id, floor = None, 0
-        if Ledger.exists(spool_directory):
+        if Database.exists(spool_directory):
             ledger = Ledger(spool_directory)
             spool_id, floor = ledger.spool_id, ledger.lsn_floor()
             ledger.close()

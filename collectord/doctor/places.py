@@ -19,7 +19,7 @@ from collectord.control.client import ControlClient
 from collectord.daemon import LOG_DIRECTORY
 from collectord.doctor.link import Link, mib, to_be_made
 from collectord.errors import CollectordError
-from collectord.upload.ledger import FILE_NAME as LEDGER
+from collectord.upload.database import FILE_NAME as LEDGER
 from collectord.wal.inspect import list_segments
 
 CONNECT_SECONDS = 10.0

@@ -27,7 +27,8 @@ from collectord.model import Lsn, Partition, Place
 from collectord.pipeline.known import Known
 from collectord.pipeline.troubles import Troubles
 from collectord.wal.damage import DamagedEntry
-from collectord.wal.parked import Copied, ParkedFile, ParkedLog, parked_bytes
+from collectord.wal.parked import ParkedLog
+from collectord.wal.parkedfile import Copied, ParkedFile, parked_bytes
 from collectord.wal.raw import Raw, read_raw
 from collectord.wal.segment import Segment
 from collectord.wal.writer import LogWriter

@@ -311,14 +311,8 @@ class Appender:
                     return self._ledger.move(intent, 0, self._clock.wall_ns())
                 return self._judge_header(intent, blob, length)
             case reconcile.Compare():
-                same = self._holds(blob, intent.position, ours)
-                if isinstance(same, Blocked | Unknown):
-                    return self._failed(intent, same)
-                if same is None:
-                    return intent
-                if same:
-                    self._count("settled", blob)
-                    return self._landed(intent, blob, intent.position + len(ours), None, length)
+                if (settled := self._compare(intent, blob, ours, length)) is not None:
+                    return settled
             case reconcile.Foreign():
                 pass
         self._count("races", blob)
@@ -333,17 +327,23 @@ class Appender:
         if length is None and reason != "wrong_type":
             # Closed and absent contradict each other; the next append finds out. (What is no blob has no length.)
             return intent
-        if length is not None and length >= intent.position + len(ours):
-            same = self._holds(blob, intent.position, ours)
-            if isinstance(same, Blocked | Unknown):
-                return self._failed(intent, same)
-            if same is None:
-                return intent
-            if same:
-                self._count("settled", blob)
-                return self._landed(intent, blob, intent.position + len(ours), None, length)
+        end = intent.position + len(ours)
+        if length is not None and length >= end and (settled := self._compare(intent, blob, ours, length)) is not None:
+            return settled
         header = intent.header if intent.position else None
         return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
+
+    def _compare(self, intent: Intent, blob: str, ours: bytes, length: int) -> Intent | Attempt | None:
+        """Whether an earlier attempt has landed in a blob that is long enough. None: other bytes stand there."""
+        same = self._holds(blob, intent.position, ours)
+        if isinstance(same, Blocked | Unknown):
+            return self._failed(intent, same)
+        if same is None:
+            return intent
+        if not same:
+            return None
+        self._count("settled", blob)
+        return self._landed(intent, blob, intent.position + len(ours), None, length)
 
     def _judge_header(self, intent: Intent, blob: str, length: int) -> Intent | Attempt:
         """A blob of `length` > 0 bytes whose beginning has not been seen: behind it if it is ours, else the next part."""

@@ -7,20 +7,16 @@ dies. Its file is synced before it goes in, and removed after it has gone out.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from collectord.model import Cursor, Partition
+from collectord.upload import tables
+from collectord.upload.database import Database
 
 REQUEUED = "requeued"
 """Name of the count of rows that went from the quarantine through the log once more: the log has counted them twice."""
 DROPPED = "dropped_from_quarantine"
 """Name of the count of rows that somebody dropped from the quarantine."""
-
-TABLE = """CREATE TABLE IF NOT EXISTS held (
-    id BLOB PRIMARY KEY, stream_key TEXT NOT NULL, reason TEXT NOT NULL, rows INTEGER NOT NULL,
-    entries INTEGER NOT NULL, again INTEGER NOT NULL, gone INTEGER NOT NULL) WITHOUT ROWID"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +35,33 @@ class HeldItem:
     """It holds nothing any more; only its file may still be there."""
 
 
-Advance = Callable[[sqlite3.Connection, Partition, Cursor, int], None]
-
-
 class Held:
     """A part of the ledger; threads and errors are the ledger's."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[sqlite3.Connection]], advance: Advance) -> None:
-        """`transaction` and `advance` are the ledger's own."""
-        self._transaction = transaction
-        self._advance = advance
-        with transaction() as db:
-            db.execute(TABLE)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def put(self, item: HeldItem, partition: Partition, after: Cursor, frame_id: int | None = None) -> None:
         """Rows go into quarantine and the cursor passes them; the open intent `frame_id`, if any, is given up.
 
         Raises ValueError if that intent is not open.
         """
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             given_up = db.execute("DELETE FROM intents WHERE frame_id = ?", (frame_id,)).rowcount
             if given_up != (frame_id is not None):
                 raise ValueError(f"frame {frame_id} is not on its way")
-            self._advance(db, partition, after, 0)
+            tables.advance(db, partition, after, 0)
             _hold(db, item)
 
     def adopt(self, item: HeldItem) -> None:
         """An item whose file is there and which the ledger has lost."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             _hold(db, item)
 
     def put_again(self, id_: bytes, sequence: int, rows: int) -> None:
         """The entries of an item up to `sequence` (1, 2, ...) stand in the log again. `rows`: of those that this says for
         the first time. Saying so twice changes nothing, nor does it of an item that has gone."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             row = db.execute(
                 "SELECT stream_key, reason, again, entries FROM held WHERE id = ? AND NOT gone", (id_,)
             ).fetchone()
@@ -86,7 +75,7 @@ class Held:
 
     def drop(self, id_: bytes) -> int:
         """Gives an item up for good. Returns its rows; 0 if it is not there or has gone."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             row = db.execute("SELECT stream_key, reason, rows FROM held WHERE id = ? AND NOT gone", (id_,)).fetchone()
             if row is None:
                 return 0
@@ -96,12 +85,12 @@ class Held:
 
     def forget(self, id_: bytes) -> None:
         """The file of an item that has gone is removed."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             db.execute("DELETE FROM held WHERE id = ? AND gone", (id_,))
 
     def items(self) -> list[HeldItem]:
         """All of them, also those that have gone and are not forgotten."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             rows = db.execute("SELECT id, stream_key, reason, rows, entries, again, gone FROM held").fetchall()
         return [HeldItem(bytes(row[0]), row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows]
 
@@ -111,11 +100,7 @@ def _hold(db: sqlite3.Connection, item: HeldItem) -> None:
         "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, 0, 0)",
         (item.id, item.stream_key, item.reason, item.rows, item.entries),
     )
-    db.execute(
-        "INSERT INTO quarantined VALUES (?, ?, ?) ON CONFLICT (stream_key, reason) DO UPDATE SET "
-        "rows = rows + excluded.rows",
-        (item.stream_key, item.reason, item.rows),
-    )
+    tables.quarantine(db, item.stream_key, item.reason, item.rows)
 
 
 def _move(db: sqlite3.Connection, stream_key: str, reason: str, rows: int, count: str) -> None:

@@ -14,10 +14,8 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +25,7 @@ from collectord import files
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.upload.documents import Conflict, Document, GetOutcome, PutOutcome, Written
+from collectord.upload.journal import Journal, UnderWay, read_at, write_at
 from collectord.upload.store import (
     CONTROL_PREFIX,
     MAX_APPEND,
@@ -52,9 +51,6 @@ PUBLIC_FILE = 0o644
 JOURNALS = CONTROL_PREFIX + "appends"
 STRIPES = 16
 
-_RECORD = struct.Struct("<QI16sH")
-"""Position, bytes and checksum of the append that is under way, and the length of the blob's name, which follows."""
-
 # What nobody but a person can change. All other errors of the system are taken as "unknown" and tried again.
 _REFUSALS = {
     errno.ENOSPC: "no_space",
@@ -67,16 +63,6 @@ _REFUSALS = {
     errno.ENOTDIR: "bad_name",
     errno.ELOOP: "bad_name",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _UnderWay:
-    """An append that may have been interrupted."""
-
-    blob: str
-    position: int
-    length: int
-    checksum: bytes
 
 
 class LocalDirectory:
@@ -216,7 +202,9 @@ class LocalDirectory:
 
     # ------------------------------------------------------------------ appending
 
-    def _append(self, path: Path, blob: str, data: bytes | memoryview, position: int, journal: int) -> AppendOutcome:
+    def _append(
+        self, path: Path, blob: str, data: bytes | memoryview, position: int, journal: Journal
+    ) -> AppendOutcome:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)
@@ -225,15 +213,15 @@ class LocalDirectory:
             size = status.st_size
             if (
                 position < size < position + len(data)
-                and _read(fd, position, size - position) == data[: size - position]
+                and read_at(fd, position, size - position) == data[: size - position]
             ):
                 # The beginning of this very append: an earlier attempt was torn before the journal was durable.
                 os.ftruncate(fd, position)
             elif size != position:
                 return WrongPosition(f"{size} bytes, not {position}")
-            _note(journal, _UnderWay(blob, position, len(data), xxhash.xxh3_128_digest(data)))
+            journal.note(UnderWay(blob, position, len(data), xxhash.xxh3_128_digest(data)))
             try:
-                _write(fd, data, position)
+                write_at(fd, data, position)
                 files.sync_file(fd)
             except OSError:
                 # After a failed sync nobody knows what is on the disk, while reading back would show our bytes from
@@ -242,40 +230,41 @@ class LocalDirectory:
                 raise
             if position == 0:
                 self._sync_names(path)
-            _clear(journal)
+            journal.clear()
         finally:
             os.close(fd)
         return Appended(position + len(data))
 
-    def _recover(self, journal: int) -> None:
+    def _recover(self, journal: Journal) -> None:
         """Finishes or cuts off the append that the last holder of the lock did not complete."""
-        under_way = _noted(journal)
+        under_way = journal.under_way()
         if under_way is None:
             return
         path = self._path(under_way.blob)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            _clear(journal)
+            journal.clear()
             return
         try:
-            if _is_torn(fd, under_way):
+            if under_way.is_torn(fd):
                 os.ftruncate(fd, under_way.position)
             files.sync_file(fd)
         finally:
             os.close(fd)
         if under_way.position == 0:
             self._sync_names(path)
-        _clear(journal)
+        journal.clear()
 
     @contextmanager
-    def _locked(self, blob: str) -> Iterator[int]:
-        """Holds the blob's lock; what was interrupted is settled. Yields the descriptor of the journal."""
+    def _locked(self, blob: str) -> Iterator[Journal]:
+        """Holds the blob's lock; what was interrupted is settled. Yields the journal."""
         fd = self._open_journal(blob)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            self._recover(fd)
-            yield fd
+            journal = Journal(fd)
+            self._recover(journal)
+            yield journal
         finally:
             os.close(fd)
 
@@ -294,7 +283,7 @@ class LocalDirectory:
                 raise
             writable = False
             try:
-                fd = os.open(self._journal(blob), os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(self._journal_of(blob), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 fd = -1
         if fd < 0:
@@ -303,15 +292,16 @@ class LocalDirectory:
             return
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if writable else fcntl.LOCK_SH)
+            journal = Journal(fd)
             if writable:
-                self._recover(fd)
-            under_way = _noted(fd)
+                self._recover(journal)
+            under_way = journal.under_way()
             yield under_way.position if under_way is not None and under_way.blob == blob else None
         finally:
             os.close(fd)
 
     def _open_journal(self, blob: str) -> int:
-        path = self._journal(blob)
+        path = self._journal_of(blob)
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -325,7 +315,7 @@ class LocalDirectory:
             raise ValueError(f"not a blob's name: {blob!r}")
         return self.root / blob
 
-    def _journal(self, blob: str) -> Path:
+    def _journal_of(self, blob: str) -> Path:
         return self.root / JOURNALS / f"{xxhash.xxh3_64_intdigest(blob.encode()) % STRIPES:02d}"
 
     def _make_directories(self, path: Path) -> None:
@@ -356,56 +346,6 @@ class LocalDirectory:
         return Blocked(reason, detail) if reason else Unknown(detail)
 
 
-def _note(journal: int, under_way: _UnderWay) -> None:
-    """Writes down, durably, what is about to be appended."""
-    name = under_way.blob.encode()
-    body = _RECORD.pack(under_way.position, under_way.length, under_way.checksum, len(name)) + name
-    _write(journal, body + xxhash.xxh3_64_digest(body), 0)
-    files.sync_file(journal)
-
-
-def _noted(journal: int) -> _UnderWay | None:
-    """What the journal says is under way. A record that is not whole was never followed by an append."""
-    raw = _read(journal, 0, 4096)
-    if len(raw) < _RECORD.size:
-        return None
-    position, length, checksum, size = _RECORD.unpack_from(raw)
-    end = _RECORD.size + size
-    if raw[end : end + 8] != xxhash.xxh3_64_digest(raw[:end]):
-        return None
-    return _UnderWay(raw[_RECORD.size : end].decode(), position, length, checksum)
-
-
-def _clear(journal: int) -> None:
-    """Forgets the record. Not synced: a record of a completed append says so by its checksum."""
-    _write(journal, bytes(_RECORD.size), 0)
-
-
-def _is_torn(fd: int, under_way: _UnderWay) -> bool:
-    """Whether the file ends within the append, or at its end with other bytes."""
-    size = os.fstat(fd).st_size
-    end = under_way.position + under_way.length
-    if not under_way.position < size <= end:
-        return False
-    return size < end or xxhash.xxh3_128_digest(_read(fd, under_way.position, size)) != under_way.checksum
-
-
-def _write(fd: int, data: bytes | memoryview, position: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, position)
-        view, position = view[written:], position + written
-
-
-def _read(fd: int, offset: int, length: int) -> bytes:
-    """Fewer bytes only at the end of the file."""
-    pieces = []
-    while length > 0 and (piece := os.pread(fd, length, offset)):
-        pieces.append(piece)
-        offset, length = offset + len(piece), length - len(piece)
-    return b"".join(pieces)
-
-
 def _size_of_file(path: Path) -> int | None:
     """None: it is no file, or it has gone since it was listed."""
     try:
@@ -419,7 +359,7 @@ def _read_range(path: Path, offset: int, length: int) -> bytes | None:
     # A pipe would be waited for.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        return _read(fd, offset, length) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+        return read_at(fd, offset, length) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     finally:
         os.close(fd)
 

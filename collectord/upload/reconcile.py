@@ -18,21 +18,15 @@ class Held:
 class Replaced:
     """The blob is shorter than what we know to have been in it: another one stands under its name."""
 
-    length: int
-
 
 @dataclass(frozen=True, slots=True)
 class Compare:
     """The blob is long enough to hold our bytes at the position: they have to be looked at."""
 
-    length: int
-
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """Somebody else's bytes stand at the position, so ours never will."""
-
-    length: int
 
 
 Finding = Held | Replaced | Compare | Foreign
@@ -41,9 +35,9 @@ Finding = Held | Replaced | Compare | Foreign
 def judge(position: int, ours: int, length: int) -> Finding:
     """What it means that an append of `ours` bytes at `position` was refused by a blob of `length` bytes."""
     if length < position:
-        return Replaced(length)
+        return Replaced()
     if length == position:
         return Held()
     if length < position + ours:
-        return Foreign(length)
-    return Compare(length)
+        return Foreign()
+    return Compare()

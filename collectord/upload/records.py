@@ -1,15 +1,29 @@
-"""The values that the ledger keeps."""
+"""The values that the ledger keeps, and how a row of its tables holds one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from collectord.model import Cursor, Partition
+from collectord.model import Cursor, Lsn, Partition
+
+Columns = tuple[bytes | int | str, ...]
+
+
+def columns_of(partition: Partition) -> tuple[bytes, int, int]:
+    """`schema_id`, `start_hour` and `boundary_minutes`, as every table has them."""
+    return partition.schema_id, partition.start_hour, partition.boundary_minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A frame that is about to be appended, or may have been: written down before the first attempt."""
+
+    COLUMNS: ClassVar = (
+        "frame_id, base, part, position, header, header_length, length, checksum, rows, stream_key, "
+        "schema_id, start_hour, boundary_minutes, after_lsn, after_row, created_ns"
+    )
 
     frame_id: int
     """The writer's sequence number of the frame, and the name of the file that holds its bytes."""
@@ -36,6 +50,23 @@ class Intent:
     def size(self) -> int:
         """Bytes of the append at the present position."""
         return self.length if self.position == 0 else self.length - self.header_length
+
+    def row(self) -> Columns:
+        """Its `COLUMNS`."""
+        return (
+            self.frame_id, self.base, self.part, self.position, self.header, self.header_length, self.length,
+            self.checksum, self.rows, self.stream_key, *columns_of(self.partition), self.after.lsn, self.after.row,
+            self.created_ns,
+        )  # fmt: skip
+
+    @staticmethod
+    def of_row(row: Sequence[Any]) -> Intent:
+        """From its `COLUMNS`."""
+        return Intent(
+            frame_id=row[0], base=row[1], part=row[2], position=row[3], header=row[4], header_length=row[5],
+            length=row[6], checksum=row[7], rows=row[8], stream_key=row[9], partition=Partition(*row[10:13]),
+            after=Cursor(Lsn(row[13]), row[14]), created_ns=row[15],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +110,11 @@ class StreamTotals:
 class LandedFrame:
     """Where the rows of a partition after `before` up to `after` are."""
 
+    COLUMNS: ClassVar = (
+        "frame_id, base, part, position, length, rows, schema_id, start_hour, boundary_minutes, "
+        "before_lsn, before_row, after_lsn, after_row, landed_ns"
+    )
+
     frame_id: int
     base: str
     part: int
@@ -89,3 +125,19 @@ class LandedFrame:
     before: Cursor
     after: Cursor
     landed_ns: int
+
+    def row(self) -> Columns:
+        """Its `COLUMNS`."""
+        return (
+            self.frame_id, self.base, self.part, self.position, self.length, self.rows, *columns_of(self.partition),
+            self.before.lsn, self.before.row, self.after.lsn, self.after.row, self.landed_ns,
+        )  # fmt: skip
+
+    @staticmethod
+    def of_row(row: Sequence[Any]) -> LandedFrame:
+        """From its `COLUMNS`."""
+        return LandedFrame(
+            frame_id=row[0], base=row[1], part=row[2], position=row[3], length=row[4], rows=row[5],
+            partition=Partition(*row[6:9]), before=Cursor(Lsn(row[9]), row[10]),
+            after=Cursor(Lsn(row[11]), row[12]), landed_ns=row[13],
+        )  # fmt: skip

@@ -16,7 +16,7 @@ from collectord.model import EntryKind, Lsn, Stored
 from collectord.wal.catalog import Catalog
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.loose import Loose, loose_entries, loose_files
-from collectord.wal.parked import SUFFIX, parked_batches
+from collectord.wal.parkedfile import parked_batches, parked_paths
 from collectord.wal.reader import LogReader
 from collectord.wal.survey import survey
 
@@ -116,8 +116,7 @@ def _declared(one: Loose) -> bytes:
 
 
 def _parked_files(log: Path) -> list[Path]:
-    directory = log.parent / "parked"
-    return sorted(path for path in directory.iterdir() if path.suffix == SUFFIX) if directory.is_dir() else []
+    return parked_paths(log.parent / "parked")
 
 
 def _spans(parked: Sequence[Path], loose: Sequence[Path]) -> list[tuple[int, int]]:

@@ -76,7 +76,7 @@ def _inspect(path: Path, limit: Lsn | None) -> tuple[SegmentInfo, SegmentHeader 
         stated = limit if limit is not None and limit <= header.base + header.capacity else None
         stop = min(header.base + status.st_size, stated if stated is not None else 1 << 63)
         first = Lsn(header.base + length)
-        extent = Extent(header.base, first, header.id[:8], Lsn(max(first, stop)), stated or Lsn(0))
+        extent = Extent(header.base, first, header.marker, Lsn(max(first, stop)), stated or Lsn(0))
         batches = rows = 0
         schemas: list[bytes] = []
 

@@ -168,7 +168,7 @@ def _header_patches(found: Survey, donor: Path, headless: set[Lsn]) -> Iterator[
     finally:
         os.close(fd)
     for file in found.files:
-        if read is not None and file.base in headless and file.base == read[0].base and file.marker == read[0].id[:8]:
+        if read is not None and file.base in headless and file.base == read[0].base and file.marker == read[0].marker:
             yield Patch(file.path, 0, read[0].pack(), donor, "the header")
             headless.discard(file.base)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import eq
 
@@ -72,7 +72,7 @@ def scan(window: Window, extent: Extent, visit: Visit) -> Scan:
         view = window.at(position - base, ENTRY_HEADER_BYTES)
         head = parse(view, extent.marker, seed, position)
         if head is None or head.stored.end > extent.limit:
-            following = _find(window, extent, position + ALIGNMENT)
+            following = find_entry(window, extent, position + ALIGNMENT)
             undecided.append(Damage(base, Lsn(position), following or extent.limit, "entry"))
             if following is None:
                 break
@@ -131,25 +131,30 @@ def _count(found: Scan, head: Head, payload: memoryview, visit: Visit) -> None:
 
 def find_entry(window: Window, extent: Extent, position: int) -> Lsn | None:
     """Where the next verified entry header at or behind `position` begins, before the extent's limit."""
-    return _find(window, extent, position)
-
-
-def _find(window: Window, extent: Extent, position: int) -> Lsn | None:
     base, marker, seed = extent.base, extent.marker, seed_of(extent.marker)
-    while position + ENTRY_HEADER_BYTES <= extent.limit:
-        view = window.at(position - base, min(_FIND_BYTES, extent.limit - position))
-        if len(view) < ENTRY_HEADER_BYTES:
-            return None
-        haystack = bytes(view)
-        at = haystack.find(marker)
-        while at >= 0:
-            if at % ALIGNMENT == 0 and at + ENTRY_HEADER_BYTES <= len(haystack):
-                head = parse(memoryview(haystack)[at:], marker, seed, position + at)
-                if head is not None and head.stored.end <= extent.limit:
-                    return Lsn(position + at)
-            at = haystack.find(marker, at + 1)
-        position += (len(haystack) - ENTRY_HEADER_BYTES) // ALIGNMENT * ALIGNMENT + ALIGNMENT
+    for offset, view in marked(window, marker, position - base, extent.limit - base):
+        head = parse(view, marker, seed, base + offset)
+        if head is not None and head.stored.end <= extent.limit:
+            return Lsn(base + offset)
     return None
+
+
+def marked(window: Window, marker: bytes, offset: int, size: int) -> Iterator[tuple[int, memoryview]]:
+    """Where, from `offset` on and before `size`, a marker stands and an entry may begin; and the file's bytes from there on.
+
+    At least an entry's header of them, valid until the next one is taken. `offset` is one at which an entry may begin.
+    """
+    while offset + ENTRY_HEADER_BYTES <= size:
+        haystack = bytes(window.at(offset, min(_FIND_BYTES, size - offset)))
+        usable = len(haystack) - ENTRY_HEADER_BYTES
+        if usable < 0:
+            return
+        at = haystack.find(marker)
+        while 0 <= at <= usable:
+            if at % ALIGNMENT == 0:
+                yield offset + at, memoryview(haystack)[at:]
+            at = haystack.find(marker, at + 1)
+        offset += usable // ALIGNMENT * ALIGNMENT + ALIGNMENT
 
 
 def first_entry(

@@ -15,7 +15,7 @@ from collectord.errors import FormatTooNew
 from collectord.model import Lsn
 from collectord.wal.counts import Tally
 from collectord.wal.disk import read_into
-from collectord.wal.framing import seed_of
+from collectord.wal.framing import MARKER_BYTES, seed_of
 
 MAGIC = b"COLLTLOG"
 VERSION = 1
@@ -47,6 +47,11 @@ class SegmentHeader:
     created_ns: int
     counts: Tally
     """Cumulative counts of all entries before this segment."""
+
+    @property
+    def marker(self) -> bytes:
+        """Stands in front of every entry of the segment."""
+        return self.id[:MARKER_BYTES]
 
     def pack(self) -> bytes:
         """The header's bytes, a multiple of 4096."""

@@ -1,6 +1,6 @@
 """Where segments come from and where they go: spares, fresh files, the budget.
 
-Threads: `open` is called by the log's thread, `retire` by the pipeline's; the lock guards the spares and the bytes in use.
+Threads: `begin` is called by the log's thread, `retire` by the pipeline's; the lock guards the spares and the bytes in use.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Supply:
             raise
         self.haunted = False
         self._next_base = base + capacity
-        segment = Segment(path, base, Lsn(base + length), capacity, header.id[:8], size=capacity)
+        segment = Segment(path, base, Lsn(base + length), capacity, header.marker, size=capacity)
         self._catalog.add(segment)
         return Active(segment, fd)
 

@@ -135,7 +135,7 @@ def _judge(paths: Sequence[Path], spool_id: bytes | None) -> tuple[list[SegmentF
                 continue
             first = Lsn(header.base + length)
             found = SegmentFile(
-                path, header.base, size, header, first, header.id[:8], header.previous_end, header.capacity
+                path, header.base, size, header, first, header.marker, header.previous_end, header.capacity
             )
         if found.base in kept:
             refused.append(Refused(path, "duplicate", size))

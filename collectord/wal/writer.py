@@ -1,8 +1,9 @@
 """Makes entries durable, in order: one thread, one sync for everything that is queued.
 
 Promises: `done(None)` is called after the group with all of an append's entries is on disk, never before; what was
-reported as failed is void for every reader and for recovery; of one client, nothing stands in the log without what he sent
-before it. Threads: `append`, `counts` and `retire` from any; everything that writes, and every `done`, on the log's own.
+reported as failed is void for every reader, and for recovery once the next segment is begun; of one client, nothing stands
+in the log without what he sent before it. Threads: `append`, `counts` and `retire` from any; everything that writes, and
+every `done`, on the log's own.
 A write or sync that fails is never tried again on the same file: the next segment states where the old one ends.
 """
 

@@ -57,6 +57,12 @@ class Scorer:
         self._numbers.collect(table)
         self._next += rows
 
+    def land(self, daemon: Daemon, rows: int) -> None:
+        """The first rows of all, up to the store."""
+        self.collect(rows)
+        assert self.client.flush(30)
+        eventually(lambda: rows_landed(daemon) == rows, "the first rows have landed")
+
     def check(self, daemon: Daemon) -> None:
         """All that was taken in is in the blobs once, and a fresh row goes through."""
         self.collect(1)
@@ -120,9 +126,7 @@ def test_a_directory_store_that_is_full_gets_no_torn_row(
     disk = small_disk("store", 4)
     daemon = make_daemon(store=disk / "data", flush_interval=0.2).start()
     score = scorer(daemon)
-    score.collect(1000)
-    assert score.client.flush(30)
-    eventually(lambda: rows_landed(daemon) == 1000, "the first rows have landed")
+    score.land(daemon, 1000)
     filler = fill(disk)
     for _ in range(20):
         score.collect(1000)
@@ -139,9 +143,7 @@ def test_a_store_that_turns_read_only_is_taken_up_again(
     disk = small_disk("store", 32)
     daemon = make_daemon(store=disk / "data", flush_interval=0.2).start()
     score = scorer(daemon)
-    score.collect(100)
-    assert score.client.flush(30)
-    eventually(lambda: rows_landed(daemon) == 100, "the first rows have landed")
+    score.land(daemon, 100)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     score.collect(100)
     assert score.client.flush(30), "the store is not asked for an acknowledgement"

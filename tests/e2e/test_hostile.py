@@ -16,10 +16,11 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from tests.e2e import landed, wire
 from tests.e2e.conftest import MakeDaemon
+from tests.e2e.http2 import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, headers, message
 from tests.e2e.process import Daemon, free_port
 from tests.e2e.waiting import eventually
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+BEGIN = PREFACE + frame(SETTINGS, 0, 0, b"")
 
 
 class Healthy:
@@ -79,7 +80,7 @@ def test_random_bytes_at_the_doors_do_no_harm(daemon: Daemon, healthy: Healthy) 
     """Noise, noise behind HTTP/2's greeting, HTTP/1 and nothing at all, on the unix socket and on TCP."""
     chance = random.Random(7)
     openings = [
-        b"", b"\0" * 4096, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", PREFACE, PREFACE + os.urandom(4096), PREFACE + _settings(),
+        b"", b"\0" * 4096, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", PREFACE, PREFACE + os.urandom(4096), BEGIN,
     ]  # fmt: skip
     for number in range(60):
         for door in _doors(daemon):
@@ -96,44 +97,24 @@ def test_random_bytes_at_the_doors_do_no_harm(daemon: Daemon, healthy: Healthy) 
             healthy.goes_on()
 
 
-def _settings() -> bytes:
-    return _frame(4, 0, 0, b"")
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
-
-
-def _headers(path: bytes) -> bytes:
-    """HPACK (RFC 7541), literals without indexing: POST, http, path, and what gRPC wants."""
-
-    def text(value: bytes) -> bytes:
-        assert len(value) < 127
-        return bytes((len(value),)) + value
-
-    fields = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x"),
-              (b"te", b"trailers"), (b"content-type", b"application/grpc"))  # fmt: skip
-    return b"".join(b"\0" + text(name) + text(value) for name, value in fields)
-
-
 def test_http2_streams_full_of_rubbish_do_no_harm(daemon: Daemon, healthy: Healthy) -> None:
     """Streams opened in order whose messages are rubbish, torn, compressed, endless or never end."""
     path = wire.METHOD.encode()
     bodies = [
-        b"\0" + (100).to_bytes(4, "big") + os.urandom(100),
-        b"\0" + (0).to_bytes(4, "big"),
-        b"\0" + (1 << 31).to_bytes(4, "big") + b"x" * 1000,
+        message(os.urandom(100)),
+        message(b""),
+        message(b"x" * 1000, 1 << 31),
         b"\1" + (10).to_bytes(4, "big") + os.urandom(10),
-        b"\0" + (50).to_bytes(4, "big") + b"torn",
+        message(b"torn", 50),
         b"",
     ]
     for door in _doors(daemon):
         with door:
-            door.sendall(PREFACE + _settings())
+            door.sendall(BEGIN)
             for number, body in enumerate(bodies * 5):
                 stream = 2 * number + 1
-                door.sendall(_frame(1, 4, stream, _headers(path if number % 7 else b"/no/such")))
-                door.sendall(_frame(0, number % 2, stream, body))
+                door.sendall(frame(HEADERS, END_HEADERS, stream, headers(path if number % 7 else b"/no/such")))
+                door.sendall(frame(DATA, number % 2, stream, body))
             healthy.goes_on()
             door.settimeout(10)
             assert door.recv(9), "the daemon answers"

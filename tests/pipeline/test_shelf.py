@@ -141,13 +141,9 @@ def killed(monkeypatch: pytest.MonkeyPatch, of: type, name: str, when: str) -> l
     ("method", "when"), [("put", "before"), ("put", "after")], ids=["file, no ledger", "ledger, no memory"]
 )
 def test_a_kill_while_an_item_goes_in(
-    node: Callable[..., Node],
-    store: MemoryStore,
-    encoder: Switch,
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    when: str,
-) -> None:
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch,
+    method: str, when: str,
+) -> None:  # fmt: skip
     """The file without the ledger's word is made again; the ledger's word is enough."""
     running = node()
     client = Client(schema())
@@ -210,13 +206,9 @@ def test_a_kill_at_any_step_of_a_retry(
 
 @pytest.mark.parametrize(("method", "when"), [("drop", "before"), ("drop", "after"), ("forget", "before")])
 def test_a_kill_at_any_step_of_a_drop(
-    node: Callable[..., Node],
-    store: MemoryStore,
-    encoder: Switch,
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    when: str,
-) -> None:
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch,
+    method: str, when: str,
+) -> None:  # fmt: skip
     running = node()
     id_ = poisoned(running, Client(schema()))
     with monkeypatch.context() as patch:
@@ -474,7 +466,7 @@ def test_after_a_lost_ledger_an_item_is_taken_in_again(
     running = node()
     client = Client(schema())
     id_ = poisoned(running, client)
-    with running.ledger._transaction() as db:
+    with running.ledger._database.transaction() as db:
         db.execute("DELETE FROM held")
         db.execute("DELETE FROM quarantined")
     for _ in range(8):

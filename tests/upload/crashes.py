@@ -23,6 +23,7 @@ class Fuse:
     """Counts the steps that change or ask something, and crashes before or after the one it is set to."""
 
     def __init__(self, at: int) -> None:
+        self.at = at
         self.left = at
         self.blown = False
 
@@ -40,6 +41,17 @@ class Fuse:
             return result
 
         return wrapped
+
+
+def every_step(least: int) -> Iterator[Fuse]:
+    """A fuse for each step of a run in turn, until one is not blown any more; at least so many were."""
+    for at in range(1, 200):
+        fuse = Fuse(at)
+        yield fuse
+        if not fuse.blown:
+            assert at > least, f"only {at - 1} crashes"
+            return
+    raise AssertionError("the run has more steps than were tried")
 
 
 def steps(store: type) -> Steps:

@@ -9,9 +9,9 @@ import pytest
 from collectord.errors import SpoolFull
 from collectord.testing.clock import ManualClock
 from collectord.testing.store import LOST, UNSENT, Fault, MemoryStore
-from collectord.upload.claim import Claim, Claimant, Guarded, document_of, place_of
+from collectord.upload.claim import Claim, Claimant, document_of, place_of
 from collectord.upload.documents import Conflict, Document
-from collectord.upload.store import Absent, Blocked, Created, Unknown
+from collectord.upload.store import Blocked, Unknown
 
 SPOOL = bytes(range(16))
 
@@ -347,19 +347,6 @@ def test_a_refusal_is_told(store: MemoryStore, clock: ManualClock) -> None:
     one = claim(store, clock, Memory())
     settle(one)
     assert "AuthorizationFailure" in one.why
-
-
-def test_a_guarded_store_appends_only_while_the_claim_is_held(store: MemoryStore, clock: ManualClock) -> None:
-    one = claim(store, clock, Memory())
-    guarded = Guarded(store, one)
-    assert isinstance(guarded.append("a", b"x", 0), Unknown)
-    assert isinstance(guarded.create("a", "text/csv", {}), Unknown)
-    settle(one)
-    assert guarded.append("a", b"x", 0) == Absent()
-    assert guarded.create("a", "text/csv", {}) == Created()
-    clock.advance(120)
-    assert isinstance(guarded.append("a", b"x", 0), Unknown)
-    assert store.blobs["a"].content == b""
 
 
 def test_a_copied_directory_has_another_place(tmp_path: Path) -> None:

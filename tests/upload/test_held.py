@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,14 +64,3 @@ def test_an_item_that_holds_something_is_not_forgotten(ledger: Ledger) -> None:
     ledger.held.forget(ID)
     assert ledger.held.items() == [ITEM]
     assert ledger.quarantined_totals() == {("a/b", "unencodable"): 9}
-
-
-def test_a_ledger_of_before_gets_the_table(tmp_path: Path) -> None:
-    """Tables are only ever added within a format."""
-    Ledger(tmp_path).close()
-    with sqlite3.connect(tmp_path / "ledger.sqlite") as db:
-        db.execute("DROP TABLE held")
-    db.close()
-    again = Ledger(tmp_path)
-    assert again.held.items() == []
-    again.close()

@@ -1,12 +1,7 @@
-"""The books are right after any crash, and are not touched by a version that cannot read them."""
+"""Each sentence of the ledger changes all that it says, in one step, and saying it twice counts once."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from collectord.errors import FormatTooNew, SpoolFull, SpoolUnusable
+from collectord.errors import SpoolUnusable
 from collectord.model import Cursor, Lsn, Partition
-from collectord.upload.ledger import FILE_NAME, VERSION, Ledger
+from collectord.upload.database import Database
+from collectord.upload.ledger import Ledger
 from collectord.upload.records import ClientMark, DroppedRows, Intent, Progress, StreamTotals
 from collectord.upload.rollover import Part, PartState, Place
 
@@ -55,21 +51,14 @@ def reopened(ledger: Ledger) -> Ledger:
 
 
 def test_a_ledger_has_an_identity_of_its_own_and_keeps_it(tmp_path: Path) -> None:
-    assert not Ledger.exists(tmp_path)
+    assert not Database.exists(tmp_path)
     ledger = Ledger(tmp_path)
-    assert Ledger.exists(tmp_path)
+    assert Database.exists(tmp_path)
     assert len({ledger.writer_id, ledger.spool_id}) == 2
     assert {len(ledger.writer_id), len(ledger.spool_id)} == {16}
     again = reopened(ledger)
     assert (again.writer_id, again.spool_id) == (ledger.writer_id, ledger.spool_id)
     again.close()
-
-
-def test_its_files_are_for_the_daemon_alone(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.stage(intent(1))
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes[FILE_NAME] == 0o600
-    assert set(modes.values()) == {0o600}
 
 
 def test_what_was_staged_is_open_until_it_is_confirmed(ledger: Ledger) -> None:
@@ -232,81 +221,6 @@ def test_it_may_be_used_from_many_threads(ledger: Ledger) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(80)))
     assert ledger.landed_totals()["a/b"] == StreamTotals(rows=560, bytes=8000, frames=80)
-
-
-def test_it_syncs_every_transaction(ledger: Ledger) -> None:
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-def test_a_kill_between_two_transactions_keeps_the_first_whole(tmp_path: Path) -> None:
-    """The process dies without closing anything."""
-    script = f"""
-import os, signal
-from pathlib import Path
-from collectord.upload.ledger import Ledger
-from tests.upload.test_ledger import intent
-ledger = Ledger(Path({str(tmp_path)!r}))
-ledger.stage(intent(1))
-ledger.confirm(intent(1), 200, None, 9)
-ledger.stage(intent(2))
-ledger._db.execute("BEGIN IMMEDIATE")
-ledger._db.execute("DELETE FROM intents")
-ledger._db.execute("DELETE FROM cursors")
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    killed = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2])
-    assert killed.returncode == -9
-    ledger = Ledger(tmp_path)
-    assert ledger.intents() == [intent(2)]
-    assert ledger.cursors() == {DAY: Progress(Cursor(Lsn(10), 3), 7)}
-    ledger.close()
-
-
-def test_a_ledger_of_a_later_version_is_left_alone(ledger: Ledger) -> None:
-    ledger.close()
-    with sqlite3.connect(ledger.path) as db:
-        db.execute(f"PRAGMA user_version = {VERSION + 1}")
-    db.close()
-    before = ledger.path.read_bytes()
-    with pytest.raises(FormatTooNew, match=f"has format {VERSION + 1}; this version knows up to {VERSION}"):
-        Ledger(ledger.path.parent)
-    assert ledger.path.read_bytes() == before
-
-
-def test_another_program_s_database_is_left_alone(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / FILE_NAME) as db:
-        db.execute("CREATE TABLE theirs (x)")
-    db.close()
-    before = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.raises(SpoolUnusable, match="not a ledger"):
-        Ledger(tmp_path)
-    assert (tmp_path / FILE_NAME).read_bytes() == before
-
-
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(b"not a database" * 100)
-    with pytest.raises(SpoolUnusable, match="cannot be read as a ledger"):
-        Ledger(tmp_path)
-    assert (tmp_path / FILE_NAME).read_bytes() == b"not a database" * 100
-
-
-def test_an_empty_file_left_by_a_crash_at_the_very_beginning_becomes_a_ledger(tmp_path: Path) -> None:
-    os.close(os.open(tmp_path / FILE_NAME, os.O_CREAT | os.O_WRONLY, 0o600))
-    Ledger(tmp_path).close()
-
-
-def test_a_full_disk_is_told_apart_and_changes_nothing(ledger: Ledger) -> None:
-    ledger.stage(intent(1))
-    pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
-    ledger._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(SpoolFull, match="no room to grow"):
-        for number in range(2, 2000):
-            ledger.stage(intent(number))
-    staged = len(ledger.intents())
-    ledger._db.execute("PRAGMA max_page_count = 1000000")
-    ledger.stage(intent(5000))
-    assert len(ledger.intents()) == staged + 1
 
 
 def test_what_was_found_out_about_a_lost_ledger_is_written_at_once(tmp_path: Path) -> None:

@@ -88,17 +88,14 @@ def die_while_writing(
     monkeypatch: pytest.MonkeyPatch, store: LocalDirectory, data: bytes, position: int, written: int
 ) -> None:
     """An append of which only the first bytes reach the file, by a process that then does nothing more."""
-    write = localdir._write
+    write = localdir.write_at
 
     def torn(fd: int, given: bytes | memoryview, at: int) -> None:
-        if JOURNALS in path_of(fd):
-            write(fd, given, at)
-            return
         write(fd, bytes(given)[:written], at)
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(localdir, "_write", torn)
+        patch.setattr(localdir, "write_at", torn)
         store.append(NAME, data, position)
 
 

@@ -20,6 +20,7 @@ from collectord.model import Cursor, FrameTag, Lsn, Partition, Stream
 from collectord.testing.clock import ManualClock
 from collectord.testing.store import MemoryStore
 from collectord.upload.appender import Appender, Landed
+from collectord.upload.database import Database
 from collectord.upload.ledger import Ledger
 from collectord.upload.localdir import LocalDirectory
 from collectord.upload.naming import Layout
@@ -61,7 +62,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def ledger(tmp_path: Path, steps: list[str]) -> Iterator[Ledger]:
     files.make_private_directory(tmp_path / "spool")
     made = Ledger(tmp_path / "spool")
-    made._db.set_trace_callback(lambda text: steps.append(text.split()[0]) if text == "COMMIT" else None)
+    made._database._db.set_trace_callback(lambda text: steps.append(text.split()[0]) if text == "COMMIT" else None)
     yield made
     made.close()
 
@@ -91,8 +92,8 @@ def test_the_ledger_s_entry_is_synced_before_anybody_has_it_and_again_at_each_st
 
 
 def test_every_change_of_the_ledger_is_synced_before_the_call_returns(ledger: Ledger) -> None:
-    assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2, "FULL: each commit syncs the WAL"
-    assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert ledger._database._db.execute("PRAGMA synchronous").fetchone()[0] == 2, "FULL: each commit syncs the WAL"
+    assert ledger._database._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 def test_a_frame_is_on_disk_then_named_then_in_the_ledger_and_only_then_sent(
@@ -137,7 +138,7 @@ def test_a_damaged_ledger_is_set_aside_durably(tmp_path: Path, steps: list[str])
     """The database goes first: its companions alone are nothing, but it without them would be an older ledger."""
     for suffix in ("", "-wal", "-shm"):
         (tmp_path / f"ledger.sqlite{suffix}").write_bytes(b"noise")
-    aside = Ledger.set_aside(tmp_path, "T")
+    aside = Database.set_aside(tmp_path, "T")
     assert aside.name == "ledger.sqlite.damaged-T"
     renames = [step.split()[1] for step in steps if step.startswith("rename")]
     assert renames == ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"]

@@ -19,8 +19,9 @@ from collectord.testing.blobwire import REFUSALS
 from collectord.testing.proxy import FAULTS, FaultProxy
 from collectord.upload.appender import BlockedFor, Landed, Retry
 from collectord.upload.azureblob import AzureBlob
+from collectord.upload.records import Intent
 from collectord.upload.rollover import PartState
-from tests.upload.crashes import Crash, Fuse, steps, wired
+from tests.upload.crashes import Crash, every_step, steps, wired
 from tests.upload.world import HEADER, Writer, check_books, text_of
 
 RETRY_AFTER = 9
@@ -236,6 +237,20 @@ def test_a_fault_of_any_other_request_neither_loses_nor_doubles(
 
 Meddling = Callable[[Far], None]
 
+whatever_became_of_it = pytest.mark.parametrize(
+    "answer", [None, "drop", "reset"], ids=["before", "landed_unheard", "never_arrived"]
+)
+
+
+def staged(far: Far, writer: Writer, number: int, answer: str | None) -> Intent:
+    """The frame of this number, those before it landed: not sent yet, or sent, and what became of it is not known."""
+    writer.run(number - 1)
+    intent = writer.stage(number)
+    if answer:
+        far.proxy.plan("append", answer)
+        assert isinstance(writer.appender.attempt(intent), Retry)
+    return intent
+
 
 def put(far: Far, content: bytes, part: int = 0) -> None:
     """Another append blob in the place."""
@@ -245,13 +260,9 @@ def put(far: Far, content: bytes, part: int = 0) -> None:
         far.blob(part).append_block(content)
 
 
-@pytest.mark.parametrize("answer", [None, "drop", "reset"], ids=["before", "landed_unheard", "never_arrived"])
+@whatever_became_of_it
 def test_a_lease_of_somebody_else_blocks_until_it_ends(far: Far, writer: Writer, answer: str | None) -> None:
-    writer.run(1)
-    intent = writer.stage(2)
-    if answer:
-        far.proxy.plan("append", answer)
-        assert isinstance(writer.appender.attempt(intent), Retry)
+    intent = staged(far, writer, 2, answer)
     lease = far.blob().acquire_lease()
     outcome = writer.appender.attempt(intent)
     if answer == "drop":
@@ -263,16 +274,12 @@ def test_a_lease_of_somebody_else_blocks_until_it_ends(far: Far, writer: Writer,
     check_books(far.direct, [(writer, 4)])
 
 
-@pytest.mark.parametrize("answer", [None, "drop", "reset"], ids=["before", "landed_unheard", "never_arrived"])
+@whatever_became_of_it
 @pytest.mark.parametrize("how", ["sealed", "foreign_bytes", "foreign_frame_of_our_size"])
 def test_what_somebody_adds_or_closes_leaves_our_rows_whole(
     far: Far, writer: Writer, answer: str | None, how: str
 ) -> None:
-    writer.run(1)
-    intent = writer.stage(2)
-    if answer:
-        far.proxy.plan("append", answer)
-        assert isinstance(writer.appender.attempt(intent), Retry)
+    intent = staged(far, writer, 2, answer)
     if how == "sealed":
         far.blob().seal_append_blob()
     else:
@@ -287,17 +294,13 @@ def test_what_somebody_adds_or_closes_leaves_our_rows_whole(
     check_books(far.direct, [(writer, 4)], without)
 
 
-@pytest.mark.parametrize("answer", [None, "drop", "reset"], ids=["before", "landed_unheard", "never_arrived"])
+@whatever_became_of_it
 @pytest.mark.parametrize("how", ["blob", "container"])
 def test_after_a_deletion_the_day_begins_afresh_with_its_header(
     far: Far, writer: Writer, answer: str | None, how: str
 ) -> None:
     """What was deleted is gone by somebody's deed. An append whose answer was lost went with it, and nobody can know."""
-    writer.run(2)
-    intent = writer.stage(3)
-    if answer:
-        far.proxy.plan("append", answer)
-        assert isinstance(writer.appender.attempt(intent), Retry)
+    staged(far, writer, 3, answer)
     far.blob().delete_blob() if how == "blob" else far.client.delete_container()
     writer.run(5)
     assert far.texts() == {name(): HEADER + b"".join(row + b"\n" for n in (3, 4, 5) for row in writer.rows(n))}
@@ -328,17 +331,13 @@ REPLACEMENTS = {
 }
 
 
-@pytest.mark.parametrize("answer", [None, "drop", "reset"], ids=["before", "landed_unheard", "never_arrived"])
+@whatever_became_of_it
 @pytest.mark.parametrize("how", REPLACEMENTS)
 def test_a_blob_replaced_by_somebody_is_continued_only_under_our_header(
     far: Far, writer: Writer, answer: str | None, how: str
 ) -> None:
     """Rows never land under another one's header, and the blob of somebody else keeps its bytes."""
-    writer.run(2)
-    intent = writer.stage(3)
-    if answer:
-        far.proxy.plan("append", answer)
-        assert isinstance(writer.appender.attempt(intent), Retry)
+    staged(far, writer, 3, answer)
     length = far.direct.length(name())
     assert isinstance(length, int)
     content = REPLACEMENTS[how](length)
@@ -460,12 +459,12 @@ def test_a_crash_between_any_two_steps_with_another_writer_on_the_blob(
     new_far: Callable[[], Far], tmp_path: Path
 ) -> None:
     """Intent, append, confirm: at each step the process ends, starts again, and what is in the blob decides."""
-    crashes = 0
-    for at in range(1, 100):
+    for fuse in every_step(12):
+        at = fuse.at
         far = new_far()
         other = Writer(tmp_path / f"other{at}", far.store, name="o")
         other.run(1)
-        writer, fuse = Writer(tmp_path / str(at), far.store), Fuse(at)
+        writer = Writer(tmp_path / str(at), far.store)
         far.proxy.plan("append", None, "drop")
         with wired(fuse, steps(AzureBlob)):
             try:
@@ -483,7 +482,3 @@ def test_a_crash_between_any_two_steps_with_another_writer_on_the_blob(
         check_books(far.direct, [(writer, 3), (other, 2)], lambda blob, text: b"" if blob == "spare" else text)
         writer.close()
         other.close()
-        crashes += fuse.blown
-        if not fuse.blown:
-            break
-    assert crashes >= 12

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from collectord.model import Entry, EntryKind, IdLayout, Lsn, Partition, Schema, Stored, Stream
 from collectord.wal.catalog import Catalog
@@ -13,6 +15,7 @@ from collectord.wal.disk import Disk
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
 from collectord.wal.writer import LogWriter
+from tests.wal.faults import FaultyDisk
 
 SPOOL_ID = bytes(range(16))
 CLIENT = b"client-of-a-test"
@@ -53,6 +56,9 @@ def payload_of(number: int, length: int) -> bytes:
 class Spool:
     """A spool directory and the log in it, which can be closed, killed and recovered again."""
 
+    made: ClassVar[list[Spool] | None] = None
+    """Where each one that is made is noted, for whoever closes them all."""
+
     def __init__(self, path: Path, *, segment_bytes: int = 16384, budget: int = 1 << 30, disk: Disk | None = None):
         self.log = path / "log"
         self.quarantine = path / "quarantine" / "log"
@@ -61,8 +67,23 @@ class Spool:
         self.disk = disk or Disk()
         self.clock = FakeClock()
         self.ids = itertools.count(1)
+        if Spool.made is not None:
+            Spool.made.append(self)
         self.recovered = self.recover()
         self.writer = self.write()
+
+    def forget(self) -> None:
+        """Closes what readers have open of the present writer's log, as the end of its process does."""
+        if hasattr(self, "writer"):
+            self.writer.catalog.close()
+
+    def close(self) -> None:
+        """Leaves nothing open, however far it has come."""
+        self.forget()
+        if isinstance(self.disk, FaultyDisk):
+            self.disk.kill()
+        else:
+            self.writer.close()
 
     def random(self, count: int) -> bytes:
         return hashlib.shake_128(b"id %d" % next(self.ids)).digest(count)
@@ -72,6 +93,7 @@ class Spool:
 
     def write(self, floor: int = 0) -> LogWriter:
         """Recovers and begins to write. The one before must be closed or killed."""
+        self.forget()
         self.recovered = self.recover(floor)
         self.writer = LogWriter(
             self.log,
@@ -102,15 +124,26 @@ class Spool:
         return sorted(self.log.glob("*.seg"))
 
 
+@contextmanager
+def reading(recovered: Recovered, start: int = 0) -> Iterator[LogReader]:
+    """A reader of what was recovered."""
+    catalog = Catalog(recovered.segments, recovered.end)
+    try:
+        yield LogReader(catalog, Lsn(start))
+    finally:
+        catalog.close()
+
+
 def read_back(recovered: Recovered, start: int = 0) -> list[Stored]:
     """Everything that a reader finds."""
-    return LogReader(Catalog(recovered.segments, recovered.end), Lsn(start)).read(1 << 30)
+    with reading(recovered, start) as reader:
+        return reader.read(1 << 30)
 
 
 def payloads(recovered: Recovered) -> list[tuple[int, bytes]]:
     """Sequence and payload of all that a reader finds, read through the reader."""
-    reader = LogReader(Catalog(recovered.segments, recovered.end), Lsn(0))
-    found = [(stored.sequence, bytes(reader.read_payload(stored))) for stored in reader.read(1 << 30)]
+    with reading(recovered) as reader:
+        found = [(stored.sequence, bytes(reader.read_payload(stored))) for stored in reader.read(1 << 30)]
     assert not reader.damages
     return found
 

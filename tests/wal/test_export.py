@@ -12,7 +12,8 @@ from collectord.model import Lsn, Place, Stored
 from collectord.wal import export
 from collectord.wal.export import batches_of_file, batches_of_spool, bytes_of
 from collectord.wal.loose import base_by_proof, loose_entries, loose_files
-from collectord.wal.parked import Copied, ParkedLog, parked_bytes
+from collectord.wal.parked import ParkedLog
+from collectord.wal.parkedfile import Copied, parked_bytes
 from collectord.wal.raw import Raw
 from collectord.wal.reader import LogReader
 from tests.wal.spool import SCHEMA, Spool, batch, flip, payload_of

@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from collectord.errors import FormatTooNew
-from collectord.model import Lsn
-from collectord.wal.catalog import Catalog
 from collectord.wal.export import batches_of_file, batches_of_spool
-from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
 from collectord.wal.repair import repair
 from collectord.wal.segment import MAGIC, SPARE_SUFFIX, UNFINISHED_SUFFIX, VERSION
 from collectord.wal.verify import verify
 from tests.wal.golden import GOLDEN, GROUPS, LOGS, MANY, RETIRED, VERSION_1, entry_of_many
-from tests.wal.spool import SPOOL_ID, Spool, batch, payloads
+from tests.wal.spool import SPOOL_ID, Spool, batch, payloads, reading
 
 
 def laid_out(tmp_path: Path, name: str) -> Path:
@@ -36,26 +33,26 @@ def test_there_is_a_golden_log_for_every_version() -> None:
 def test_the_golden_log_of_version_1_is_read_to_the_same_entries(tmp_path: Path) -> None:
     recovered = recover(laid_out(tmp_path, "one"), SPOOL_ID)
     assert sound(recovered)
-    reader = LogReader(Catalog(recovered.segments, recovered.end), Lsn(0))
     entries = [entry for group in GROUPS for entry in group]
-    stored = reader.read(100)
-    assert [
-        (s.kind, s.client, s.sequence, s.rows, bytes(reader.read_payload(s)), s.start_hour, s.boundary_minutes)
-        for s in stored
-    ] == [
-        (
-            e.kind,
-            e.client,
-            e.sequence,
-            e.rows,
-            e.payload,
-            e.partition.start_hour if e.partition else 0,
-            e.partition.boundary_minutes if e.partition else 0,
-        )
-        for e in entries
-    ]
-    for s, e in zip(stored, entries, strict=True):
-        assert e.schema is None or (s.schema_id, reader.schema(s.schema_id)) == (e.schema.id, e.schema.raw)
+    with reading(recovered) as reader:
+        stored = reader.read(100)
+        assert [
+            (s.kind, s.client, s.sequence, s.rows, bytes(reader.read_payload(s)), s.start_hour, s.boundary_minutes)
+            for s in stored
+        ] == [
+            (
+                e.kind,
+                e.client,
+                e.sequence,
+                e.rows,
+                e.payload,
+                e.partition.start_hour if e.partition else 0,
+                e.partition.boundary_minutes if e.partition else 0,
+            )
+            for e in entries
+        ]
+        for s, e in zip(stored, entries, strict=True):
+            assert e.schema is None or (s.schema_id, reader.schema(s.schema_id)) == (e.schema.id, e.schema.raw)
 
 
 def test_the_golden_log_of_several_segments_is_read_and_written_on(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from collectord.errors import FormatTooNew
 from collectord.model import EntryKind, Lsn, Partition, Place, Stored
 from collectord.testing.clock import ManualClock
-from collectord.wal import parked
 from collectord.wal.damage import DamagedEntry
-from collectord.wal.parked import Copied, ParkedFile, ParkedLog, parked_bytes
+from collectord.wal.parked import ParkedLog
+from collectord.wal.parkedfile import Copied, ParkedFile, parked_batches, parked_bytes
 from collectord.wal.raw import Raw
 
 SPOOL = b"p" * 16
@@ -192,14 +192,15 @@ def test_a_declaration_with_a_flipped_bit_is_not_taken(tmp_path: Path, at: int) 
     assert again.schema(SCHEMA) is None
     assert len(again.damages) == 1 and "declaration" in again.damages[0]
     assert len(list(again.entries())) == 3
-    assert [schema for _, schema, _ in parked.parked_batches(file.path)] == [None] * 3
+    assert [schema for _, schema, _ in parked_batches(file.path)] == [None] * 3
 
 
 def test_announced_and_written_bytes_must_agree(tmp_path: Path) -> None:
     """A fault of ours is noticed before the file is taken for whole."""
     log = ParkedLog(tmp_path / "parked", SPOOL)
     with pytest.raises(ValueError, match="announced"):
-        log.write(Lsn(0), Lsn(10), {}, iter(some(2)), parked.parked_bytes(some(1)[0].place))
+        log.write(Lsn(0), Lsn(10), {}, iter(some(2)), parked_bytes(some(1)[0].place))
+    assert not list((tmp_path / "parked").iterdir()), "half a file stays behind"
 
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parked" / "v1.parked"

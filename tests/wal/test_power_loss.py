@@ -69,6 +69,8 @@ class Run:
                 assert what == "restart"
                 self.opened.writer.close()
                 self.start()
+                # What failed last may have surfaced, and counts from now on.
+                self.check()
 
     @property
     def opened(self) -> Spool:
@@ -137,9 +139,13 @@ class Run:
         self.doubtful.clear()
         self.failed.clear()
 
+    def lose_power(self, chance: Chance) -> None:
+        self.opened.forget()
+        self.disk.lose_power(chance)
+
     def survive(self, chance: Chance) -> None:
         self.disk.fails_at = None
-        self.disk.lose_power(chance)
+        self.lose_power(chance)
         self.start()
         self.check()
 
@@ -227,13 +233,15 @@ def test_the_power_may_fail_while_the_log_is_being_recovered(tmp_path: Path) -> 
     for moment in range(100):
         run = Run(tmp_path / str(moment))
         run.do([("commit", 2), ("commit", 3)])
-        run.disk.lose_power(by_seed(moment))
+        run.lose_power(by_seed(moment))
         run.disk.fails_at = run.disk.moments + moment
         try:
             run.start()
         except PowerCut:
             run.survive(by_seed(moment + 1))
             continue
+        finally:
+            run.opened.writer.close()
         assert moment >= 5
         break
     else:
@@ -255,6 +263,7 @@ def test_a_segment_that_could_not_be_named_voids_nothing_when_it_comes_back(
     run.commit([1])
     assert run.acknowledged[-1] == 8
     run.survive(itertools.cycle(survives).__next__)
+    run.opened.writer.close()
 
 
 def test_a_segment_whose_retirement_failed_is_disposed_of_the_next_time(tmp_path: Path) -> None:
@@ -268,6 +277,7 @@ def test_a_segment_whose_retirement_failed_is_disposed_of_the_next_time(tmp_path
     assert files == [".seg", ".spare", ".spare"]
     assert run.opened.writer.used_bytes == sum(path.stat().st_size for path in run.opened.log.iterdir())
     run.survive(nothing_more)
+    run.opened.writer.close()
 
 
 class Careless(ForgetfulDisk):
@@ -298,6 +308,6 @@ def test_a_log_that_leaves_out_a_sync_is_caught(tmp_path: Path, omits: str) -> N
     run.disk = Careless(tmp_path / "log", omits)
     run.do([("commit", 2)])
     assert run.acknowledged == [1, 2]
-    run.disk.lose_power(nothing_more)
+    run.lose_power(nothing_more)
     (tmp_path / "log").mkdir(exist_ok=True)
     assert read_back(recover(tmp_path / "log", SPOOL_ID)) == []

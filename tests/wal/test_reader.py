@@ -15,7 +15,7 @@ from collectord.wal.catalog import Catalog
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.reader import LogReader
 from collectord.wal.segment import Segment
-from tests.wal.spool import SCHEMA, Spool, batch, flip, payload_of
+from tests.wal.spool import SCHEMA, Spool, batch, flip, payload_of, read_back
 
 
 @pytest.fixture
@@ -63,8 +63,7 @@ def test_live_and_after_a_restart_the_same_entries_are_read(spool: Spool) -> Non
     fill(spool, range(1, 31))
     live = LogReader(spool.writer.catalog, Lsn(0)).read(1000)
     spool.writer.close()
-    recovered = spool.recover()
-    assert LogReader(Catalog(recovered.segments, recovered.end), Lsn(0)).read(1000) == live
+    assert read_back(spool.recover()) == live
 
 
 def test_a_schema_declared_before_the_start_is_known(spool: Spool) -> None:
@@ -115,8 +114,10 @@ def test_an_entry_of_a_retired_segment_is_said_to_be_gone_also_when_its_file_is_
     # Even a reader that still believes in the old segment, whose file now belongs to another one, gets no wrong bytes.
     reused = spool.writer.catalog.segments()[1]
     stale = replace(old, path=reused.path)
+    believer = Catalog([stale], first.end)
     with pytest.raises(DamagedEntry, match="checksum"):
-        Catalog([stale], first.end).read_payload(first)
+        believer.read_payload(first)
+    believer.close()
 
 
 def test_an_entry_that_goes_bad_later_is_refused_by_its_checksum(spool: Spool) -> None:

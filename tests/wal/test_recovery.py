@@ -15,7 +15,7 @@ from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
 from collectord.wal.segment import read_header
 from tests.wal.faults import EIO, FaultyDisk
-from tests.wal.spool import CLIENT, SCHEMA, SPOOL_ID, Spool, batch, flip, payload_of, payloads, read_back
+from tests.wal.spool import CLIENT, SCHEMA, SPOOL_ID, Spool, batch, flip, payload_of, payloads, read_back, reading
 
 LENGTH = 1000
 
@@ -396,12 +396,10 @@ def test_a_schema_that_no_segment_declares_any_more_is_said_to_be_lost(spool: Sp
     fill(spool, [[1], [2]])
     flip(spool.files()[0], 4096 + 96)
     recovered = spool.recover()
-    from collectord.wal.catalog import Catalog
-
-    reader = LogReader(Catalog(recovered.segments, recovered.end), Lsn(0))
-    assert [s.sequence for s in reader.read(10)] == [1, 2]
-    with pytest.raises(DamagedEntry, match="not declared"):
-        reader.schema(SCHEMA.id)
+    with reading(recovered) as reader:
+        assert [s.sequence for s in reader.read(10)] == [1, 2]
+        with pytest.raises(DamagedEntry, match="not declared"):
+            reader.schema(SCHEMA.id)
 
 
 def test_counts_come_back_from_the_newest_header_and_the_entries_behind_it(spool: Spool) -> None:
