@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from collectord.config import Settings
 from collectord.daemon import Daemon
 from collectord.errors import CallHuman, CollectordError, LedgerMissing, TryAgain
+from collectord.spool import LOCK_FILE
 
 STEP = 1.0
 
@@ -44,7 +46,7 @@ def adopt(settings: Settings, show: Show, *, force: bool = False, rebuild: bool 
         LedgerMissing: its ledger was lost, and `rebuild` is not set.
         TryAgain: not everything has landed in time; the rest stays where it is.
     """
-    if not (settings.spool / "lock").is_file():
+    if not (settings.spool / LOCK_FILE).is_file():
         raise CallHuman(f"{settings.spool} is no spool: there is no lock file in it")
     if not settings.claim_interval and not force:
         raise CallHuman(
@@ -61,18 +63,20 @@ def adopt(settings: Settings, show: Show, *, force: bool = False, rebuild: bool 
         _claim(daemon, show, deadline)
         if daemon.rebuild_needed:
             _rebuild(daemon, show)
-        first = daemon.waiting_rows()
+        first = daemon.answers.waiting_rows()
         insist = True
-        while not daemon.flush(STEP, insist=insist):
+        while not daemon.answers.flush(STEP, insist=insist):
             insist = False
-            rows = daemon.waiting_rows()
+            rows = daemon.answers.waiting_rows()
             show("landing", first - rows, first)
             if daemon.claiming is not None and daemon.claiming.claim.superseded:
                 raise ClaimRefused(daemon.claiming.claim.why)
             if time.monotonic() >= deadline:
-                raise TryAgain(f"{rows:,} rows have not landed: {daemon.last_error() or 'the timeout has passed'}")
+                raise TryAgain(
+                    f"{rows:,} rows have not landed: {daemon.answers.last_error() or 'the timeout has passed'}"
+                )
         show("landing", first, first)
-        books = daemon.books()
+        books = daemon.answers.books()
         return Left(first, sum(book.quarantined for book in books), len(books))
     finally:
         daemon.close()
@@ -99,9 +103,10 @@ def _claim(daemon: Daemon, show: Show, deadline: float) -> None:
 
 
 def _rebuild(daemon: Daemon, show: Show) -> None:
-    account = daemon.rebuild(True, False, False, False, STEP)
+    ask = partial(daemon.answers.rebuild, skip_doubtful=False, everywhere=False, dry_run=False, wait=STEP)
+    account = ask(begin=True)
     while not account.done:
         show("looking for what has landed", account.looked_for, account.rows)
-        account = daemon.rebuild(False, False, False, False, STEP)
+        account = ask(begin=False)
     if account.error:
         raise CollectordError(f"the ledger could not be rebuilt: {account.error}")

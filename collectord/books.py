@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+LOST = "lost"
+"""Name of the ledger's count of acknowledged rows that the log no longer holds."""
+
 
 @dataclass(slots=True)
 class StreamBooks:
@@ -79,10 +82,9 @@ class Books:
         """A stream's rows that cannot be read back."""
         return self._lost.get(stream, 0)
 
-    def lose(self, stream: str, rows: int) -> int:
-        """Rows cannot be read back from the log. Returns the stream's total."""
+    def lose(self, stream: str, rows: int) -> None:
+        """Rows cannot be read back from the log."""
         _add(self._lost, stream, rows)
-        return self._lost[stream]
 
     def drop(self, drop: Drop, total: int) -> int:
         """A client says how many rows it has ever dropped. Returns how many of them are news."""

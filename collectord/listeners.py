@@ -1,4 +1,4 @@
-"""The doors of a daemon: gRPC servers, and the sockets and ports that they listen on."""
+"""What a daemon listens with: gRPC servers, and the sockets and ports that they are bound to."""
 
 from __future__ import annotations
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from collectord import files
-from collectord.errors import Rejected, SpoolInUse
+from collectord.books import LOST
+from collectord.errors import Rejected, SpoolInUse, SpoolUnusable
 from collectord.logs import event
 from collectord.model import Cursor, Lsn, Stored
 from collectord.schema import parse_schema
@@ -19,12 +21,14 @@ from collectord.upload.ledger import Ledger
 from collectord.wal.identity import spool_of
 from collectord.wal.parked import ParkedLog
 
+LOG_DIRECTORY = "log"
+FRAMES_DIRECTORY = "frames"
 PARKED_DIRECTORY = "parked"
+LOCK_FILE = "lock"
+RESERVE_FILE = "reserve"
 
 _BEFORE = "before"
 """Name of the ledger's count of rows that had been received when the log was lost, as far as the ledger knew."""
-
-_LOST = "lost"
 
 _log = logging.getLogger("collectord.spool")
 
@@ -35,6 +39,19 @@ def take_lock(path: Path, message: str) -> int:
     if fd is None:
         raise SpoolInUse(message)
     return fd
+
+
+def lock_spool(spool: Path) -> int:
+    """Makes the spool's directory if it is absent, and takes its lock: the descriptor to keep. Raises SpoolInUse,
+    SpoolUnusable."""
+    try:
+        files.make_private_directory(spool)
+        return take_lock(spool / LOCK_FILE, f"another daemon runs on the spool {spool}")
+    except OSError as error:
+        raise SpoolUnusable(
+            f"spool: {spool} cannot be written ({error.strerror}); make it a directory that user "
+            f"{os.getuid()} owns, or choose another with --spool"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +112,7 @@ def _note_lost_log(ledger: Ledger, parked: ParkedLog) -> None:
         add(stream, rows)
     for (stream, name), rows in ledger.counts().items():
         # What was requeued was received twice, and the pipeline takes it off again.
-        if name in (_LOST, DROPPED, REQUEUED):
+        if name in (LOST, DROPPED, REQUEUED):
             add(stream, rows)
     served = _add_parked(ledger, parked, add)
     for intent in ledger.intents():

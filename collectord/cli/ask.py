@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from collectord.books import StreamBooks
 from collectord.cli.options import json_option, load, settings_options
 from collectord.errors import CollectordError
 
@@ -57,7 +59,7 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
     if shelf["items"]:
         facts.add_row("quarantine", f"{shelf['rows']:,} rows in {shelf['items']:,} items; `collectord quarantine ls`")
     console.print(facts)
-    console.print(books_table(books.streams))
+    console.print(books_table(books))
     if answer["held"]:
         console.print(f"[red]nothing is uploaded[/]: {answer['held']}")
     if answer["log_lost"]:
@@ -95,20 +97,13 @@ def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
     click.echo("everything received so far has landed")
 
 
-def balance(books: Any) -> int:
-    """Rows of a stream that are nowhere: 0, or its books do not balance."""
-    held = books.in_log + books.parked + books.quarantined
-    return int(books.received - books.landed - held - books.expired - books.dropped_from_quarantine)
-
-
-def books_table(streams: Any) -> Any:
+def books_table(streams: Iterable[StreamBooks]) -> Any:
     """The books as a rich renderable: a line for the stream's name, a line for its numbers, since names are long."""
     from rich.console import Group
     from rich.text import Text
 
     lines: list[Any] = []
     for books in streams:
-        off = balance(books)
         numbers = Text(
             f"  received {books.received:,}  landed {books.landed:,}  in the log {books.in_log:,}  "
             f"quarantined {books.quarantined:,}  "
@@ -116,6 +111,7 @@ def books_table(streams: Any) -> Any:
         for name in ("parked", "expired", "dropped_from_quarantine"):
             if rows := getattr(books, name):
                 numbers.append(f"{name.replace('_', ' ')} {rows:,}  ")
+        off = books.missing
         numbers.append("balanced" if off == 0 else f"off by {off:+,}", style="green" if off == 0 else "red")
         lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="fold"), numbers]
         if books.rejected:
@@ -125,5 +121,5 @@ def books_table(streams: Any) -> Any:
     return Group(*lines) if lines else "nothing was received yet"
 
 
-def _reasons(counts: Any) -> str:
+def _reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(counts.items())) or "0"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from collectord.cli.ask import balance, books_table
+from collectord.cli.ask import books_table
 from collectord.cli.options import Group, json_option, load, settings_options
 from collectord.errors import CollectordError
 
@@ -34,17 +35,17 @@ def ledger(context: click.Context, /, config_file: Path | None, as_json: bool, *
 
     settings = load(config_file, given)
     with ControlClient(settings.admin_socket) as control:
-        streams = control.ledger().streams
+        streams = control.ledger()
         held = control.status().get("held")
     if as_json:
-        click.echo(json.dumps([_books_json(books) for books in streams], indent=2))
+        click.echo(json.dumps([asdict(books) | {"balanced": not books.missing} for books in streams], indent=2))
     else:
         from rich.console import Console
 
         Console(soft_wrap=True).print(books_table(streams))
     if held:
         click.echo(f"nothing is uploaded: {held}", err=True)
-    wrong = [books.stream for books in streams if balance(books)]
+    wrong = [books.stream for books in streams if books.missing]
     if wrong:
         raise CollectordError(f"the books do not balance: {', '.join(wrong)}")
 
@@ -105,14 +106,3 @@ def rebuild(
         raise CollectordError(f"nothing was changed: {answer.error}")
     if not as_json:
         click.echo("the ledger is whole, and uploads go on" if answer.applied else "nothing was changed")
-
-
-def _books_json(books: Any) -> dict[str, Any]:
-    numbers = ("received", "landed", "in_log", "parked", "quarantined", "expired", "dropped_from_quarantine")
-    return {
-        "stream": books.stream,
-        **{name: getattr(books, name) for name in numbers},
-        "rejected": dict(books.rejected),
-        "dropped_by_clients": dict(books.dropped_by_clients),
-        "balanced": not balance(books),
-    }

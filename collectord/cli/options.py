@@ -68,7 +68,7 @@ def load(config_file: Path | None, given: dict[str, Any]) -> Settings:
 
 
 def store_of(config_file: Path | None, given: dict[str, Any]) -> BlobStore:
-    from collectord.daemon import open_store
+    from collectord.destination import open_store
 
     return open_store(load(config_file, given))
 

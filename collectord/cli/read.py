@@ -80,7 +80,7 @@ def verify(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -
 
     Exits with 0 if all is well, 1 if something was found, 2 if the store cannot be read.
     """
-    from collectord.daemon import open_store
+    from collectord.destination import open_store
     from collectord.reader.audit import audit
     from collectord.upload.location import Location
 
@@ -120,7 +120,7 @@ def where(
 
     Exits with 0 if it was found, 1 if not, 2 if the store cannot be read.
     """
-    from collectord.daemon import open_store
+    from collectord.destination import open_store
     from collectord.quarantine import ROWS_DIRECTORY
     from collectord.reader.find import find
 

@@ -193,7 +193,7 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
 
 def _log_of(spool: Path) -> tuple[Path, Path]:
     """Where a spool has its log, and what was taken out of it."""
-    from collectord.daemon import LOG_DIRECTORY
+    from collectord.spool import LOG_DIRECTORY
 
     log = spool / LOG_DIRECTORY
     if not log.is_dir():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 
 from collectord._pb import collector_pb2 as pb
+from collectord.books import StreamBooks
 from collectord.errors import CallHuman, TryAgain
 
 
@@ -45,10 +47,10 @@ class ControlClient:
         )
         return answer
 
-    def ledger(self) -> pb.LedgerResponse:
+    def ledger(self) -> list[StreamBooks]:
         """The books of every stream. Raises NoDaemon."""
         answer: pb.LedgerResponse = self._call("Ledger", pb.LedgerRequest(), pb.LedgerResponse, 60.0)
-        return answer
+        return [_books(message) for message in answer.streams]
 
     def where(self, needles: Iterable[bytes]) -> pb.WhereResponse:
         """Which entries that have not landed hold one of `needles`. Raises NoDaemon."""
@@ -98,3 +100,11 @@ class ControlClient:
                 ) from None
             code = error.code().name if isinstance(error, grpc.Call) else "no code"
             raise TryAgain(f"the daemon at {self._path} did not answer {method}: {code}") from None
+
+
+def _books(message: pb.StreamBooks) -> StreamBooks:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(StreamBooks):
+        value = getattr(message, field.name)
+        values[field.name] = dict(value) if isinstance(value, Mapping) else value
+    return StreamBooks(**values)

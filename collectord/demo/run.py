@@ -164,7 +164,7 @@ def _show(console: Any, daemon: Daemon, requests: int) -> None:
         flushed = control.flush(60)
         if not flushed.complete:
             raise CollectordError(f"{flushed.rows_waiting} rows have not landed: {flushed.reason}")
-        books = control.ledger().streams
+        books = control.ledger()
     stats = client.stats()
     client.close()
     _report(console, books, stats, timings, durations, asked, requests, seconds, started)
@@ -179,7 +179,7 @@ def _report(
     import pandas as pd
 
     from collectord.cli.ask import books_table
-    from collectord.daemon import open_store
+    from collectord.destination import open_store
     from collectord.reader.blobs import data_blobs
     from collectord.reader.cat import cat
 

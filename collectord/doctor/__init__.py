@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from collectord import config
-from collectord.daemon import open_store
+from collectord.destination import open_store
 from collectord.doctor import far, near, places
 from collectord.doctor.link import Link
 from collectord.errors import ConfigError

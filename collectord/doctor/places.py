@@ -16,9 +16,9 @@ from typing import Any
 from collectord import __version__, config
 from collectord.config import Settings
 from collectord.control.client import ControlClient
-from collectord.daemon import LOG_DIRECTORY
 from collectord.doctor.link import Link, mib, to_be_made
 from collectord.errors import CollectordError
+from collectord.spool import LOCK_FILE, LOG_DIRECTORY
 from collectord.upload.database import FILE_NAME as LEDGER
 from collectord.wal.inspect import list_segments
 
@@ -34,7 +34,7 @@ def daemon(settings: Settings) -> tuple[Link, dict[str, Any] | None]:
         with ControlClient(settings.admin_socket) as control:
             status = control.status()
     except CollectordError:
-        held = lock_is_held(settings.spool.resolve() / "lock")
+        held = lock_is_held(settings.spool.resolve() / LOCK_FILE)
         if held:
             what = f"a process holds the lock of {settings.spool}, but nobody answers at {settings.admin_socket}"
             return Link("daemon", False, what, "it may be starting, or hang: see its log"), None

@@ -1,4 +1,4 @@
-"""The door to the log, which may be shut: while a daemon is being emptied, nothing gets through."""
+"""The way into the log, which may be shut: while a daemon is being emptied, nothing gets through."""
 
 from __future__ import annotations
 

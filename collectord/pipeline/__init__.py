@@ -1,4 +1,14 @@
-"""The journey of a batch after its acknowledgement: log → buffer → encode → upload. The only room that knows the others."""
+"""The journey of a batch after its acknowledgement: log → buffer → encode → upload. The only room that knows the others.
+
+`journey.py` says who moves and when; `state.py` holds what its threads share, and the lock. `reading.py` takes the log's
+entries in, `sending.py` brings them into their blobs, `upkeep.py` lets go of what has landed, `overview.py` answers. On the way:
+`known.py` (what a partition is), `framer.py` (frames), `sources.py` (where an entry's bytes are), `troubles.py` (what fails for
+now), `poison.py` (what can never land), `shelf.py` (the quarantine), `parking.py` (what waits for long leaves the log). After
+the loss of the ledger: `rebuild.py` (how far a partition has landed), `rebuilding.py` (all of them).
+
+Promises: every row of the log lands once, or is set aside and counted. Assumes: the log gives back what it has confirmed.
+Threads: one that reads and decides, `workers` that upload, one that parks; questions come from any.
+"""
 
 from collectord.pipeline.journey import Pipeline
 

@@ -14,18 +14,16 @@ Threads: `maintain` belongs to the pipeline's; copying has one of its own.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from collectord.buffer.index import Index
 from collectord.clock import Clock
 from collectord.errors import CollectordError
 from collectord.logs import event
 from collectord.model import Lsn, Partition, Place
 from collectord.pipeline.known import Known
-from collectord.pipeline.troubles import Troubles
+from collectord.pipeline.state import State
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.parked import ParkedLog
 from collectord.wal.parkedfile import Copied, ParkedFile, parked_bytes
@@ -72,24 +70,20 @@ class Parking:
 
     def __init__(
         self,
+        state: State,
         *,
         log: LogWriter,
         parked: ParkedLog,
         known: Known,
-        lock: threading.Condition,
-        index: Index,
-        troubles: Troubles,
         clock: Clock,
         budget: int,
         flush_interval: float,
     ) -> None:
-        """`lock` guards `index` and `troubles`; `budget` is in bytes, a part of the log's; `flush_interval` in seconds."""
+        """`budget` is in bytes, a part of the log's; `flush_interval` in seconds."""
+        self._state = state
         self._log = log
         self._parked = parked
         self._known = known
-        self._lock = lock
-        self._index = index
-        self._troubles = troubles
         self._clock = clock
         self._total = log.budget
         self.budget = budget
@@ -119,7 +113,7 @@ class Parking:
         idle = self._copying is None and now >= self._not_before
         self._clear()
         others_land = now - self._landed_at < self._landing_seconds
-        with self._lock:
+        with self._state.lock:
             bad = self._bad(now)
             waiting = self._parked.used_bytes + self._waiting_bytes(bad)
             run = self._choose(bad, position, others_land) if bad and idle else None
@@ -135,16 +129,16 @@ class Parking:
 
     def _bad(self, now: float) -> frozenset[Partition]:
         """Partitions whose blob takes nothing, and not just for the moment."""
-        bases = {base for base, one in self._troubles.all() if one.blocked or now - one.since > STUCK_SECONDS}
+        bases = {base for base, one in self._state.troubles.all() if one.blocked or now - one.since > STUCK_SECONDS}
         if not bases:
             return frozenset()
-        return frozenset(one for one in self._index.partitions() if self._known.base(one) in bases)
+        return frozenset(one for one in self._state.index.partitions() if self._known.base(one) in bases)
 
     def _waiting_bytes(self, bad: frozenset[Partition]) -> int:
         """Bytes that the bad partitions' entries in the log would take when parked, about."""
         total = 0
         for partition in bad:
-            number, size = self._index.bytes_from(partition, self._parked.end)
+            number, size = self._state.index.bytes_from(partition, self._parked.end)
             total += size + number * parked_bytes(Place(Lsn(0), 0))
         return total
 
@@ -161,7 +155,7 @@ class Parking:
             end = segment.end
             if end is None or end > position or used <= LOW_WATER * budget:
                 break
-            found = sorted(self._index.between(max(segment.base, self._parked.end), end), key=_position)
+            found = sorted(self._state.index.between(max(segment.base, self._parked.end), end), key=_position)
             more = sum(parked_bytes(place) for _, place, _ in found)
             if any(partition not in bad for partition, _, _ in found) or size + more > room:
                 break
@@ -194,10 +188,10 @@ class Parking:
     def _park(self, run: Run) -> None:
         try:
             file = self._parked.write(run.base, run.end, self._schemas(run), self._copies(run.entries), run.size)
-            with self._lock:
+            with self._state.lock:
                 self._parked.add(file)
                 self._lend()
-                self._lock.notify_all()
+                self._state.lock.notify_all()
         except (OSError, CollectordError) as error:
             self._not_before = self._clock.monotonic() + PAUSE_SECONDS
             event(_log, logging.WARNING, "entries cannot be parked; tried again later", why=str(error))
@@ -237,8 +231,8 @@ class Parking:
         tidy = now >= self._tidy_at
         if tidy:
             self._tidy_at = now + TIDY_SECONDS
-        with self._lock:
-            lowest = self._index.waiting_from()
+        with self._state.lock:
+            lowest = self._state.index.waiting_from()
             empty = [
                 file for file in files
                 if file.end <= first and (lowest is None or file.end <= lowest or (tidy and self._is_empty(file)))
@@ -252,7 +246,7 @@ class Parking:
             self._lend()
 
     def _is_empty(self, file: ParkedFile) -> bool:
-        return next(self._index.between(file.base, file.end), None) is None
+        return next(self._state.index.between(file.base, file.end), None) is None
 
     def _lend(self) -> None:
         """What is parked is taken from the log's budget."""
@@ -263,7 +257,8 @@ class Parking:
     def rows(self) -> list[tuple[str, int]]:
         """Stream key and rows that wait parked. With the lock held."""
         return [
-            (self._known.stream_key(one.schema_id), rows) for one, rows in self._index.rows_before(self._parked.end)
+            (self._known.stream_key(one.schema_id), rows)
+            for one, rows in self._state.index.rows_before(self._parked.end)
         ]
 
 

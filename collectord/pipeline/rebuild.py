@@ -82,9 +82,8 @@ class Found:
 class Progress:
     """How far a search is. Written by its thread, read by any."""
 
-    rows: int = 0
-    """To be looked for, in all partitions."""
     looked_for: int = 0
+    """Rows."""
     blob_bytes: int = 0
     """Read from the store so far."""
 

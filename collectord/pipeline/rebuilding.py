@@ -98,11 +98,11 @@ class Rebuilding:
 
     def _look(self, account: Account, options: Options) -> list[Found]:
         search = self._pipeline.search_for_landed(self._store, options)
-        partitions = self._pipeline.waiting_partitions()
+        partitions = self._pipeline.overview.waiting_partitions()
         account.rows = sum(rows for _, rows in partitions)
         findings = []
         for partition, _ in partitions:
-            found = search.look_for(partition, self._pipeline.waiting_entries(partition))
+            found = search.look_for(partition, self._pipeline.overview.waiting_entries(partition))
             findings.append(found)
             account.looked_for = search.progress.looked_for
             account.blob_bytes = search.progress.blob_bytes
@@ -119,7 +119,7 @@ class Rebuilding:
                 break
             for number in grown:
                 partition = findings[number].partition
-                findings[number] = search.look_for(partition, self._pipeline.waiting_entries(partition))
+                findings[number] = search.look_for(partition, self._pipeline.overview.waiting_entries(partition))
             _sum_up(account, findings)
         return findings
 

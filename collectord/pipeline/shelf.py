@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from collectord import files, quarantine
-from collectord.books import Books
-from collectord.buffer.index import Index, Slice
+from collectord.buffer.index import Slice
 from collectord.clock import Clock
 from collectord.errors import CollectordError, LogUnavailable, TryAgain
 from collectord.excerpt import excerpt
@@ -29,6 +28,7 @@ from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Buffer, Entry, EntryKind, Partition, Place, Stored
 from collectord.pipeline.sources import Sources
+from collectord.pipeline.state import State
 from collectord.quarantine import BadItem, HeldEntry, Item
 from collectord.schema import parse_schema
 from collectord.upload.held import Held, HeldItem
@@ -55,6 +55,7 @@ class Shelf:
 
     def __init__(
         self,
+        state: State,
         directory: Path,
         budget: int,
         *,
@@ -62,22 +63,17 @@ class Shelf:
         spool_id: bytes,
         log: Log,
         sources: Sources,
-        lock: threading.Condition,
-        index: Index,
-        books: Books,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """`lock` guards `index` and `books`, and what is said to be so below; notified when an item has left."""
+        """The state's lock guards also what is said to be so below; notified when an item has left."""
+        self._state = state
         self._directory = directory
         self.budget = budget
         self._held = held
         self._spool_id = spool_id
         self._log = log
         self._sources = sources
-        self._lock = lock
-        self._index = index
-        self._books = books
         self._metrics = metrics
         self._clock = clock
         self._turn = threading.Lock()
@@ -128,9 +124,9 @@ class Shelf:
                     continue
             held = HeldItem(item.id, item.stream, item.reason, item.rows, len(item.entries), 0, gone=False)
             self._held.adopt(held)
-            with self._lock:
+            with self._state.lock:
                 self._items[item.id] = held
-                self._books.quarantine(item.stream, item.rows)
+                self._state.books.quarantine(item.stream, item.rows)
         for id_, held in self._items.items():
             if not quarantine.path_of(self._directory, id_).exists():
                 event(
@@ -182,7 +178,7 @@ class Shelf:
             entries = tuple(self._entry(schema, piece, verified=reason != "damaged") for piece in slices)
             # Of the slices, not of the entries: these count from 0 once they are cut, so two parts of one look alike.
             id_ = quarantine.item_id(self._spool_id, [(one.place.lsn, one.start, one.stop) for one in slices])
-            with self._lock:
+            with self._state.lock:
                 if id_ in self._items or id_ in self._gone:
                     raise BadItem(f"item {id_.hex()} is in quarantine already, and is not overwritten")
             item = Item(id_, stream, partition, schema, reason, detail, self._clock.wall_ns(), entries)
@@ -197,11 +193,11 @@ class Shelf:
             held = HeldItem(id_, stream, reason, item.rows, len(entries), 0, gone=False)
             after = slices[-1].after
             self._held.put(held, partition, after, intent.frame_id if intent else None)
-            with self._lock:
+            with self._state.lock:
                 self.used_bytes += len(data) - before
                 self._items[id_] = held
-                self._index.landed(partition, after, self._clock.monotonic())
-                self._books.quarantine(stream, item.rows)
+                self._state.index.landed(partition, after, self._clock.monotonic())
+                self._state.books.quarantine(stream, item.rows)
         self._metrics.count("collectord_records_quarantined_total", item.rows)
         event(
             _log, logging.ERROR, "rows were put into quarantine; see `collectord quarantine ls`",
@@ -252,14 +248,14 @@ class Shelf:
         self._items[held.id] = HeldItem(
             held.id, held.stream_key, held.reason, held.rows - rows, held.entries, stored.sequence, gone=last
         )
-        self._books.take_out(held.stream_key, rows)
+        self._state.books.take_out(held.stream_key, rows)
         self._written_later[held.id] = (stored.sequence, self._written_later.get(held.id, (0, 0))[1] + rows)
         if last:
             del self._items[held.id]
             self._hashes.pop(held.id, None)
             self._under_way.discard(held.id)
             self._gone.append(held.id)
-            self._lock.notify_all()
+            self._state.lock.notify_all()
         return True
 
     def _is_ours(self, stored: Stored) -> bool:
@@ -306,7 +302,7 @@ class Shelf:
 
     def _sweep(self) -> None:
         self._tell()
-        with self._lock:
+        with self._state.lock:
             gone = [] if self._written_later else list(self._gone)
         for id_ in gone:
             try:
@@ -320,13 +316,13 @@ class Shelf:
                     _log, logging.WARNING, "an item that has left the quarantine cannot be removed yet", why=str(error)
                 )
                 return
-            with self._lock:
+            with self._state.lock:
                 self._gone.remove(id_)
                 self.used_bytes -= size
 
     def _tell(self) -> None:
         with self._telling:
-            with self._lock:
+            with self._state.lock:
                 recognised = dict(self._written_later)
             for id_, (sequence, rows) in recognised.items():
                 try:
@@ -339,7 +335,7 @@ class Shelf:
                         why=str(error),
                     )
                     return
-                with self._lock:
+                with self._state.lock:
                     # More may have been recognised meanwhile.
                     later, more = self._written_later.pop(id_)
                     if later > sequence:
@@ -358,7 +354,7 @@ class Shelf:
             schema = parse_schema(item.schema)
             rows = held.rows
             hashes = _hashes_of(item)
-            with self._lock:
+            with self._state.lock:
                 # So that the reader need not read the item's file with the lock held.
                 self._hashes.pop(id_, None)
                 self._know(id_, hashes)
@@ -371,18 +367,18 @@ class Shelf:
                 ],
             )
             deadline = self._clock.monotonic() + COMMIT_PATIENCE
-            with self._lock:
+            with self._state.lock:
                 while id_ in self._items:
                     rest = deadline - self._clock.monotonic()
                     if rest <= 0 or self._closed:
                         raise TryAgain("the rows are in the log, but its reader has not come to them")
-                    self._lock.wait(min(rest, 0.1))
+                    self._state.lock.wait(min(rest, 0.1))
         self.settle()
         event(_log, logging.INFO, "rows left the quarantine for the log", id=id_.hex(), rows=rows)
         return rows
 
     def _find(self, id_: bytes) -> HeldItem:
-        with self._lock:
+        with self._state.lock:
             held = self._items.get(id_)
             if held is None:
                 raise BadItem(f"there is no item {id_.hex()} in quarantine")
@@ -397,11 +393,11 @@ class Shelf:
         def done(error: Exception | None) -> None:
             if error is not None:
                 failures.append(error)
-                with self._lock:
+                with self._state.lock:
                     self._under_way.discard(id_)
             finished.set()
 
-        with self._lock:
+        with self._state.lock:
             self._under_way.add(id_)
         self._log.append(entries, done)
         if not finished.wait(COMMIT_PATIENCE):
@@ -415,14 +411,14 @@ class Shelf:
             self._find(id_)
             self.settle_round()
             # The lock is held over the transaction: an entry recognised beside it would leave the item twice.
-            with self._lock:
+            with self._state.lock:
                 held = self._find(id_)
                 if id_ in self._written_later:
                     raise TryAgain(f"the ledger does not know yet which rows of item {id_.hex()} have left it")
                 rows = self._held.drop(id_)
                 del self._items[id_]
                 self._hashes.pop(id_, None)
-                self._books.discard(held.stream_key, rows)
+                self._state.books.discard(held.stream_key, rows)
                 self._gone.append(id_)
         self.settle()
         event(_log, logging.WARNING, "rows were dropped from the quarantine", id=id_.hex(), rows=rows)
@@ -430,19 +426,19 @@ class Shelf:
 
     def close(self) -> None:
         """Nobody reads the log any more: whoever waits for that is told."""
-        with self._lock:
+        with self._state.lock:
             self._closed = True
-            self._lock.notify_all()
+            self._state.lock.notify_all()
 
     # ------------------------------------------------------------------ answers
 
     def ids(self) -> list[bytes]:
-        with self._lock:
+        with self._state.lock:
             return sorted(self._items)
 
     def totals(self) -> tuple[int, int]:
         """Items, and their rows."""
-        with self._lock:
+        with self._state.lock:
             return len(self._items), sum(item.rows for item in self._items.values())
 
 

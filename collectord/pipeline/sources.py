@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
 from collectord.model import Place
 from collectord.wal.catalog import Catalog
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.parked import ParkedLog
 from collectord.wal.raw import Raw, read_raw
+
+Read = TypeVar("Read")
 
 
 class Sources:
@@ -18,24 +24,20 @@ class Sources:
 
     def read_payload(self, place: Place) -> memoryview:
         """The payload of an entry, verified. Raises DamagedEntry, and OSError if the disk fails."""
-        if self._parked.holds(place.lsn):
-            return self._parked.read_payload(place)
-        try:
-            return self._log.read_payload(place)
-        except DamagedEntry:
-            if self._parked.holds(place.lsn):
-                return self._parked.read_payload(place)
-            raise
+        return self._find(place, self._parked.read_payload, self._log.read_payload)
 
     def read_raw(self, place: Place) -> Raw:
         """The entry as it is: see `wal.raw`. Raises DamagedEntry if there is nothing, OSError if the disk fails."""
+        return self._find(place, self._parked.read_raw, partial(read_raw, self._log))
+
+    def _find(self, place: Place, parked: Callable[[Place], Read], logged: Callable[[Place], Read]) -> Read:
         if self._parked.holds(place.lsn):
-            return self._parked.read_raw(place)
+            return parked(place)
         try:
-            return read_raw(self._log, place)
+            return logged(place)
         except DamagedEntry:
             if self._parked.holds(place.lsn):
-                return self._parked.read_raw(place)
+                return parked(place)
             raise
 
     def schema(self, schema_id: bytes) -> bytes:

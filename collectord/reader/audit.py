@@ -88,10 +88,10 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
             return Audit(store.describe(), report, [])
         with ControlClient(spool_socket) as control:
             status = control.status()
-            before = {books.stream: books for books in control.ledger().streams}
+            before = {books.stream: books for books in control.ledger()}
             with _bar(blobs := data_blobs(store)) as progress:
                 report = verify(store, blobs, progress)
-            after = {books.stream: books for books in control.ledger().streams}
+            after = {books.stream: books for books in control.ledger()}
     except TryAgain as error:
         raise CallHuman(str(error)) from error
     if any(one.codec == "none" and one.rows for one in report.blobs):

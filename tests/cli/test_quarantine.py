@@ -111,7 +111,7 @@ def test_retry_and_drop_go_through_the_daemon(sick: Sick, store: Any) -> None:
         assert run(running, "retry", "--all").exit_code == 0
     wait_until(lambda: running.pipeline.flush(0.2))
     assert sorted(landed_ids(store)) == sorted(client.ids[:10])
-    (book,) = running.pipeline.books()
+    (book,) = running.pipeline.overview.books()
     assert (book.landed, book.quarantined, book.dropped_from_quarantine, book.missing) == (10, 0, 8, 0)
     assert run(running, "ls").stdout == "0 rows in 0 items\n"
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 from collectord._pb import collector_pb2 as pb
+from collectord.books import StreamBooks
 from collectord.control.client import ControlClient, NoDaemon
 from collectord.control.service import FLUSHES, LONGEST_FLUSH, LONGEST_WAIT, MOST_NOTES, ControlService
 from collectord.errors import TryAgain
@@ -22,18 +23,10 @@ from collectord.pipeline.rebuilding import Account
 T = TypeVar("T")
 
 
-@dataclass
-class Books:
-    stream: str = "a/b"
-    received: int = 30
-    landed: int = 5
-    in_log: int = 3
-    quarantined: int = 1
-    parked: int = 6
-    expired: int = 7
-    dropped_from_quarantine: int = 8
-    rejected: dict[str, int] = field(default_factory=lambda: {"no_rows": 2})
-    dropped_by_clients: dict[str, int] = field(default_factory=lambda: {"outbox_full": 4})
+BOOKS = StreamBooks(
+    "a/b", received=30, landed=5, in_log=3, parked=6, quarantined=1, expired=7, dropped_from_quarantine=8,
+    rejected={"no_rows": 2}, dropped_by_clients={"outbox_full": 4},
+)  # fmt: skip
 
 
 class FakeDaemon:
@@ -63,8 +56,8 @@ class FakeDaemon:
     def last_error(self) -> str:
         return self.error
 
-    def books(self) -> list[Books]:
-        return [Books(), Books("c")]
+    def books(self) -> list[StreamBooks]:
+        return [BOOKS, replace(BOOKS, stream="c", rejected={})]
 
     def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, int, int]], int, bool]:
         return [(needle.hex(), 1 << 62, 7) for needle in needles], 1 << 33, False
@@ -72,8 +65,9 @@ class FakeDaemon:
     def rebuild(self, begin: bool, skip_doubtful: bool, everywhere: bool, dry_run: bool, wait: float) -> Account:
         self.asked.append((begin, skip_doubtful, everywhere, dry_run, wait))
         return Account(
-            done=not begin, rows=9, looked_for=4, landed=3, notes=[f"note {n}" for n in range(MOST_NOTES + 2)]
-        )
+            done=not begin, error="e", applied=dry_run, rows=9, looked_for=4, blob_bytes=1 << 40, landed=3, waiting=5,
+            given_up=6, again=7, notes=[f"note {n}" for n in range(MOST_NOTES + 2)],
+        )  # fmt: skip
 
     def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
         self.asked.append((on, wait))
@@ -152,13 +146,9 @@ def test_a_flush_never_waits_for_ever(tmp_path: Path, asked: float, given: float
 
 
 def test_the_books_arrive_in_full(tmp_path: Path) -> None:
-    answer = ask(tmp_path, FakeDaemon(), lambda client: client.ledger())
-    assert [books.stream for books in answer.streams] == ["a/b", "c"]
-    books = answer.streams[0]
-    assert (books.received, books.landed, books.in_log, books.quarantined) == (30, 5, 3, 1)
-    assert dict(books.rejected) == {"no_rows": 2}
-    assert dict(books.dropped_by_clients) == {"outbox_full": 4}
-    assert (books.parked, books.expired, books.dropped_from_quarantine) == (6, 7, 8)
+    assert all(getattr(BOOKS, field.name) for field in fields(StreamBooks)), "each number has to be seen to arrive"
+    daemon = FakeDaemon()
+    assert ask(tmp_path, daemon, lambda client: client.ledger()) == daemon.books()
 
 
 def test_what_waits_is_searched_for_all_needles_but_empty_ones(tmp_path: Path) -> None:
@@ -222,11 +212,13 @@ def test_a_rebuild_is_begun_once_and_then_asked_for(tmp_path: Path) -> None:
     daemon = FakeDaemon()
     request = pb.RebuildLedgerRequest(begin=True, doubtful="skip", everywhere=True, wait_seconds=0.5)
     answer = ask(tmp_path, daemon, lambda client: client.rebuild_ledger(request))
-    assert (answer.done, answer.rows, answer.looked_for, answer.landed) == (False, 9, 4, 3)
+    assert (answer.done, answer.applied, answer.error) == (False, False, "e")
+    assert (answer.rows, answer.looked_for, answer.blob_bytes) == (9, 4, 1 << 40)
+    assert (answer.landed, answer.waiting, answer.given_up, answer.again) == (3, 5, 6, 7)
     assert answer.notes[-1] == "and 2 notes more"
     assert len(answer.notes) == MOST_NOTES + 1
     answer = ask(tmp_path, daemon, lambda client: client.rebuild_ledger(pb.RebuildLedgerRequest(dry_run=True)))
-    assert answer.done
+    assert answer.done and answer.applied
     assert daemon.asked == [(True, True, True, False, 0.5), (False, False, False, True, 0.0)]
 
 

@@ -31,15 +31,15 @@ def keys_of(tree: ast.Dict, prefix: str = "") -> set[str]:
 
 
 def status_fields() -> set[str]:
-    """What `Daemon.status` returns, from its source."""
-    source = (ROOT / "collectord" / "daemon.py").read_text(encoding="utf-8")
+    """What `Answers.status` returns, from its source."""
+    source = (ROOT / "collectord" / "answers.py").read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef) and node.name == "status":
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
             assert len(returned) == 1
             assert isinstance(returned[0], ast.Dict)
             return keys_of(returned[0])
-    raise AssertionError("there is no status in daemon.py")
+    raise AssertionError("there is no status in answers.py")
 
 
 def documented_fields(text: str) -> set[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from collectord._pb import collector_pb2 as pb
+from collectord.books import StreamBooks
 from collectord.control.client import ControlClient, NoDaemon
 from tests.e2e.waiting import eventually
 
@@ -163,10 +163,10 @@ class Daemon:
             answer = control.flush(timeout)
         assert answer.complete, f"{answer.rows_waiting} rows wait: {answer.reason}\n{self.said()[-3000:]}"
 
-    def books(self) -> dict[str, pb.StreamBooks]:
+    def books(self) -> dict[str, StreamBooks]:
         """By stream, all of them balanced."""
         with self.control() as control:
-            streams = {books.stream: books for books in control.ledger().streams}
+            streams = {books.stream: books for books in control.ledger()}
         for books in streams.values():
             assert books.received == books.landed + books.in_log + books.quarantined + books.parked + books.expired, (
                 books

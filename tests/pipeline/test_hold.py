@@ -73,7 +73,7 @@ def test_a_frame_under_way_lands_once_though_its_log_is_gone(
     monkeypatch.setattr(test_journey, "Pipeline", made)
     again = Node(node.spool, store)
     assert again.balanced()
-    assert sum(book.received for book in again.pipeline.books()) == 12
+    assert sum(book.received for book in again.pipeline.overview.books()) == 12
     more = Client(schema())
     again.append(more.batch(3))
     for _ in range(200):
@@ -82,9 +82,9 @@ def test_a_frame_under_way_lands_once_though_its_log_is_gone(
             break
     assert Counter(landed_ids(store)) == Counter(client.ids + more.ids)
     for _ in range(200):
-        if sum(book.in_log for book in again.pipeline.books()) == 0:
+        if sum(book.in_log for book in again.pipeline.overview.books()) == 0:
             break
     assert again.balanced()
-    assert sum(book.landed for book in again.pipeline.books()) == 15
+    assert sum(book.landed for book in again.pipeline.overview.books()) == 15
     opened.ledger.close()
     again.stop()

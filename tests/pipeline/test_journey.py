@@ -130,7 +130,7 @@ class Node:
         self.ledger.close()
 
     def balanced(self) -> bool:
-        books = self.pipeline.books()
+        books = self.pipeline.overview.books()
         assert books
         return not any(book.missing for book in books)
 
@@ -267,7 +267,7 @@ def test_one_blocked_blob_holds_up_nobody_else(node: Callable[..., Node], store:
     wait_until(lambda: store.fired > 0)
     running.append(healthy.batch(4))
     wait_until(lambda: len(landed_ids(store, "labels")) == 4)
-    assert any(trouble.blocked for _, trouble in running.pipeline.troubles())
+    assert any(trouble.blocked for _, trouble in running.pipeline.overview.troubles())
     assert running.balanced()
     assert running.pipeline.flush(10)
     assert landed_ids(store, "inputs") == refused.ids
@@ -344,53 +344,6 @@ def test_a_day_has_a_blob_of_its_own(node: Callable[..., Node], store: MemorySto
     assert sorted(len(landed_ids(store, day)) for day in ("/14/", "/15/")) == [2, 3]
 
 
-def test_dropped_rows_are_kept_in_the_books(tmp_path: Path, store: MemoryStore) -> None:
-    """What clients say to have dropped is a running total: repeated reports and restarts add nothing."""
-    client = os.urandom(16)
-
-    def report(rows: int) -> Entry:
-        count = pb.DropCount(stream=pb.Stream(model="m", designation="inputs"), reason="outbox_full", rows=rows)
-        return Entry(EntryKind.DROPPED, client, 0, 0, pb.Dropped(counts=[count]).SerializeToString())
-
-    first = Node(tmp_path / "spool", store)
-    first.append(report(5), report(9))
-    first.append(report(9))
-    wait_until(lambda: dropped(first) == 9)
-    first.stop()
-    second = Node(tmp_path / "spool", store)
-    try:
-        second.append(report(11))
-        wait_until(lambda: dropped(second) == 11)
-    finally:
-        second.stop()
-
-
-def test_an_entry_that_waits_is_found_by_what_it_holds(node: Callable[..., Node]) -> None:
-    """By any of the needles, until it has landed; beyond the limit it says that it did not look."""
-    running = node()
-    of = Client(schema())
-    other = Client(schema("outputs"))
-    running.append(of.batch(10), of.batch(7), other.batch(3))
-    pipeline = running.pipeline
-    wait_until(lambda: pipeline.waiting()[0] == 20)
-    wanted = uuid.UUID(of.ids[12]).bytes
-    found, size, complete = pipeline.search([b"nowhere", wanted], 1 << 20)
-    assert [(stream, rows) for stream, _, rows in found] == [(of.schema.stream.key(), 7)]
-    assert complete
-    assert size > 20 * 32
-    first, fewer, complete = pipeline.search([uuid.UUID(of.ids[0]).bytes, wanted], 2000)
-    assert [rows for _, _, rows in first] == [10]
-    assert not complete
-    assert fewer < size
-    assert pipeline.search([], 1 << 20)[0] == []
-    assert pipeline.flush(10)
-    assert pipeline.search([wanted], 1 << 20) == ([], 0, True)
-
-
-def dropped(running: Node) -> int:
-    return sum(book.dropped_by_clients.get("outbox_full", 0) for book in running.pipeline.books())
-
-
 def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
     """Returns as soon as the condition holds; fails if it never does."""
     pause = threading.Event()
@@ -399,26 +352,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
             return
         pause.wait(0.02)
     raise AssertionError("the condition never held")
-
-
-def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(
-    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A report of dropped rows cannot be read once: no batch behind it is passed over, nor counted twice."""
-    running = node()
-    client = Client(schema())
-    read, failures = running.pipeline._reader.read_payload, iter([OSError(5, "input/output error")] * 2)
-
-    def failing(*arguments: Any) -> memoryview:
-        for error in failures:
-            raise error
-        return read(*arguments)
-
-    monkeypatch.setattr(running.pipeline._reader, "read_payload", failing)
-    report = Entry(EntryKind.DROPPED, client.id, 0, 0, pb.Dropped().SerializeToString())
-    running.append(client.batch(10), report, client.batch(20))
-    running.append(client.batch(5))
-    assert running.pipeline.flush(20)
-    assert landed_ids(store) == client.ids
-    assert running.balanced()
-    assert next(failures, None) is None, "the fault did not happen"

@@ -47,7 +47,7 @@ def store() -> PickyStore:
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upkeep many times a second, and small parked files."""
-    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    monkeypatch.setattr("collectord.pipeline.upkeep.RETIRE_EVERY", 0.01)
     monkeypatch.setattr(parking, "TIDY_SECONDS", 0.0)
     monkeypatch.setattr(parking, "PAUSE_SECONDS", 0.05)
 
@@ -69,7 +69,7 @@ def node(tmp_path: Path, store: PickyStore) -> Iterator[Callable[..., Node]]:
 def blocked(running: Node, sick: Client, rows: int = 20) -> None:
     """Rows of the bad stream, until it is known to be bad."""
     running.append(sick.batch(rows))
-    wait_until(lambda: any(one.blocked for _, one in running.pipeline.troubles()))
+    wait_until(lambda: any(one.blocked for _, one in running.pipeline.overview.troubles()))
 
 
 def fill(running: Node, healthy: Client, sick: Client | None, times: int, rows: int = 1000) -> None:
@@ -94,17 +94,17 @@ def test_a_blocked_stream_is_parked_and_others_land(node: Callable[..., Node], s
     fill(running, healthy, sick, 4 * LOG // 40_000)
     assert running.log.used_bytes <= LOG
     # Between the copy and the end of its segments both are there, for a moment.
-    wait_until(lambda: running.log.used_bytes + running.pipeline.parked()["bytes"] <= LOG)
-    assert not running.pipeline.parked()["refused_partitions"]
-    (book,) = (book for book in running.pipeline.books() if "inputs" in book.stream)
+    wait_until(lambda: running.log.used_bytes + running.pipeline.overview.parked()["bytes"] <= LOG)
+    assert not running.pipeline.overview.parked()["refused_partitions"]
+    (book,) = (book for book in running.pipeline.overview.books() if "inputs" in book.stream)
     assert (book.received, book.landed, book.missing) == (len(sick.ids), 0, 0)
-    assert 0 < book.parked <= running.pipeline.parked()["rows"]
+    assert 0 < book.parked <= running.pipeline.overview.parked()["rows"]
     assert book.in_log == book.received - book.parked
     assert running.balanced()
     heal(running, store)
     assert landed_ids(store, "inputs") == sick.ids
     assert landed_ids(store, "labels") == healthy.ids
-    wait_until(lambda: running.pipeline.parked()["files"] == 0)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] == 0)
     assert running.log.budget == LOG
     assert running.balanced()
 
@@ -115,11 +115,11 @@ def test_a_restart_reads_what_is_parked_before_the_log(node: Callable[..., Node]
     sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     blocked(running, sick, rows=600)
     fill(running, healthy, sick, 40)
-    wait_until(lambda: running.pipeline.parked()["files"] > 0)
-    rows = running.pipeline.parked()["rows"]
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    rows = running.pipeline.overview.parked()["rows"]
     running.stop()
     again = node(flush_bytes=2048)
-    assert again.pipeline.parked()["rows"] == rows
+    assert again.pipeline.overview.parked()["rows"] == rows
     assert again.balanced()
     take = store.append
     lock, left = threading.Lock(), [3]
@@ -152,7 +152,7 @@ def test_a_store_that_is_down_for_all_parks_nothing(node: Callable[..., Node], s
         running = node()
         client = Client(schema("inputs"))
         running.append(client.batch(10))
-        wait_until(lambda running=running: running.pipeline.troubles())  # type: ignore[misc]
+        wait_until(lambda running=running: running.pipeline.overview.troubles())  # type: ignore[misc]
         while running.log.used_bytes + 2 * SEGMENT < LOG:
             running.append(client.batch(1000))
         looks = [0]
@@ -164,8 +164,8 @@ def test_a_store_that_is_down_for_all_parks_nothing(node: Callable[..., Node], s
 
         running.pipeline._parking.maintain = counted  # type: ignore[method-assign]
         wait_until(lambda looks=looks: looks[0] > 10)  # type: ignore[misc]
-        assert not running.pipeline.parked()["files"]
-        assert not running.pipeline.is_refused(running.pipeline._index.partitions()[0])
+        assert not running.pipeline.overview.parked()["files"]
+        assert not running.pipeline.is_refused(running.pipeline._state.index.partitions()[0])
         heal(running, store)
         running.stop()
 
@@ -187,7 +187,7 @@ def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., N
     del healthy.ids[-1]
     fill(running, healthy, None, 3 * LOG // 40_000)
     assert running.pipeline.is_refused(partition)
-    assert running.pipeline.parked()["bytes"] <= 5 * SEGMENT
+    assert running.pipeline.overview.parked()["bytes"] <= 5 * SEGMENT
     assert running.balanced()
     heal(running, store)
     assert landed_ids(store, "inputs") == sick.ids
@@ -245,7 +245,7 @@ def test_parking_that_fails_is_tried_again(node: Callable[..., Node], store: Pic
     sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     blocked(running, sick)
     fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
     assert disk.fired == 1
     assert {path.suffix for path in (running.spool / "parked").iterdir()} == {".parked"}
     heal(running, store)
@@ -267,8 +267,8 @@ def test_a_kill_at_any_step_of_parking_loses_and_doubles_nothing(
     running.stop()
     again = node()
     assert again.balanced()
-    assert sum(book.received for book in again.pipeline.books()) == len(sick.ids) + len(healthy.ids)
-    assert bool(again.pipeline.parked()["files"]) == (step == "after rename")
+    assert sum(book.received for book in again.pipeline.overview.books()) == len(sick.ids) + len(healthy.ids)
+    assert bool(again.pipeline.overview.parked()["files"]) == (step == "after rename")
     again.append(sick.batch(3))
     heal(again, store)
     assert landed_ids(store, "inputs") == sick.ids
@@ -286,7 +286,7 @@ def test_a_kill_while_a_parked_file_goes_doubles_nothing(
     sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     blocked(running, sick)
     fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
     store.word = ""
     running.pipeline.flush(0.1)
     wait_until(lambda: disk.fired)
@@ -295,7 +295,7 @@ def test_a_kill_while_a_parked_file_goes_doubles_nothing(
     assert again.balanced()
     heal(again, store)
     assert landed_ids(store, "inputs") == sick.ids
-    wait_until(lambda: again.pipeline.parked()["files"] == 0)
+    wait_until(lambda: again.pipeline.overview.parked()["files"] == 0)
     assert again.balanced()
 
 
@@ -305,7 +305,7 @@ def test_damage_in_a_parked_file_is_counted_and_the_rest_lands(node: Callable[..
     sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     blocked(running, sick)
     fill(running, healthy, sick, 100)
-    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
     running.stop()
     path = sorted((running.spool / "parked").iterdir())[0]
     (file, *_) = ParkedLog(running.spool / "parked", running.ledger_spool_id).files()
@@ -315,12 +315,12 @@ def test_damage_in_a_parked_file_is_counted_and_the_rest_lands(node: Callable[..
     path.write_bytes(content)
     again = node()
     assert again.balanced()
-    lost = {book.stream: book.quarantined for book in again.pipeline.books()}
+    lost = {book.stream: book.quarantined for book in again.pipeline.overview.books()}
     assert sum(lost.values()) == 5
     heal(again, store)
     landed = landed_ids(store, "inputs")
     assert landed == [one for one in sick.ids if one in set(landed)] and len(landed) == len(sick.ids) - 10
-    (book,) = (book for book in again.pipeline.books() if "inputs" in book.stream)
+    (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
     assert (book.quarantined, book.missing) == (10, 0)
     assert again.balanced()
 
@@ -340,12 +340,12 @@ def test_an_entry_that_was_damaged_before_it_was_parked_stays_damaged(
         file.seek(place.lsn - segment.base + 96 + 60)
         file.write(os.urandom(8))
     fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.parked()["files"] > 0)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
     running.stop()
     again = node()
     assert again.balanced()
     heal(again, store)
     assert landed_ids(store, "inputs") == sick.ids
-    (book,) = (book for book in again.pipeline.books() if "inputs" in book.stream)
+    (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
     assert (book.quarantined, book.missing) == (7, 0)
     assert again.pipeline.shelf.totals() == (1, 7)

@@ -113,8 +113,8 @@ def waiting(running: Node, rows: int) -> Place:
     """The one entry that waits with so many rows, once it was read."""
 
     def found() -> list[Place]:
-        with running.pipeline._lock:
-            return [place for _, place, number in running.pipeline._index.entries() if number == rows]
+        with running.pipeline._state.lock:
+            return [place for _, place, number in running.pipeline._state.index.entries() if number == rows]
 
     wait_until(lambda: bool(found()))
     (place,) = found()
@@ -140,7 +140,7 @@ def test_one_poisonous_entry_goes_alone(node: Callable[..., Node], store: Memory
     assert (entry.client, entry.sequence, entry.payload) == (client.id, 3, b"\xff" * 40)
     assert (first.schema, first.partition) == (client.schema.raw, bad[0].partition)
     assert "Rejected" in first.detail and second.rows == 7
-    (book,) = running.pipeline.books()
+    (book,) = running.pipeline.overview.books()
     assert (book.received, book.landed, book.quarantined, book.missing) == (22, 12, 10, 0)
 
 
@@ -168,7 +168,7 @@ def test_the_rest_of_a_half_landed_entry_is_cut_off(
     assert running.pipeline.shelf.retry(item.id) == item.rows
     assert running.pipeline.flush(10)
     assert landed_ids(store) == client.ids
-    (book,) = running.pipeline.books()
+    (book,) = running.pipeline.overview.books()
     assert (book.received, book.landed, book.quarantined, book.missing) == (1000, 1000, 0, 0)
 
 
@@ -180,8 +180,10 @@ def test_a_full_quarantine_blocks_the_stream_and_nobody_else(
     running.pipeline.shelf.budget = 0
     sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     running.append(garbage(sick), sick.batch(2))
-    wait_until(lambda: running.pipeline.flush(0.1) or any(one.blocked for _, one in running.pipeline.troubles()))
-    (trouble,) = running.pipeline.troubles()
+    wait_until(
+        lambda: running.pipeline.flush(0.1) or any(one.blocked for _, one in running.pipeline.overview.troubles())
+    )
+    (trouble,) = running.pipeline.overview.troubles()
     assert trouble[1].code == "quarantine_full" and "unencodable" in trouble[1].detail
     running.append(healthy.batch(3))
     wait_until(lambda: landed_ids(store, "labels") == healthy.ids)
@@ -333,7 +335,7 @@ def test_rows_whose_schema_is_lost_are_counted_and_hold_up_nobody(tmp_path: Path
             assert again.pipeline.flush(10)
             assert landed_ids(store) == healthy.ids
             # Of the newest segment nobody can say any more whose they were.
-            assert sum(book.quarantined for book in again.pipeline.books()) == 3
+            assert sum(book.quarantined for book in again.pipeline.overview.books()) == 3
         finally:
             again.stop()
 

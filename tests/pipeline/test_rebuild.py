@@ -55,8 +55,8 @@ def node(tmp_path: Path, store: MemoryStore) -> Node:
 def find(node: Node, store: MemoryStore, **options: object) -> list[Found]:
     search = node.pipeline.search_for_landed(store, Options(**options))  # type: ignore[arg-type]
     return [
-        search.look_for(partition, node.pipeline.waiting_entries(partition))
-        for partition, _ in node.pipeline.waiting_partitions()
+        search.look_for(partition, node.pipeline.overview.waiting_entries(partition))
+        for partition, _ in node.pipeline.overview.waiting_partitions()
     ]
 
 
@@ -155,7 +155,7 @@ def test_where_the_middle_is_missing_somebody_chooses_and_nothing_is_silent(
         expected = Counter(client.ids) - Counter(client.ids[12:15])
     again.pipeline.rebuild([found])
     settle(again, store, client, expected)
-    books = again.pipeline.books()
+    books = again.pipeline.overview.books()
     assert sum(book.quarantined for book in books) == found.given_up
     again.stop()
     reopened = Node(again.spool, store)

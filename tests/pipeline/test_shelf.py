@@ -51,7 +51,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
 
 def numbers(running: Node) -> tuple[int, int, int, int]:
     """Received, landed, waiting and quarantined, which balance."""
-    (book,) = running.pipeline.books()
+    (book,) = running.pipeline.overview.books()
     assert book.missing == 0, book
     return book.received, book.landed, book.in_log, book.quarantined
 
@@ -115,7 +115,7 @@ def test_dropped_rows_are_counted_as_such(node: Callable[..., Node], store: Memo
         if one is None:
             running.stop()
             one = node()
-        (book,) = one.pipeline.books()
+        (book,) = one.pipeline.overview.books()
         assert (book.quarantined, book.dropped_from_quarantine, book.missing) == (0, 8, 0)
         with pytest.raises(BadItem):
             one.pipeline.shelf.drop(id_)
@@ -218,7 +218,7 @@ def test_a_kill_at_any_step_of_a_drop(
         running.stop()
     again = node()
     done = (method, when) != ("drop", "before")
-    (book,) = again.pipeline.books()
+    (book,) = again.pipeline.overview.books()
     assert (book.quarantined, book.dropped_from_quarantine, book.missing) == ((0, 8, 0) if done else (8, 0, 0))
     assert bool(quarantine.ids(directory(again))) is not done
 
@@ -227,7 +227,7 @@ def test_a_ledger_without_room_keeps_the_segment_until_it_knows(
     node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A retried entry was read, but the ledger cannot say so: nothing of the log goes before it can."""
-    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    monkeypatch.setattr("collectord.pipeline.upkeep.RETIRE_EVERY", 0.01)
     running = node()
     client = Client(schema())
     id_ = poisoned(running, client)
@@ -401,7 +401,7 @@ def test_nothing_is_dropped_while_the_ledger_does_not_know_what_has_left(
 
     with monkeypatch.context() as patch:
         patch.setattr(Held, "put_again", full)
-        with running.pipeline._lock:
+        with running.pipeline._state.lock:
             shelf._written_later[id_] = (1, 2)
         with pytest.raises(TryAgain, match="does not know"):
             shelf.drop(id_)
@@ -412,7 +412,7 @@ def test_after_a_lost_ledger_only_the_entries_that_wait_nowhere_are_taken_in(
     node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     """An item spans two segments and the first has gone: its rows are in the file alone, the others in the log too."""
-    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    monkeypatch.setattr("collectord.pipeline.upkeep.RETIRE_EVERY", 0.01)
     running = node(segment_bytes=64 << 10)
     client = Client(schema(columns=("x",)))
     # No flush between them, so that all become one frame.
@@ -462,7 +462,7 @@ def test_after_a_lost_ledger_an_item_is_taken_in_again(
     node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rows are in no log any more: the file is all there is, and it is counted."""
-    monkeypatch.setattr("collectord.pipeline.journey.RETIRE_EVERY", 0.01)
+    monkeypatch.setattr("collectord.pipeline.upkeep.RETIRE_EVERY", 0.01)
     running = node()
     client = Client(schema())
     id_ = poisoned(running, client)

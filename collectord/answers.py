@@ -1,0 +1,158 @@
+"""What a running daemon answers to whoever operates it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from collectord import __version__
+from collectord.books import StreamBooks
+from collectord.claiming import Claiming
+from collectord.clock import Clock
+from collectord.config import Settings
+from collectord.door import Door
+from collectord.model import Lsn
+from collectord.pipeline import Pipeline
+from collectord.pipeline.rebuild import Options
+from collectord.pipeline.rebuilding import Account, Rebuilding
+from collectord.upload.ledger import Ledger
+from collectord.upload.store import BlobStore
+from collectord.wal.writer import LogWriter
+
+WHERE_BYTES = 64 << 20
+"""Of the log that one `collectord where` has the daemon search."""
+
+
+class Answers:
+    """Answers `control.service.Questions`, from any thread but the event loop's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        pipeline: Pipeline,
+        log: LogWriter,
+        ledger: Ledger,
+        store: BlobStore,
+        door: Door,
+        claiming: Claiming | None,
+        rebuilding: Rebuilding,
+        log_lost: bool,
+        started: float,
+    ) -> None:
+        """`started`: seconds since 1970."""
+        self._settings = settings
+        self._clock = clock
+        self._pipeline = pipeline
+        self._log = log
+        self._ledger = ledger
+        self._store = store
+        self._door = door
+        self._claiming = claiming
+        self._rebuilding = rebuilding
+        self._log_lost = log_lost
+        self._started = started
+
+    # ------------------------------------------------------------------ how it stands
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon is doing, as JSON values; docs/operations.md describes the fields."""
+        settings, pipeline, claiming = self._settings, self._pipeline, self._claiming
+        waiting = pipeline.overview.waiting()
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.time() - self._started, 1),
+            "state": self._door.state,
+            "listen": list(settings.listen),
+            "store": self._store.describe(),
+            "spool": str(settings.spool.resolve()),
+            "writer": self._ledger.writer_id.hex(),
+            "layout": settings.layout,
+            "node": settings.node,
+            "clients": [
+                {"pid": session.pid, "sdk": session.sdk, "rows": session.rows} for session in self._door.sessions()
+            ],
+            "waiting": {
+                "rows": waiting.rows,
+                "partitions": waiting.partitions,
+                "oldest_seconds": round(waiting.oldest_seconds, 3),
+            },
+            "log": {"bytes": self._log.used_bytes, "budget_bytes": self._log.budget},
+            "parked": pipeline.overview.parked(),
+            "quarantine": self._quarantine(),
+            "troubles": [
+                {
+                    "blob": base,
+                    "blocked": trouble.blocked,
+                    "detail": trouble.detail,
+                    "again_in_seconds": round(max(0.0, trouble.until - self._clock.monotonic()), 1),
+                }
+                for base, trouble in [*pipeline.overview.troubles(), *(claiming.troubles() if claiming else ())]
+            ],
+            "held": pipeline.held or None,
+            "draining": self._door.draining,
+            "claim": None if claiming is None else {"held": claiming.claim.held, "why": claiming.claim.why},
+            "ledger_rebuild_needed": self._ledger.rebuild_needed,
+            "ledger_rebuilt": self._ledger.was_rebuilt,
+            "log_lost": self._log_lost,
+            "last_error": pipeline.last_error or None,
+        }
+
+    def _quarantine(self) -> dict[str, int]:
+        shelf = self._pipeline.shelf
+        items, rows = shelf.totals()
+        return {"items": items, "rows": rows, "bytes": shelf.used_bytes, "budget_bytes": shelf.budget}
+
+    def waiting_rows(self) -> int:
+        return self._pipeline.overview.waiting().rows
+
+    def last_error(self) -> str:
+        return self._pipeline.held or self._pipeline.last_error
+
+    def books(self) -> list[StreamBooks]:
+        return self._pipeline.overview.books()
+
+    def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
+        return self._pipeline.overview.search(needles, WHERE_BYTES)
+
+    # ------------------------------------------------------------------ what it is to do
+
+    def flush(self, timeout: float, *, insist: bool = True) -> bool:
+        """`insist`: see `Pipeline.flush`."""
+        if self._claiming is not None:
+            self._claiming.hurry()
+        return self._pipeline.flush(timeout, insist=insist)
+
+    def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
+        """The end of a drain is told by the rows that wait: none."""
+        door = self._door
+        if not door.can_drain:
+            return False, self.waiting_rows(), door.state
+        begins = door.drain(on)
+        if not on:
+            return False, self.waiting_rows(), ""
+        deadline = self._clock.monotonic() + wait
+        complete = self._pipeline.flush(wait, insist=begins)
+        # What was under way to the log when the door was shut.
+        while complete and door.unacknowledged and self._clock.monotonic() < deadline:
+            time.sleep(0.01)
+            complete = self._pipeline.flush(min(0.1, wait), insist=False)
+        rows = max(self.waiting_rows(), int(not complete))
+        return True, rows, self.last_error() if rows else ""
+
+    def rebuild(self, begin: bool, skip_doubtful: bool, everywhere: bool, dry_run: bool, wait: float) -> Account:
+        options = Options("skip" if skip_doubtful else "repeat", everywhere)
+        return self._rebuilding.ask(begin, options, dry_run, wait)
+
+    def quarantined(self) -> list[bytes]:
+        return self._pipeline.shelf.ids()
+
+    def retry_quarantined(self, id_: bytes) -> int:
+        return self._pipeline.shelf.retry(id_)
+
+    def drop_quarantined(self, id_: bytes) -> int:
+        return self._pipeline.shelf.drop(id_)

@@ -1,0 +1,162 @@
+"""What the pipeline answers when it is asked: the books, what waits, what is in trouble. Nothing is changed here.
+
+Threads: any. Each answer holds the lock for as long as it looks, and no longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from collectord.books import StreamBooks
+from collectord.buffer.entries import Entries
+from collectord.clock import Clock
+from collectord.model import Lsn, Partition, Place
+from collectord.pipeline.known import Known
+from collectord.pipeline.parking import Parking
+from collectord.pipeline.sources import Sources
+from collectord.pipeline.state import State
+from collectord.pipeline.troubles import Trouble
+from collectord.upload.records import Intent
+from collectord.wal.damage import DamagedEntry
+from collectord.wal.parked import ParkedLog
+from collectord.wal.writer import LogWriter
+
+BOOKS_PATIENCE = 5.0
+
+
+class Waiting(NamedTuple):
+    """What waits, in short."""
+
+    rows: int
+    partitions: int
+    oldest_seconds: float
+    """Age of the oldest row."""
+
+
+class Overview:
+    """Looks at what the pipeline's threads share."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        log: LogWriter,
+        known: Known,
+        sources: Sources,
+        parked: ParkedLog,
+        parking: Parking,
+        clock: Clock,
+        orphans: Collection[Intent],
+    ) -> None:
+        """`orphans`: the frames that were under way at the start, and whose entries are in no log any more."""
+        self._state = state
+        self._log = log
+        self._known = known
+        self._sources = sources
+        self._parked = parked
+        self._parking = parking
+        self._clock = clock
+        self._orphans = orphans
+
+    # ------------------------------------------------------------------ books
+
+    def books(self) -> list[StreamBooks]:
+        """Every stream's books, at one moment, after everything that is durable by now was taken in, if that does not last."""
+        durable = self._log.durable
+        deadline = self._clock.monotonic() + BOOKS_PATIENCE
+        state = self._state
+        with state.lock:
+            while state.taken_to < durable and not state.stopping and self._clock.monotonic() < deadline:
+                state.wake()
+                state.lock.wait(0.01)
+            parked = self._parking.rows()
+            in_log = [*self.rows_in_log(), *((stream, -rows) for stream, rows in parked)]
+            books = {book.stream: book for book in state.books.view(in_log, parked)}
+        for stream, count in self._log.counts().items():
+            if count.rejected:
+                books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
+        return sorted(books.values(), key=lambda book: book.stream)
+
+    def rows_in_log(self) -> list[tuple[str, int]]:
+        """Rows per stream that have not landed, the parked ones included; of a lost log, what its frames under way still
+        hold. With the lock held."""
+        index = self._state.index
+        waiting = [(self._known.stream_key(one.schema_id), rows) for one, rows, _ in index.waiting_rows()]
+        under_way = {intent.frame_id for intent in self._state.intents.values()}
+        # Of these, what is parked waits already.
+        return waiting + [
+            (one.stream_key, max(0, one.rows - sum(s.stop - s.start for s in index.upto(one.partition, one.after))))
+            for one in self._orphans
+            if one.frame_id in under_way
+        ]
+
+    # ------------------------------------------------------------------ what waits
+
+    def waiting(self) -> Waiting:
+        """What has not landed."""
+        with self._state.lock:
+            index = self._state.index
+            oldest = index.oldest()
+            age = 0.0 if oldest is None else self._clock.monotonic() - oldest
+            return Waiting(index.rows, len(index), age)
+
+    def waiting_partitions(self) -> list[tuple[Partition, int]]:
+        """The partitions with rows that have not landed, as far as the ledger knows, and how many."""
+        with self._state.lock:
+            return [(partition, rows) for partition, rows, _ in self._state.index.waiting_rows()]
+
+    def waiting_entries(self, partition: Partition) -> Entries:
+        """A copy of what waits of a partition, in the order of the log."""
+        with self._state.lock:
+            return self._state.index.copy(partition)
+
+    def queue_depth(self) -> int:
+        """Partitions that are due and wait for a worker."""
+        with self._state.lock:
+            return len(self._state.index.due(self._clock.monotonic()))
+
+    def parked(self) -> dict[str, int]:
+        """Rows, bytes of files, files, budget in bytes, and partitions whose rows are rejected."""
+        with self._state.lock:
+            rows = sum(rows for _, rows in self._parking.rows())
+        return {
+            "rows": rows, "bytes": self._parked.used_bytes, "files": len(self._parked),
+            "budget_bytes": self._parking.budget, "refused_partitions": len(self._parking.refused),
+        }  # fmt: skip
+
+    def search(self, needles: Sequence[bytes], limit: int) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
+        """Stream, LSN and rows of the waiting entries whose payload holds one of `needles`.
+
+        Looks at `limit` bytes at most, each entry counted 1 KiB larger than it is. Also returns how many bytes were
+        looked at, and whether that was all. Not under the lock while it reads.
+        """
+        chosen: list[tuple[bytes, Place, int]] = []
+        complete = True
+        with self._state.lock:
+            left = limit
+            for partition, place, rows in self._state.index.entries():
+                left -= place.length + 1024
+                if left < 0:
+                    complete = False
+                    break
+                chosen.append((partition.schema_id, place, rows))
+        found: list[tuple[str, Lsn, int]] = []
+        size = 0
+        for schema_id, place, rows in chosen:
+            try:
+                payload = bytes(self._sources.read_payload(place))
+                if any(needle in payload for needle in needles):
+                    found.append((self._known.stream_key(schema_id), place.lsn, rows))
+            except DamagedEntry:
+                # It has landed meanwhile, or the pipeline will say so when its turn comes.
+                continue
+            size += len(payload)
+        return found, size, complete
+
+    # ------------------------------------------------------------------ what is in trouble
+
+    def troubles(self) -> list[tuple[str, Trouble]]:
+        """Blobs that take nothing at the moment, and why."""
+        with self._state.lock:
+            return self._state.troubles.all()

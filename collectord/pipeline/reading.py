@@ -1,0 +1,148 @@
+"""The log is read, live and after a crash alike: its entries go into index, marks and books.
+
+Thread: the pipeline's; before its start, whoever replays. What is shared is in `State`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from collectord._pb import collector_pb2 as pb
+from collectord.books import LOST
+from collectord.clock import Clock
+from collectord.errors import Rejected
+from collectord.ingest.marks import Marks
+from collectord.ingest.openings import Openings
+from collectord.logs import event
+from collectord.metrics import Metrics
+from collectord.model import EntryKind, Lsn, Stored
+from collectord.pipeline.known import Known
+from collectord.pipeline.shelf import Shelf
+from collectord.pipeline.state import State
+from collectord.schema import stream_of
+from collectord.upload.ledger import Ledger
+from collectord.wal.damage import Damage, DamagedEntry
+from collectord.wal.parked import ParkedLog
+from collectord.wal.reader import LogReader
+
+READ_AT_ONCE = 1000
+
+_log = logging.getLogger("collectord.pipeline")
+
+
+class Reading:
+    """Takes in what the reader of the log gives, each entry once, also if that fails on the way."""
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        reader: LogReader,
+        ledger: Ledger,
+        known: Known,
+        parked: ParkedLog,
+        shelf: Shelf,
+        marks: Marks,
+        openings: Openings,
+        metrics: Metrics,
+        clock: Clock,
+        received_to: Lsn,
+    ) -> None:
+        """`received_to`: what lies before it was received, and counted, before the start."""
+        self._state = state
+        self._reader = reader
+        self._ledger = ledger
+        self._known = known
+        self._parked = parked
+        self._shelf = shelf
+        self._marks = marks
+        self._openings = openings
+        self._metrics = metrics
+        self._clock = clock
+        self._received_to = received_to
+        self._pending: deque[Stored] = deque()
+        """Read from the log and not taken in yet: more than nothing only while taking in fails."""
+        self._damages: deque[Damage] = deque()
+
+    def read(self) -> bool:
+        """Takes in the next entries of the log; False when caught up. Without the lock."""
+        if not self._pending:
+            self._pending.extend(self._reader.read(READ_AT_ONCE))
+            self._damages.extend(self._reader.damages)
+            self._reader.damages.clear()
+        while self._damages:
+            stored = self._damages[0].stored
+            if stored is not None and stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id):
+                self._openings.seen(stored.partition)
+                self.lose(self._known.stream_key(stored.schema_id), stored.rows, self._damages[0].reason)
+            self._damages.popleft()
+        found = bool(self._pending)
+        now = self._clock.monotonic()
+        wall = self._clock.wall_ns()
+        with self._state.lock:
+            try:
+                while self._pending:
+                    self._take(self._pending[0], now, wall)
+                    self._pending.popleft()
+            finally:
+                # What could not be taken in is tried again, and until then nothing behind it counts as read.
+                self._state.taken_to = self._pending[0].lsn if self._pending else self._reader.position
+        self._shelf.settle_round()
+        return found
+
+    def _take(self, stored: Stored, now: float, wall: int) -> None:
+        """Takes in one entry. Whatever may fail comes first, and may be repeated."""
+        if stored.kind is EntryKind.DROPPED:
+            self._take_dropped(stored)
+        known = stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id)
+        again = known and self._shelf.recognise(stored)
+        if stored.sequence:
+            self._marks.observe(stored.client, stored.sequence, wall)
+        if stored.kind is not EntryKind.BATCH:
+            return
+        if not known:
+            # Its declaration is damaged. `Pipeline.replay` finds its rows missing, and of which stream.
+            event(_log, logging.ERROR, "an entry's schema is lost", lsn=stored.lsn, rows=stored.rows)
+            return
+        if stored.lsn >= self._parked.end:
+            self._state.index.add(stored, now)
+        self._openings.seen(stored.partition)
+        if again != (stored.lsn >= self._received_to):
+            rows = -stored.rows if again else stored.rows
+            self._state.books.receive(self._known.stream_key(stored.schema_id), rows)
+
+    def _take_dropped(self, stored: Stored) -> None:
+        try:
+            message = pb.Dropped.FromString(bytes(self._reader.read_payload(stored)))
+            for count in message.counts[:1000]:
+                reason = count.reason if _is_word(count.reason) else "other"
+                more = self._state.books.drop((stored.client, stream_of(count.stream).key(), reason), count.rows)
+                if more:
+                    self._metrics.count("collectord_client_dropped_total", more, reason=_bounded(reason))
+        except (DamagedEntry, Rejected) as error:
+            event(_log, logging.WARNING, "a client's report of dropped rows is unreadable", why=str(error))
+
+    def lose(self, stream: str, rows: int, why: str) -> None:
+        """Rows that were acknowledged cannot be read back: the worst there is, and at least never silent."""
+        with self._state.lock:
+            total = self._state.books.lost(stream) + rows
+        self._ledger.checkpoint(Lsn(0), (), (), {(stream, LOST): total})
+        with self._state.lock:
+            self._state.books.lose(stream, rows)
+        self._metrics.count("collectord_records_quarantined_total", rows)
+        event(_log, logging.ERROR, "acknowledged rows cannot be read back", stream=stream, rows=rows, why=why)
+
+
+_REASONS = frozenset(
+    ("outbox_full", "unsupported_media", "unsupported_type", "ragged", "no_rows", "no_columns", "too_many_columns",
+     "row_too_large", "invalid_utf8", "bad_name", "bad_id", "bad_timestamp", "closed", "switched_off", "internal_error")
+)  # fmt: skip
+
+
+def _bounded(reason: str) -> str:
+    return reason if reason in _REASONS else "other"
+
+
+def _is_word(text: str) -> bool:
+    return 0 < len(text) <= 64 and all(c.isascii() and (c.islower() or c.isdigit() or c == "_") for c in text)

@@ -1,0 +1,65 @@
+"""What the log holds is taken in once, whatever fails on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collectord._pb import collector_pb2 as pb
+from collectord.model import Entry, EntryKind
+from collectord.testing.store import MemoryStore
+from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store, wait_until
+
+__all__ = ["node", "store"]
+
+
+def dropped(running: Node) -> int:
+    return sum(book.dropped_by_clients.get("outbox_full", 0) for book in running.pipeline.overview.books())
+
+
+def test_dropped_rows_are_kept_in_the_books(tmp_path: Path, store: MemoryStore) -> None:
+    """What clients say to have dropped is a running total: repeated reports and restarts add nothing."""
+    client = os.urandom(16)
+
+    def report(rows: int) -> Entry:
+        count = pb.DropCount(stream=pb.Stream(model="m", designation="inputs"), reason="outbox_full", rows=rows)
+        return Entry(EntryKind.DROPPED, client, 0, 0, pb.Dropped(counts=[count]).SerializeToString())
+
+    first = Node(tmp_path / "spool", store)
+    first.append(report(5), report(9))
+    first.append(report(9))
+    wait_until(lambda: dropped(first) == 9)
+    first.stop()
+    second = Node(tmp_path / "spool", store)
+    try:
+        second.append(report(11))
+        wait_until(lambda: dropped(second) == 11)
+    finally:
+        second.stop()
+
+
+def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report of dropped rows cannot be read once: no batch behind it is passed over, nor counted twice."""
+    running = node()
+    client = Client(schema())
+    read, failures = running.pipeline._reading._reader.read_payload, iter([OSError(5, "input/output error")] * 2)
+
+    def failing(*arguments: Any) -> memoryview:
+        for error in failures:
+            raise error
+        return read(*arguments)
+
+    monkeypatch.setattr(running.pipeline._reading._reader, "read_payload", failing)
+    report = Entry(EntryKind.DROPPED, client.id, 0, 0, pb.Dropped().SerializeToString())
+    running.append(client.batch(10), report, client.batch(20))
+    running.append(client.batch(5))
+    assert running.pipeline.flush(20)
+    assert landed_ids(store) == client.ids
+    assert running.balanced()
+    assert next(failures, None) is None, "the fault did not happen"
