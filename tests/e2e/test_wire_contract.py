@@ -69,6 +69,14 @@ def welcome(client: WireClient) -> pb.Welcome:
     return client.welcome
 
 
+def store(client: WireClient, batches: int, rows: int = 2) -> None:
+    """Sends so many batches, and waits until they are acknowledged."""
+    client.declare(SCHEMA)
+    for _ in range(batches):
+        client.send(SCHEMA, range(rows), time.time_ns())
+    client.wait_acknowledged()
+
+
 def repeat(client: WireClient, sequence: int, numbers: range) -> None:
     """Sends a batch under a number of one's own choice."""
     client.raw(pb.ClientMessage(batch=batch(sequence, SCHEMA, numbers, time.time_ns())).SerializeToString())
@@ -96,10 +104,7 @@ def test_what_is_sent_in_order_is_acknowledged_in_order_and_stored_once(wire: Wi
 
 def test_a_client_that_comes_back_is_told_how_far_it_has_come(wire: Wire) -> None:
     with WireClient(wire.endpoint) as client:
-        client.declare(SCHEMA)
-        for _ in range(3):
-            client.send(SCHEMA, range(2), time.time_ns())
-        client.wait_acknowledged()
+        store(client, 3)
         before = welcome(client).spool_id
         client.connect()
         assert (welcome(client).next_sequence, welcome(client).spool_id) == (4, before)
@@ -107,10 +112,7 @@ def test_a_client_that_comes_back_is_told_how_far_it_has_come(wire: Wire) -> Non
 
 def test_marks_and_spool_outlive_the_daemon(wire: Wire) -> None:
     with WireClient(wire.endpoint) as client:
-        client.declare(SCHEMA)
-        for _ in range(3):
-            client.send(SCHEMA, range(2), time.time_ns())
-        client.wait_acknowledged()
+        store(client, 3)
         before = welcome(client).spool_id
         wire.again()
         client.connect()
@@ -123,10 +125,7 @@ def test_marks_and_spool_outlive_the_daemon(wire: Wire) -> None:
 def test_clients_are_counted_apart(wire: Wire) -> None:
     with WireClient(wire.endpoint) as one, WireClient(wire.endpoint) as other:
         for client, batches in ((one, 3), (other, 1)):
-            client.declare(SCHEMA)
-            for _ in range(batches):
-                client.send(SCHEMA, range(2), time.time_ns())
-            client.wait_acknowledged()
+            store(client, batches)
         for client, following in ((one, 4), (other, 2)):
             client.connect()
             assert welcome(client).next_sequence == following
@@ -134,10 +133,7 @@ def test_clients_are_counted_apart(wire: Wire) -> None:
 
 def test_a_repeat_is_acknowledged_and_not_stored_again(wire: Wire) -> None:
     with WireClient(wire.endpoint) as client:
-        client.declare(SCHEMA)
-        for _ in range(3):
-            client.send(SCHEMA, range(10), time.time_ns())
-        client.wait_acknowledged()
+        store(client, 3, 10)
         client.acknowledged = 0
         repeat(client, 2, range(10))
         eventually(lambda: client.acknowledged == 3, "the mark is told again")
@@ -148,9 +144,7 @@ def test_a_repeat_is_acknowledged_and_not_stored_again(wire: Wire) -> None:
 
 def test_a_gap_is_answered_with_where_to_go_on_and_stores_nothing(wire: Wire) -> None:
     with WireClient(wire.endpoint) as client:
-        client.declare(SCHEMA)
-        client.send(SCHEMA, range(10), time.time_ns())
-        client.wait_acknowledged()
+        store(client, 1, 10)
         repeat(client, 5, range(10))
         eventually(lambda: client.resumes, "the daemon says where to go on")
         assert client.resumes == [2]
