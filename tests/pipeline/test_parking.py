@@ -247,7 +247,8 @@ def test_parking_that_fails_is_tried_again(node: Callable[..., Node], store: Pic
     fill(running, healthy, sick, 80)
     wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
     assert disk.fired == 1
-    assert {path.suffix for path in (running.spool / "parked").iterdir()} == {".parked"}
+    # The next file may be under way just now.
+    wait_until(lambda: {path.suffix for path in (running.spool / "parked").iterdir()} == {".parked"})
     heal(running, store)
     assert landed_ids(store, "inputs") == sick.ids
     assert running.balanced()

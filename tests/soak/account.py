@@ -32,6 +32,9 @@ class Account:
     order_violations: int = 0
     """Rows that stand before an earlier one of the same client and stream."""
     parts: int = 0
+    """With anything in them."""
+    empty: int = 0
+    """Blobs that were made and then refused the first append, as one that somebody seals at once: nothing is in them."""
     headers: Counter[int] = field(default_factory=Counter)
     """Headers in a part: number of parts that have so many."""
     violations: list[str] = field(default_factory=list)
@@ -42,7 +45,7 @@ class Account:
             f"rows acknowledged {self.acknowledged}, found {self.found}",
             f"lost {self.lost}, doubled {self.doubled}, unexpected {self.unexpected}",
             f"order violations {self.order_violations}",
-            f"headers: {headers or 'no part at all'}",
+            f"headers: {headers or 'no part at all'}; {self.empty} blobs are empty",
         ]
 
 
@@ -51,6 +54,9 @@ def settle(sent: Mapping[Key, int], blobs: Mapping[str, bytes]) -> Account:
     account = Account(acknowledged=sum(sent.values()))
     found: dict[Key, list[int]] = {}
     for name in sorted(blobs, key=_place):
+        if not blobs[name]:
+            account.empty += 1
+            continue
         account.parts += 1
         account.headers[_read(name, blobs[name], found, account.violations)] += 1
     for key, numbers in found.items():

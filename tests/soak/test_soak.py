@@ -58,6 +58,12 @@ def test_the_account_notices(blobs: dict[str, bytes], said: str) -> None:
     assert any(said in violation for violation in account.violations), account
 
 
+def test_a_blob_that_refused_its_first_append_is_told_apart_from_a_part() -> None:
+    parts = {"d/inputs/data.csv": text(0), "d/inputs/data.1.csv": b"", "d/inputs/data.2.csv": text(1)}
+    account = settle({("wire", 1, "2"): 2}, parts)
+    assert (account.violations, account.parts, account.empty) == ([], 2, 1)
+
+
 def test_the_account_is_clean_when_all_is_well() -> None:
     parts = {"d/inputs/data.10.csv": text(2), "d/inputs/data.csv": text(0), "d/inputs/data.2.csv": text(1)}
     account = settle({("wire", 1, "2"): 3}, parts)
