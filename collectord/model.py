@@ -238,6 +238,18 @@ class FrameTag:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameIds:
+    """Which correlation ids a frame may hold. Rides along in the blob where the codec allows; see `encode/frame_index.py`."""
+
+    layout: IdLayout
+    first_ms: int
+    last_ms: int
+    """The milliseconds since 1970 in the UUIDv7 among them; the first behind the last: there are none. A text is none."""
+    filter: bytes
+    """Bloom filter of all others; empty if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class BlobInfo:
     """A blob of the store's listing."""
 

@@ -1,4 +1,4 @@
-"""The wire kernel against the slow reference; and whatever it accepts must become rows and text.
+"""The wire kernel against the slow reference; and whatever it accepts must become rows, text, and an index of its ids.
 
 An input is a byte that picks a schema, and a payload. The payload lies in front of an unreadable page.
 """
@@ -6,11 +6,13 @@ An input is a byte that picks a schema, and a payload. The payload lies in front
 from __future__ import annotations
 
 import random
+from uuid import UUID
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
-from collectord.buffer.assemble import assemble
+from collectord.buffer.assemble import Rows, assemble
 from collectord.encode.csv import CsvPlan, TextBuffer
+from collectord.encode.frame_index import may_hold
 from collectord.errors import Rejected
 from collectord.model import ColumnType, IdLayout, Schema
 from fuzz.guard import Guarded
@@ -75,7 +77,11 @@ class Differential:
         message = pb.Batch.FromString(payload)
         rows = batch.find(view).rows
         assert rows == message.rows
-        whole = assemble(SCHEMAS[at], [(view, 0, rows)])
+        found = Rows(SCHEMAS[at], [(view, 0, rows)])
+        whole = found.batch()
+        ids, layout = found.ids(), SCHEMAS[at].correlation
+        for one in set(whole.column("correlation_id").to_pylist()):
+            assert may_hold(ids, one if layout is IdLayout.TEXT else str(UUID(bytes=one)))
         whole.validate(full=True)
         text = bytes(PLANS[at].encode(whole, self._out))
         assert text == oracle.encode(SCHEMAS[at], whole, 60)

@@ -1,5 +1,7 @@
 """Blobs of all codecs: damage ends with a FrameError that names a place, and what is read is what stands there.
 
+Who passes over frames by their index comes to the same places as who reads them.
+
 An input is a byte that picks the codec, and a blob.
 """
 
@@ -7,14 +9,17 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 
 import zstandard
 
 from collectord.encode.frame import CODECS, MAX_TEXT, Frame, FrameEncoder, FrameError, first_frame_text, iter_frames
-from collectord.model import FrameTag
+from collectord.encode.frame_index import FrameIndex, encode_index
+from collectord.model import FrameIds, FrameTag, IdLayout
 from fuzz.target import Target
 
 TAG = FrameTag(bytes(range(16)), 7, 3)
+INDEXES = (FrameIds(IdLayout.UUID, 5, 9, b""), FrameIds(IdLayout.TEXT, 9, 5, b"\x12" * 64))
 
 
 def target() -> Target:
@@ -42,7 +47,28 @@ def one(data: bytes) -> None:
     assert not whole or at == len(blob)
     for frame in frames:
         _stands_there(codec, blob[frame.offset : frame.offset + frame.length], frame)
+        if frame.index is not None:
+            assert encode_index(frame.index) in blob[frame.offset : frame.offset + frame.length]
     _first(codec, blob, frames)
+    for wanted in (lambda index: False, lambda index: bool(index.ids.filter)):
+        _hopped(codec, blob, frames, whole, wanted)
+
+
+def _hopped(codec: str, blob: bytes, frames: list[Frame], whole: bool, wanted: Callable[[FrameIndex], bool]) -> None:
+    """Up to the first damage that shows to who reads, the same frames; those with an unwanted index are passed over."""
+    found: list[Frame] = []
+    try:
+        found.extend(iter_frames(codec, io.BytesIO(blob), wanted))
+    except FrameError as error:
+        assert not whole, f"read whole, but not hopped over: {error}"
+    if codec == "none":
+        assert found == frames
+        return
+    assert len(found) >= len(frames)
+    for read, other in zip(frames, found, strict=False):
+        assert (read.offset, read.length, read.index) == (other.offset, other.length, other.index)
+        assert other.passed == (other.index is not None and not wanted(other.index))
+        assert other.passed or other == read
 
 
 def _stands_there(codec: str, piece: bytes, frame: Frame) -> None:
@@ -79,7 +105,9 @@ def seeds() -> list[bytes]:
         encoder = FrameEncoder(codec)
         header = encoder.header_frame(b'n,"a\nb"\n')
         data = encoder.data_frame(b'1,x\n2,"y"\n' * 20, TAG)
+        small, large = (encoder.data_frame(b'1,x\n2,"y"\n' * 20, TAG, ids) for ids in INDEXES)
         made += [bytes((number,)) + blob for blob in (header, data, header + data + data, header + data[:-9])]
+        made += [bytes((number,)) + blob for blob in (header + small + large + data, header + large + small[:-9])]
     plain = zstandard.ZstdCompressor(write_content_size=False).compress(b"no size " * 9)
     other = zlib.compressobj(9, zlib.DEFLATED, 31)
     made += [b"\0" + plain, b"\0\x50\x2a\x4d\x18\x03\0\0\0abc" + plain, b"\1" + other.compress(b"zlib") + other.flush()]

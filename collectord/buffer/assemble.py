@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from collectord.batch import WIDTHS, find
 from collectord.buffer import _assemble
-from collectord.model import Buffer, ColumnType, IdLayout, Schema
+from collectord.model import Buffer, ColumnType, FrameIds, IdLayout, Schema
 
 _ARROW: dict[ColumnType, pa.DataType] = {
     ColumnType.BOOL: pa.uint8(),
@@ -39,23 +39,63 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 _TIMES, _CORRELATION, _REQUEST, _SAMPLING, _TENSOR, _FIRST_COLUMN, _COLUMN_WORDS, _DATA = 4, 7, 10, 13, 14, 17, 6, 4
 
 
-def assemble(schema: Schema, pieces: Iterable[tuple[Buffer, int, int]]) -> pa.RecordBatch:
-    """Gathers rows into one record batch, copying them once.
+_MAX_FILTER = 16 * 1024
+"""Bytes of the largest filter of ids."""
+
+
+class Rows:
+    """Rows of batches of one schema, found and not yet copied.
 
     Args:
         schema: what all the pieces have.
-        pieces: `(payload, start, stop)`: rows [start, stop) of a serialized `Batch` that passed `batch.check`. The
-            payloads may be reused afterwards.
+        pieces: `(payload, start, stop)`: rows [start, stop) of a serialized `Batch` that passed `batch.check`.
 
     Raises:
         ValueError: there are no rows, or a piece names rows that its batch does not have.
     """
-    gather = _assemble.Gather()
-    for payload, start, stop in pieces:
-        gather.add(payload, find(payload).table, start, stop)
+
+    def __init__(self, schema: Schema, pieces: Iterable[tuple[Buffer, int, int]]) -> None:
+        self._schema = schema
+        self._gather = _assemble.Gather()
+        for payload, start, stop in pieces:
+            self._gather.add(payload, find(payload).table, start, stop)
+        if not self._gather.rows:
+            raise ValueError("no rows to assemble")
+
+    def batch(self) -> pa.RecordBatch:
+        """The rows as one record batch, copied once. The payloads may be reused afterwards."""
+        return _batch(self._schema, self._gather)
+
+    def ids(self) -> FrameIds:
+        """Which correlation ids they have."""
+        found = bytearray(_MAX_FILTER)
+        layout = self._schema.correlation
+        first, last, size = self._gather.present(_CORRELATION, layout is IdLayout.TEXT, found)
+        return FrameIds(layout, first, last, bytes(found[:size]))
+
+
+def ids_of_uuids(raw: bytes, filter_size: int) -> FrameIds:
+    """What `Rows.ids` says of rows with these uuids, 16 bytes each, if it makes a filter of this size."""
+    found = bytearray(_MAX_FILTER)
+    first, last, size = _assemble.present(raw, None, len(raw) // 16, filter_size, found)
+    return FrameIds(IdLayout.UUID, first, last, bytes(found[:size]))
+
+
+def ids_of_texts(texts: pa.Array[Any], filter_size: int) -> FrameIds:
+    """The same for texts, an array of type binary that begins at its buffers' beginning."""
+    found = bytearray(_MAX_FILTER)
+    offsets, data = (memoryview(buffer or b"").cast("B") for buffer in texts.buffers()[1:])
+    first, last, size = _assemble.present(data, offsets, len(texts), filter_size, found)
+    return FrameIds(IdLayout.TEXT, first, last, bytes(found[:size]))
+
+
+def assemble(schema: Schema, pieces: Iterable[tuple[Buffer, int, int]]) -> pa.RecordBatch:
+    """`Rows.batch` of these pieces, in one go."""
+    return Rows(schema, pieces).batch()
+
+
+def _batch(schema: Schema, gather: _assemble.Gather) -> pa.RecordBatch:
     rows = gather.rows
-    if not rows:
-        raise ValueError("no rows to assemble")
     fields: list[tuple[str, pa.Array[Any]]] = []
     if schema.tensor:
         values, values_bytes = _new(rows * len(schema.columns) * WIDTHS[schema.columns[0].type])

@@ -111,7 +111,7 @@ def where(
     correlation_id: str, config_file: Path | None, first: Any, days: int | None, stream: str, show: bool, as_json: bool,
     **given: Any,
 ) -> None:  # fmt: skip
-    """Find a record by its correlation id: blob, frame and rows, or that it still waits in the log.
+    """Find a record by its correlation id: blob, frame and rows, or that it still waits in the log; or why it may be nowhere.
 
     \b
     collectord where 019a9f3e-7c1b-7000-8000-000000000001 --show
@@ -123,12 +123,13 @@ def where(
     from collectord.destination import open_store
     from collectord.quarantine import ROWS_DIRECTORY
     from collectord.reader.find import find
+    from collectord.upload.location import Location
 
     settings = load(config_file, given)
     found = find(
         open_store(settings), correlation_id, first.date() if first else None, days, stream,
         settings.admin_socket if given["spool"] else None,
-        settings.spool / ROWS_DIRECTORY if given["spool"] else None,
+        settings.spool / ROWS_DIRECTORY if given["spool"] else None, Location.parse(settings.store).prefix,
     )  # fmt: skip
     if as_json:
         click.echo(found.as_json())

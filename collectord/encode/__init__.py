@@ -1,7 +1,8 @@
 """The encode room: Arrow record batches become CSV text, text becomes compressed frames, frames become text again.
 
 Promises: the same rows give the same bytes on every machine, however they are cut into batches; every float reads back
-to the same bits; a frame that is torn or damaged is named, never passed over.
+to the same bits; a frame that is torn or damaged is named, unless its index says that it is not wanted; an index is never
+wrong about an id that is in its frame.
 
 Assumes that batches were judged at ingest (text is UTF-8, times are in their window), but reads nothing outside their
 buffers even if not. Nothing here knows of streams' names in the store, of the log, or of time.

@@ -1,4 +1,4 @@
-"""Frames: whole CSV rows as one self-contained compressed member, with a tag that says who wrote it.
+"""Frames: whole CSV rows as one self-contained compressed member, with a tag that says who wrote it and an index of its ids.
 
 A blob is a sequence of frames, each appended in one piece: first the header row, then data. What the members look like
 byte for byte, and why, is written down in docs/formats/blob.md.
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import BinaryIO, NamedTuple
 
 import zstandard
 from isal import isal_zlib
 
+from collectord.encode import frame_index
+from collectord.encode.frame_index import FrameIndex, decode_index, encode_index
+from collectord.encode.window import Source, Window
 from collectord.errors import NeverAgain
-from collectord.model import FrameTag
+from collectord.model import FrameIds, FrameTag
 
 CODECS = ("zstd", "gzip", "none")
 MAX_TEXT = 256 * 1024 * 1024
@@ -30,7 +33,6 @@ _LEVELS = {"zstd": range(1, 20), "gzip": range(4), "none": range(2)}
 
 InflateError: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub calls the class an instance
 
-_BLOCK = 1024 * 1024
 _GZIP_STEP = 64 * 1024  # what inflate gets at once: it copies whatever it does not use
 
 TAG_MAGIC = b"cdT1"
@@ -44,11 +46,14 @@ _SKIPPABLE_REST = bytes.fromhex("2a4d18")
 """Skippable frames begin with a byte from 50 to 5f, then these."""
 _TAG_FRAME = _WORDS.pack(0x184D2A5C, TAG_LENGTH)
 """How the skippable frame with a tag begins."""
+_INDEX_MAGIC = 0x184D2A5D
+"""Of the skippable frame with an index."""
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _GZIP_EXTRA = 4
 _GZIP_HEAD = struct.Struct("<3sBIBB")
 _GZIP_SUBFIELD = b"cd"
+_GZIP_INDEX_SUBFIELD = b"ci"
 _GZIP_UNKNOWN_OS = 255
 
 
@@ -61,14 +66,18 @@ class FrameError(NeverAgain):
         self.detail = detail
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Frame:
     """A frame of a blob. For codec none: a block of bytes, cut anywhere."""
 
     offset: int
     length: int
-    """Bytes in the blob, tag included."""
+    """Bytes in the blob, index and tag included."""
     text: bytes
     tag: FrameTag | None
+    index: FrameIndex | None = None
+    passed: bool = False
+    """It was passed over after a look at its index: text and tag are not known."""
 
 
 def encode_tag(tag: FrameTag) -> bytes:
@@ -119,29 +128,46 @@ class FrameEncoder:
         """A frame that holds the header row and has no tag."""
         return self._frame(header, None)
 
-    def data_frame(self, text: bytes | memoryview, tag: FrameTag) -> bytes:
-        """A frame of whole rows with its tag; with codec none just the text. Raises ValueError above `MAX_TEXT` bytes."""
-        return self._frame(text, encode_tag(tag))
+    def data_frame(self, text: bytes | memoryview, tag: FrameTag, ids: FrameIds | None = None) -> bytes:
+        """A frame of whole rows with its tag and, given their `ids`, its index; with codec none just the text.
 
-    def _frame(self, text: bytes | memoryview, tag: bytes | None) -> bytes:
+        Raises ValueError above `MAX_TEXT` bytes.
+        """
+        return self._frame(text, tag, ids)
+
+    def _frame(self, text: bytes | memoryview, tag: FrameTag | None, ids: FrameIds | None = None) -> bytes:
         if len(text) > MAX_TEXT:
             raise ValueError(f"a frame of {len(text)} bytes of text, at most {MAX_TEXT} are allowed")
-        if self.name == "zstd":
-            member: bytes = self._zstd.compress(text)
-            return member if tag is None else b"".join((member, _TAG_FRAME, tag))
+        if self.name == "none":
+            return bytes(text)
+        parts = _zstd_parts(self._zstd, text, tag) if self.name == "zstd" else _gzip_parts(text, self._level)
+        index = b""
+        if tag is not None and ids is not None:
+            index = encode_index(FrameIndex(sum(map(len, parts)), tag.rows, ids))
         if self.name == "gzip":
-            return _gzip_member(text, self._level, tag)
-        return bytes(text)
+            return b"".join((_gzip_head_of(tag, index), *parts))
+        return b"".join((_WORDS.pack(_INDEX_MAGIC, len(index)), index, *parts) if index else parts)
 
 
-def _gzip_member(text: bytes | memoryview, level: int, tag: bytes | None) -> bytes:
+def _zstd_parts(compressor: zstandard.ZstdCompressor, text: bytes | memoryview, tag: FrameTag | None) -> list[bytes]:
+    """What stands behind the index."""
+    member: bytes = compressor.compress(text)
+    return [member] if tag is None else [member, _TAG_FRAME, encode_tag(tag)]
+
+
+def _gzip_parts(text: bytes | memoryview, level: int) -> list[bytes]:
+    """What stands behind the member's header."""
     compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-    body = compressor.compress(text)
-    rest = compressor.flush()
-    head = _GZIP_HEAD.pack(_GZIP_MAGIC, 0 if tag is None else _GZIP_EXTRA, 0, 0, _GZIP_UNKNOWN_OS)
-    if tag is not None:
-        head += struct.pack("<H2sH", 4 + len(tag), _GZIP_SUBFIELD, len(tag)) + tag
-    return b"".join((head, body, rest, _WORDS.pack(isal_zlib.crc32(text), len(text))))
+    return [compressor.compress(text), compressor.flush(), _WORDS.pack(isal_zlib.crc32(text), len(text))]
+
+
+def _gzip_head_of(tag: FrameTag | None, index: bytes) -> bytes:
+    """A member's header. The index comes last, right before what its length counts."""
+    extra = b"" if tag is None else struct.pack("<2sH", _GZIP_SUBFIELD, TAG_LENGTH) + encode_tag(tag)
+    if index:
+        extra += struct.pack("<2sH", _GZIP_INDEX_SUBFIELD, len(index)) + index
+    head = _GZIP_HEAD.pack(_GZIP_MAGIC, _GZIP_EXTRA if extra else 0, 0, 0, _GZIP_UNKNOWN_OS)
+    return head + len(extra).to_bytes(2, "little") + extra if extra else head
 
 
 # ---------------------------------------------------------------- reading
@@ -164,20 +190,24 @@ def first_frame_text(codec: str, head: bytes) -> bytes | None:
         if codec == "zstd":
             end = _zstd_end(head)
             return None if end is None else _zstd_text(head[:end])
-        member = _gzip_member_at(_Window(BytesIO(head)))
+        member = _gzip_member_at(Window(BytesIO(head)), None)
         return None if member is None else member.text
     except FrameError as error:
         raise ValueError(error.detail) from error
 
 
-def iter_frames(codec: str, file: BinaryIO) -> Iterator[Frame]:
+Wanted = Callable[[FrameIndex], bool]
+
+
+def iter_frames(codec: str, file: Source, wanted: Wanted | None = None) -> Iterator[Frame]:
     """The frames of a blob from `file`'s position on, which counts as offset 0.
 
-    Holds one frame at a time. A zstd frame of ours comes with the tag behind it; a skippable frame that is not a tag
-    comes as a frame without text. Raises FrameError, naming the offset, at a torn or damaged frame.
+    Holds one frame at a time. A zstd frame of ours comes with the index before it and the tag behind it; a skippable frame
+    that is neither comes as a frame without text. Frames whose index is not `wanted` come as `passed`: longer ones are
+    hopped over, in a file that must be able to seek. Raises FrameError, naming the offset, at a torn or damaged frame.
     """
     _check_codec(codec)
-    return _iterate(codec, _Window(file))
+    return _iterate(codec, Window(file, wanted is not None and codec != "none"), wanted)
 
 
 def _check_codec(codec: str) -> None:
@@ -185,51 +215,37 @@ def _check_codec(codec: str) -> None:
         raise ValueError(f"codec is {codec!r}, allowed: {', '.join(CODECS)}")
 
 
-def _iterate(codec: str, window: _Window) -> Iterator[Frame]:
+def _iterate(codec: str, window: Window, wanted: Wanted | None) -> Iterator[Frame]:
     read = {"zstd": _read_zstd, "gzip": _read_gzip, "none": _read_plain}[codec]
     while window.need(1):
+        offset = window.offset
         try:
-            frame = read(window)
+            frame = read(window, wanted)
         except FrameError as error:
-            raise FrameError(window.offset, error.detail) from error
-        window.take(frame.length)
+            raise FrameError(offset, error.detail) from error
+        if not window.take(frame.length):
+            raise FrameError(offset, "it is cut off")
         yield frame
 
 
-class _Window:
-    """The bytes from `offset` on that are in memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.offset = 0
-        self.data = bytearray()
-        self._file = file
-
-    def need(self, size: int) -> bool:
-        """Reads until `size` bytes are there; False if the file ends before."""
-        while len(self.data) < size:
-            block = self._file.read(_BLOCK)
-            if not block:
-                return False
-            self.data += block
-        return True
-
-    def take(self, size: int) -> None:
-        """Drops `size` bytes."""
-        del self.data[:size]
-        self.offset += size
-
-
-def _read_plain(window: _Window) -> Frame:
+def _read_plain(window: Window, wanted: Wanted | None) -> Frame:
     return Frame(window.offset, len(window.data), bytes(window.data), None)
 
 
-def _read_zstd(window: _Window) -> Frame:
-    while (end := _zstd_end(window.data)) is None:
+def _read_zstd(window: Window, wanted: Wanted | None) -> Frame:
+    index, begin = _zstd_index(window)
+    if index is not None:
+        if wanted is not None and not wanted(index):
+            return Frame(window.offset, begin + index.length, b"", None, index, passed=True)
+        window.need(min(begin + index.length, MAX_TEXT))
+    while (end := _zstd_end(window.data, begin)) is None:
         if not window.need(len(window.data) + 1):
             raise FrameError(window.offset, "it is cut off")
-    if window.data[:4] != _ZSTD_MAGIC:
+    if window.data[begin : begin + 4] != _ZSTD_MAGIC:
+        if index is not None:
+            raise FrameError(window.offset, "its index stands before no rows")
         return Frame(window.offset, end, b"", _tag(bytes(window.data[8:end])))
-    text = _zstd_text(window.data[:end])
+    text = _zstd_text(window.data[begin:end])
     tag = None
     whole = window.need(end + len(_TAG_FRAME) + TAG_LENGTH)
     behind = bytes(window.data[end : end + len(_TAG_FRAME) + TAG_LENGTH])
@@ -238,7 +254,34 @@ def _read_zstd(window: _Window) -> Frame:
             raise FrameError(window.offset, "its tag is cut off")
         tag = _tag(behind[len(_TAG_FRAME) :])
         end += len(behind)
-    return Frame(window.offset, end, text, tag)
+    _check_length(index, end - begin)
+    return Frame(window.offset, end, text, tag, index)
+
+
+def _zstd_index(window: Window) -> tuple[FrameIndex | None, int]:
+    """The index that the window begins with, and where the data begins: 0 if there is none."""
+    head = _WORDS.size + len(frame_index.MAGIC)
+    window.need(head)
+    if not _is_skippable(window.data) or window.data[_WORDS.size : head] != frame_index.MAGIC:
+        return None, 0
+    size = int.from_bytes(window.data[4:8], "little")
+    if size > frame_index.MAX_LENGTH:
+        raise FrameError(window.offset, f"an index of {size} bytes")
+    if not window.need(_WORDS.size + size):
+        raise FrameError(window.offset, "its index is cut off")
+    return _index(bytes(window.data[_WORDS.size : _WORDS.size + size])), _WORDS.size + size
+
+
+def _check_length(index: FrameIndex | None, length: int) -> None:
+    if index is not None and index.length != length:
+        raise FrameError(0, f"{length} bytes, but its index says {index.length}")
+
+
+def _index(data: bytes) -> FrameIndex | None:
+    try:
+        return decode_index(data)
+    except ValueError as error:
+        raise FrameError(0, str(error)) from error
 
 
 def _tag(data: bytes) -> FrameTag | None:
@@ -248,21 +291,26 @@ def _tag(data: bytes) -> FrameTag | None:
         raise FrameError(0, str(error)) from error
 
 
-def _zstd_end(data: bytes | bytearray) -> int | None:
-    """Length of the zstd or skippable frame that `data` begins with (RFC 8878, section 3.1), None if more is needed."""
-    magic = bytes(data[:4])
+def _is_skippable(data: bytes | bytearray) -> bool:
+    """Whether a skippable frame, or as much of it as is there, begins like this."""
+    return data[1:4] == _SKIPPABLE_REST[: len(data[1:4])] and data[0] >> 4 == 5
+
+
+def _zstd_end(data: bytes | bytearray, begin: int = 0) -> int | None:
+    """Where the zstd or skippable frame at `begin` ends (RFC 8878, section 3.1), None if more is needed."""
+    magic = bytes(data[begin : begin + 4])
     if not magic:
         return None
-    if magic[1:] == _SKIPPABLE_REST[: len(magic) - 1] and magic[0] >> 4 == 5:
-        end = 8 + int.from_bytes(data[4:8], "little")
-        return end if 8 <= end <= len(data) and len(data) >= 8 else None
+    if _is_skippable(magic):
+        end = begin + 8 + int.from_bytes(data[begin + 4 : begin + 8], "little")
+        return end if begin + 8 <= end <= len(data) else None
     if not _ZSTD_MAGIC.startswith(magic):
         raise FrameError(0, "it does not begin like a zstd frame")
-    if len(data) < 5:
+    if len(data) < begin + 5:
         return None
-    descriptor = data[4]
+    descriptor = data[begin + 4]
     single_segment = descriptor >> 5 & 1
-    position = 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3]
+    position = begin + 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3]
     position += (single_segment, 2, 4, 8)[descriptor >> 6]
     last = False
     while not last:
@@ -294,8 +342,19 @@ def _zstd_text(frame: bytes | bytearray) -> bytes:
         raise FrameError(0, str(error)) from error
 
 
-def _gzip_head(data: bytes | bytearray) -> tuple[int, FrameTag | None] | None:
-    """Length of a gzip member's own header (RFC 1952, section 2.3) and the tag in it, None if more is needed."""
+@dataclass(frozen=True, slots=True)
+class _GzipHead:
+    """A gzip member's own header."""
+
+    length: int
+    tag: FrameTag | None = None
+    index: FrameIndex | None = None
+    behind_index: int = 0
+    """Where in the member the index ends."""
+
+
+def _gzip_head(data: bytes | bytearray) -> _GzipHead | None:
+    """The header that a gzip member begins with (RFC 1952, section 2.3), None if more is needed."""
     if not (data.startswith(_GZIP_MAGIC) or _GZIP_MAGIC.startswith(data)):
         raise FrameError(0, "it does not begin like a gzip member")
     if len(data) < _GZIP_HEAD.size:
@@ -304,14 +363,14 @@ def _gzip_head(data: bytes | bytearray) -> tuple[int, FrameTag | None] | None:
     if flags & 0xE0:
         raise FrameError(0, "reserved flags are set")
     position = _GZIP_HEAD.size
-    tag = None
+    head = _GzipHead(0)
     if flags & _GZIP_EXTRA:
         if len(data) < position + 2:
             return None
         end = position + 2 + int.from_bytes(data[position : position + 2], "little")
         if len(data) < end:
             return None
-        tag = _gzip_tag(bytes(data[position + 2 : end]))
+        head = _gzip_extra(bytes(data[:end]), position + 2)
         position = end
     for flag in (8, 16):  # file name, comment: both end with a zero byte
         if flags & flag:
@@ -320,25 +379,35 @@ def _gzip_head(data: bytes | bytearray) -> tuple[int, FrameTag | None] | None:
                 return None
             position = zero + 1
     position += 2 if flags & 2 else 0
-    return (position, tag) if position <= len(data) else None
+    return replace(head, length=position) if position <= len(data) else None
 
 
-def _gzip_tag(extra: bytes) -> FrameTag | None:
-    position = 0
-    while position + 4 <= len(extra):
-        size = int.from_bytes(extra[position + 2 : position + 4], "little")
-        if extra[position : position + 2] == _GZIP_SUBFIELD:
-            return _tag(extra[position + 4 : position + 4 + size])
-        position += 4 + size
-    return None
+def _gzip_extra(data: bytes, position: int) -> _GzipHead:
+    """Tag and index in the subfields from `position` to the end of `data`."""
+    head = _GzipHead(0)
+    while position + 4 <= len(data):
+        name, begin = data[position : position + 2], position + 4
+        position = begin + int.from_bytes(data[position + 2 : begin], "little")
+        if name == _GZIP_SUBFIELD and head.tag is None:
+            head = replace(head, tag=_tag(data[begin:position]))
+        elif name == _GZIP_INDEX_SUBFIELD and head.index is None:
+            head = replace(head, index=_index(data[begin:position]), behind_index=position)
+    return head
 
 
-def _gzip_member_at(window: _Window) -> Frame | None:
+def _gzip_member_at(window: Window, wanted: Wanted | None) -> Frame | None:
     """The gzip member that the window begins with, None if it is cut off."""
     while (head := _gzip_head(window.data)) is None:
         if not window.need(len(window.data) + 1):
             return None
-    position, tag = head
+    if head.index is not None:
+        end = head.behind_index + head.index.length
+        if end < head.length:
+            raise FrameError(0, f"its index says {head.index.length} bytes, which is less than its header")
+        if wanted is not None and not wanted(head.index):
+            return Frame(window.offset, end, b"", None, head.index, passed=True)
+        window.need(min(end, MAX_TEXT))
+    position = head.length
     stream = isal_zlib.decompressobj(-15)
     texts: list[bytes] = []
     size = 0
@@ -360,11 +429,13 @@ def _gzip_member_at(window: _Window) -> Frame | None:
     text = b"".join(texts)
     if _WORDS.unpack_from(window.data, position) != (isal_zlib.crc32(text), size):
         raise FrameError(0, "checksum or length is wrong")
-    return Frame(window.offset, position + _WORDS.size, text, tag)
+    position += _WORDS.size
+    _check_length(head.index, position - head.behind_index)
+    return Frame(window.offset, position, text, head.tag, head.index)
 
 
-def _read_gzip(window: _Window) -> Frame:
-    frame = _gzip_member_at(window)
+def _read_gzip(window: Window, wanted: Wanted | None) -> Frame:
+    frame = _gzip_member_at(window, wanted)
     if frame is None:
         raise FrameError(window.offset, "it is cut off")
     return frame

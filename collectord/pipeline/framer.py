@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collectord.buffer.assemble import assemble
+from collectord.buffer.assemble import Rows
 from collectord.buffer.index import Slice
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
@@ -49,18 +49,22 @@ class Framer:
         self, schema: Schema, plan: CsvPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]
     ) -> memoryview:
         """The rows as CSV, without a header. Valid until this thread's next call."""
-        batch = assemble(schema, ((payload, s.start, s.stop) for payload, s in zip(payloads, slices, strict=True)))
-        return plan.encode(batch, self._tools().text)
+        return plan.encode(_rows(schema, slices, payloads).batch(), self._tools().text)
 
     def make(self, schema: Schema, plan: CsvPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Frame:
         """One frame of these slices; `payloads` are those of their entries."""
-        text = self.text(schema, plan, slices, payloads)
+        tools, rows = self._tools(), _rows(schema, slices, payloads)
+        text = plan.encode(rows.batch(), tools.text)
         tag = FrameTag(self._writer_id, self._next_frame_id(), sum(piece.stop - piece.start for piece in slices))
-        encoder = self._tools().encoder
-        return Frame(plan.header, encoder.header_frame(plan.header), encoder.data_frame(text, tag), tag)
+        data_frame = tools.encoder.data_frame(text, tag, rows.ids())
+        return Frame(plan.header, tools.encoder.header_frame(plan.header), data_frame, tag)
 
     def _tools(self) -> _Tools:
         tools: _Tools | None = getattr(self._local, "tools", None)
         if tools is None:
             tools = self._local.tools = _Tools(FrameEncoder(self._codec, self._level), TextBuffer())
         return tools
+
+
+def _rows(schema: Schema, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Rows:
+    return Rows(schema, ((payload, s.start, s.stop) for payload, s in zip(payloads, slices, strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -62,15 +63,28 @@ def settled(store: BlobStore, blob: BlobInfo) -> BlobInfo:
 
 
 class BlobFile(io.RawIOBase):
-    """A blob, as long as it was when it was opened, as a readable file. One thread."""
+    """A blob, as long as it was when it was opened, as a file to be read from any place. One thread."""
 
     def __init__(self, store: BlobStore, blob: BlobInfo) -> None:
         self._store = store
         self._blob = blob
         self._at = 0
+        self.bytes_read = 0
+        """What the store has given so far."""
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Goes to a place without asking the store. Raises ValueError before the beginning."""
+        at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._blob.size}[whence]
+        if at < 0:
+            raise ValueError(f"byte {at} of a blob")
+        self._at = at
+        return at
 
     def readinto(self, buffer: object) -> int:
         """Reads the next bytes. Raises TryAgain or CallHuman if the store does not give them."""
@@ -87,4 +101,5 @@ class BlobFile(io.RawIOBase):
             raise CallHuman(f"{self._blob.name}: it ends at byte {self._at}; it was {self._blob.size} bytes long")
         view[: len(got)] = got
         self._at += len(got)
+        self.bytes_read += len(got)
         return len(got)

@@ -1,4 +1,4 @@
-"""`collectord where` as a command: asks the daemon what waits, then searches the store."""
+"""`collectord where` as a command: asks the daemon what waits and what never landed, then searches the store."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
+from collectord.reader.absence import Absence, absences
 from collectord.reader.blobs import data_blobs
-from collectord.reader.where import Hit, days_of, may_hold, needles, where
+from collectord.reader.where import Effort, Hit, days_of, may_hold, needles, time_of, where
+from collectord.upload.naming import Layout
 from collectord.upload.store import BlobStore
 
 
@@ -33,17 +35,28 @@ class Found:
     held: list[dict[str, Any]] = field(default_factory=list)
     """Items of the quarantine that hold the id: `stream`, `item`, `reason`, `rows`."""
     notes: list[str] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
+    absences: list[Absence] | None = None
+    """What never landed of the streams in question; None: no daemon was asked."""
 
     def as_json(self) -> str:
         """For scripts; docs/operations.md describes the fields."""
         hits = [{"blob": one.blob, "offset": one.offset, "row": one.row, "text": one.text} for one in self.hits]
-        searched = {"days": [str(day) for day in self.days], "blobs": len(self.blobs), "bytes": self.size}
+        searched = {
+            "days": [str(day) for day in self.days],
+            "blobs": len(self.blobs),
+            "bytes": self.size,
+            "bytes_read": self.effort.bytes_read,
+            "frames": self.effort.frames,
+            "frames_passed": self.effort.passed,
+        }
         return json.dumps(
             {
                 "landed": hits,
                 "waiting": self.waiting,
                 "quarantined": self.held,
                 "searched": searched,
+                "never_landed": None if self.absences is None else [one.as_json() for one in self.absences if one],
                 "notes": self.notes,
             },
             indent=2,
@@ -70,17 +83,46 @@ class Found:
             yield f"in quarantine: {one['stream']}, item {one['item']} of {one['rows']:,} rows: {one['reason']}"
         for note in self.notes:
             yield f"note: {note}"
-        span = f"{min(self.days)} to {max(self.days)}"
-        looked = f"{len(self.blobs)} blobs of {span}, {self.size:,} bytes"
-        yield f"searched {looked}" if self else f"not known: {self.wanted} is not in {looked}"
+        looked = f"{len(self.blobs)} blobs of {self._span}, {self.size:,} bytes"
+        read = f"{self.effort.bytes_read:,} bytes read"
+        if self.effort.frames:
+            read += f", {self.effort.passed:,} of {self.effort.frames:,} frames passed over by their index"
+        if self:
+            yield f"searched {looked} ({read})"
+            return
+        yield f"not known: {self.wanted} is not in {looked} ({read})"
+        yield from self._why_not()
+
+    @property
+    def _span(self) -> str:
+        return f"{min(self.days)} to {max(self.days)}"
+
+    def _why_not(self) -> Iterator[str]:
+        """What could be why it was not found."""
+        made = time_of(self.wanted)
+        says = f"the id says that it was made on {made.date()}" if made else "the id says nothing about its day"
+        yield f"the days searched were {self._span} (UTC); {says}; --date YYYY-MM-DD --days N searches others"
+        if self.absences is None:
+            yield "no daemon was asked: --spool DIRECTORY also searches its log and quarantine, and says what never landed"
+        elif not self.absences:
+            yield "the daemon knows no stream whose blobs have such names"
+        elif not any(self.absences):
+            yield (
+                f"the daemon's books of {len(self.absences)} streams know of no row that was rejected, dropped by clients, "
+                "lost, expired or dropped from quarantine"
+            )
+        else:
+            yield "what never landed, by the daemon's books, in rows of any id since its spool was made:"
+            yield from (f"  {one.line()}" for one in self.absences if one)
 
 
 def find(
     store: BlobStore, wanted: str, first: date | None, count: int | None, stream: str, socket: Path | None,
-    quarantine: Path | None = None,
+    quarantine: Path | None = None, name_prefix: str = "",
 ) -> Found:  # fmt: skip
     """Looks for a correlation id in the blobs of some days (see `days_of`); before that, with `socket`, in the log, and
-    with `quarantine`, the directory of its items, there.
+    with `quarantine`, the directory of its items, there. `name_prefix` is what stands before every blob's name in this
+    store.
 
     Raises:
         CallHuman: the id is empty, the store cannot be read, or no daemon answers.
@@ -89,32 +131,44 @@ def find(
         raise CallHuman("an empty text is no correlation id")
     days = days_of(wanted, first, count, datetime.now(timezone.utc).date())
     found = Found(wanted, days, [])
+    held_rows: dict[str, int] = {}
     try:
         if socket is not None:
             # First the log, then the store: what lands in between is seen twice, not missed.
             with ControlClient(socket) as control:
                 answer = control.where(needles(wanted))
+                books, status = control.ledger(), control.status()
             found.waiting = [{"stream": one.stream, "lsn": one.lsn, "rows": one.rows} for one in answer.entries]
             if not answer.complete:
                 found.notes.append(f"of what waits in the log only {answer.bytes_searched:,} bytes were searched")
         if quarantine is not None:
-            found.held = list(_held(quarantine, wanted, found.notes))
+            found.held = list(_held(quarantine, wanted, found.notes, held_rows))
+        if socket is not None:
+            layout = Layout(
+                status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix
+            )  # fmt: skip
+            found.absences = absences(books, held_rows, layout, stream)
         found.blobs = [blob for blob in data_blobs(store, stream) if any(may_hold(blob.name, day) for day in days)]
         with contextlib.closing(store):
             found.hits = list(
-                where(store, found.blobs, wanted, lambda blob, why: found.notes.append(f"{blob} is damaged: {why}"))
-            )
+                where(
+                    store, found.blobs, wanted, found.effort,
+                    lambda blob, why: found.notes.append(f"{blob} is damaged: {why}"),
+                )
+            )  # fmt: skip
     except TryAgain as error:
         raise CallHuman(str(error)) from error
     return found
 
 
-def _held(quarantine: Path, wanted: str, notes: list[str]) -> Iterator[dict[str, Any]]:
+def _held(quarantine: Path, wanted: str, notes: list[str], rows: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """The items with this id; `rows` gets those of all items, by stream."""
     for one in ids(quarantine):
         try:
             item = read(quarantine, one)
         except BadItem as error:
             notes.append(str(error))
             continue
+        rows[item.stream] = rows.get(item.stream, 0) + item.rows
         if any(needle in entry.payload for entry in item.entries for needle in needles(wanted)):
             yield {"stream": item.stream, "item": item.id.hex(), "reason": item.reason, "rows": item.rows}

@@ -1,7 +1,7 @@
 """Reads again what has landed, and says what is wrong with it: `collectord verify`. Works on the store alone.
 
-Per blob: whole frames with right checksums, the header first and once, as many rows in each frame as its tag says. Over
-all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time, and
+Per blob: whole frames with right checksums, the header first and once, as many rows in each frame as its tag says, and
+the ids that its index says. Over all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time, and
 about 150 bytes for every frame that was read. One thread.
 """
 
@@ -15,6 +15,7 @@ from collectord.encode.frame import Frame, FrameError, first_frame_text, iter_fr
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, FrameTag
 from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
+from collectord.reader.correlation import untrue
 from collectord.upload.store import BlobStore, Blocked, Unknown
 
 OUR_COLUMNS = (
@@ -210,6 +211,11 @@ def _check_frame(totals: BlobTotals, frame: Frame, tags: _Tags) -> Iterator[Find
         yield found("it does not end with a whole row")
     if frame.offset and totals.header and header_in(frame.text, totals.header) is not None:
         yield found("the header stands among its rows")
+    if frame.index is not None:
+        if count.records != frame.index.rows:
+            yield found(f"{count.records:,} rows, but its index says {frame.index.rows:,}")
+        if totals.header and (what := untrue(frame.index, totals.header, frame.text)):
+            yield found(what)
     if frame.tag is None:
         yield found(f"{count.records:,} rows without a tag: not written by a daemon, or its tag was lost")
         return

@@ -1,27 +1,26 @@
-"""Where a record is: `collectord where`. Searches the blobs of a few days for an id's text, frame by frame.
+"""Where a record is: `collectord where`. Searches the blobs of a few days for an id, frame by frame.
 
-A frame is searched as bytes; only records that hold the text are read as CSV, to see that the id is theirs and not a
-value of the user's. Memory: one frame at a time. One thread.
+A frame whose index says that the id is not in it is passed over. Any other is searched as bytes for the id's text; only
+records that hold it are read as CSV, to see that the id is theirs and not a value of the user's. Memory: one frame at a
+time. One thread.
 """
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
+from collectord.encode import frame_index
 from collectord.encode.frame import Frame, first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
+from collectord.reader import correlation
 from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
 from collectord.reader.verify import RecordCounter
 from collectord.upload.store import BlobStore
-
-ID = "$aml_dc_correlation_id"
 
 _NAMED_DAY = re.compile(r"/\d{4}/\d\d/\d\d/")
 
@@ -39,15 +38,24 @@ class Hit:
     """The row, without its line end."""
 
 
+@dataclass(slots=True)
+class Effort:
+    """What a search took."""
+
+    bytes_read: int = 0
+    """What the store was asked for."""
+    frames: int = 0
+    """With rows; pieces of plain text are none."""
+    passed: int = 0
+    """How many of them were passed over, since the id is not in their index."""
+
+
 def time_of(wanted: str) -> datetime | None:
     """When a UUIDv7 was made; None for any other id."""
-    try:
-        known = uuid.UUID(wanted)
-    except ValueError:
+    raw = frame_index.raw_uuid(wanted)
+    if raw is None or not frame_index.is_v7(raw):
         return None
-    if str(known) != wanted or known.version != 7:
-        return None
-    return datetime.fromtimestamp((known.int >> 80) / 1000, timezone.utc)
+    return datetime.fromtimestamp(frame_index.milliseconds(raw) / 1000, timezone.utc)
 
 
 def days_of(wanted: str, first: date | None, count: int | None, today: date) -> list[date]:
@@ -71,18 +79,16 @@ def may_hold(name: str, day: date) -> bool:
 
 def needles(wanted: str) -> list[bytes]:
     """The id as the log may hold it: as text, and the 16 bytes of a uuid in canonical form."""
-    found = [wanted.encode()]
-    try:
-        known = uuid.UUID(wanted)
-    except ValueError:
-        return found
-    return [*found, known.bytes] if str(known) == wanted else found
+    raw = frame_index.raw_uuid(wanted)
+    return [wanted.encode()] if raw is None else [wanted.encode(), raw]
 
 
 def where(
-    store: BlobStore, blobs: Iterable[BlobInfo], wanted: str, troubled: Callable[[str, str], None]
+    store: BlobStore, blobs: Iterable[BlobInfo], wanted: str, effort: Effort, troubled: Callable[[str, str], None]
 ) -> Iterator[Hit]:
     """The rows with this correlation id. What cannot be read is told to `troubled` (blob, why), and the next one follows.
+
+    `effort` is added to.
 
     Raises:
         TryAgain: the store did not answer.
@@ -90,31 +96,37 @@ def where(
     """
     for blob in blobs:
         if blob.size:
+            file = BlobFile(store, blob)
             try:
-                yield from _search(store, blob, wanted)
+                yield from _search(blob.name, file, wanted, effort)
             except NeverAgain as error:
                 troubled(blob.name, str(error))
+            finally:
+                effort.bytes_read += file.bytes_read
 
 
-def _search(store: BlobStore, blob: BlobInfo, wanted: str) -> Iterator[Hit]:
-    codec = codec_of(blob.name)
-    with io.BufferedReader(BlobFile(store, blob), READ_BYTES) as file:
-        pieces = _plain(file) if codec == "none" else iter_frames(codec, file)
-        header = next(pieces).text
-        names = _cells(header)
-        if ID not in names:
-            raise NeverAgain("it does not begin with a header row of ours")
-        column = len(names) - 1 - names[::-1].index(ID)
-        before = 0
-        for piece in pieces:
-            for row, record in hits(piece.text, wanted, column):
-                yield Hit(blob.name, piece.offset, before + row, record)
-            if piece.tag is not None:
-                before += piece.tag.rows
-            else:
-                count = RecordCounter()
-                count.feed(piece.text)
-                before += count.records
+def _search(name: str, file: BlobFile, wanted: str, effort: Effort) -> Iterator[Hit]:
+    codec = codec_of(name)
+    if codec == "none":
+        pieces = _plain(io.BufferedReader(file, READ_BYTES))
+    else:
+        pieces = iter_frames(codec, file, lambda index: frame_index.may_hold(index.ids, wanted))
+    column = correlation.place_of(correlation.cells(next(pieces).text))
+    if column is None:
+        raise NeverAgain("it does not begin with a header row of ours")
+    before = 0
+    for piece in pieces:
+        effort.frames += piece.passed or (codec != "none" and bool(piece.text))
+        effort.passed += piece.passed
+        for row, record in hits(piece.text, wanted, column):
+            yield Hit(name, piece.offset, before + row, record)
+        known = piece.index or piece.tag
+        if known is not None:
+            before += known.rows
+        else:
+            count = RecordCounter()
+            count.feed(piece.text)
+            before += count.records
 
 
 def hits(text: bytes, wanted: str, column: int) -> Iterator[tuple[int, str]]:
@@ -128,7 +140,7 @@ def hits(text: bytes, wanted: str, column: int) -> Iterator[tuple[int, str]]:
         start = _line_end_before(text, at, count.quoted)
         end = _line_end_behind(text, at, count.quoted)
         record = text[start:end].decode()
-        if _cells(text[start:end])[column : column + 1] == [wanted]:
+        if correlation.cells(text[start:end])[column : column + 1] == [wanted]:
             yield count.records + 1, record.removesuffix("\n")
         count.feed(text[at:end])
         fed = end
@@ -169,14 +181,6 @@ def _plain(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
         if end:
             yield Frame(offset, end, rest[:end], None)
             offset, rest = offset + end, rest[end:]
-
-
-def _cells(record: bytes) -> list[str]:
-    limit = csv.field_size_limit(1 << 30)
-    try:
-        return next(csv.reader(io.StringIO(record.decode(), newline="")), [])
-    finally:
-        csv.field_size_limit(limit)
 
 
 def _digits(day: date) -> Sequence[str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
-from collectord.model import Column, ColumnType, FrameTag, IdLayout, Partition, Schema, Stream
+from collectord.model import Column, ColumnType, FrameIds, FrameTag, IdLayout, Partition, Schema, Stream
 from collectord.upload.naming import Layout
 
 STORE = Path("collectord-data/store")
@@ -22,6 +22,8 @@ DAY = 86_400_000_000_000
 TEXTS = ["plain", "", None, 'a "quoted" word', "comma, comma", "two\nlines", 'three\n\nlines, "quoted"\n', "é漢😀"]
 REQUESTS = 24
 ROWS_PER_REQUEST = 2
+INDEXES = (FrameIds(IdLayout.TEXT, 1, 0, b"\x5a" * 16_384), FrameIds(IdLayout.UUID, 0, 1, b""))
+"""The largest and the smallest; no reader of CSV looks into them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def write(folder: Path, codec: str) -> None:
             frames = [encoder.header_frame(plan.header)]
             for at in range(0, len(rows), 10):
                 stop = min(at + 10, len(rows))
-                frames.append(encoder.data_frame(plan.encode(batch, out, at, stop), FrameTag(bytes(16), at, stop - at)))
+                text, tag = plan.encode(batch, out, at, stop), FrameTag(bytes(16), at, stop - at)
+                frames.append(encoder.data_frame(text, tag, INDEXES[at // 10 % 2]))
             path.write_bytes(b"".join(frames))
 
 

@@ -206,9 +206,12 @@ def test_where_tells_waiting_from_landed_from_unknown(make_daemon: MakeDaemon) -
     answer = json.loads(daemon.cli("where", wanted, "--json").stdout)
     assert [hit["row"] for hit in answer["landed"]] == [43]
     assert answer["searched"]["blobs"] == 1
+    assert answer["searched"]["frames_passed"] == 0
     unknown = daemon.cli("where", str(UUID(int=7)), *spool)
     assert (unknown.returncode, unknown.stderr) == (1, "")
     assert "not known" in unknown.stdout
+    assert "1 of 1 frames passed over by their index" in unknown.stdout
+    assert "the daemon's books of 1 streams know of no row that was rejected" in unknown.stdout
     elsewhere = daemon.cli("where", wanted, "--date", "2020-01-01")
     assert elsewhere.returncode == 1
     assert "0 blobs of 2020-01-01" in elsewhere.stdout
@@ -228,3 +231,43 @@ def test_where_finds_what_the_client_collected_by_its_id_alone(make_daemon: Make
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rows 15, 16" in done.stdout
     assert f"  7,{identity}," in done.stdout
+
+
+def test_where_says_what_never_landed_of_the_streams_in_question(make_daemon: MakeDaemon) -> None:
+    """Rejected rows of one stream, by reason; another stream is not told of where it is not asked for."""
+    daemon = make_daemon(flush_interval=3600).start()
+    send(daemon, range(10))
+    with wire.WireClient(daemon.endpoint) as client:
+        schema = wire.schema("old", "inputs")
+        client.declare(schema)
+        client.send(schema, range(30), time.time_ns() - 400 * 24 * 3600 * 10**9)
+        client.wait_acknowledged()
+    daemon.flush()
+    spool = ("--spool", str(daemon.spool))
+    done = daemon.cli("where", "order-1", *spool)
+    assert done.returncode == 1, done.stderr
+    assert "default/default/default/default/old/default/inputs/default: rejected 30 (time_out_of_window)" in done.stdout
+    assert "/wire/" not in done.stdout
+    answer = json.loads(daemon.cli("where", "order-1", *spool, "--json").stdout)
+    assert [one["rejected"] for one in answer["never_landed"]] == [{"time_out_of_window": 30}]
+    done = daemon.cli("where", "order-1", *spool, "--stream", "default/default/default/default/wire")
+    assert "of 1 streams know of no row that was rejected" in done.stdout
+    assert "no daemon was asked" in daemon.cli("where", "order-1").stdout
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_where_passes_over_frames_by_the_time_of_the_id(make_daemon: MakeDaemon, codec: str) -> None:
+    """Frames that the daemon wrote, with ids that our client made; `verify` finds their indexes true."""
+    daemon = make_daemon(codec=codec, flush_interval=3600).start()
+    identities = []
+    with Client(model="m", endpoint=daemon.endpoint) as client:
+        inputs = client.collector("inputs", feature_names=["n"])
+        for number in range(5):
+            identities.append(str(inputs.collect([[number], [number]]).correlation))
+            assert client.flush(30)
+            daemon.flush()
+    for number, identity in enumerate(identities):
+        answer = json.loads(daemon.cli("where", identity, "--json").stdout)
+        assert [hit["row"] for hit in answer["landed"]] == [2 * number + 1, 2 * number + 2]
+        assert (answer["searched"]["frames"], answer["searched"]["frames_passed"]) == (5, 4)
+    assert daemon.cli("verify").returncode == 0

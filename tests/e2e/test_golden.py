@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 from collectord._pb import collector_pb2 as pb
 from tests.e2e import golden, landed, wire
@@ -36,4 +37,16 @@ def test_a_spool_of_version_0_1_0_is_finished_exactly_once(make_daemon: MakeDaem
     books = {name.split("/")[4]: book for name, book in daemon.books().items()}
     assert (books["landed"].received, books["landed"].landed) == (160, 160)
     assert (books["on-its-way"].received, books["on-its-way"].landed) == (50, 50)
+    # Its frames have no index, those behind them in the same blob have one.
+    for number in (0, 120, 155):
+        found = daemon.cli(
+            "where",
+            str(UUID(int=(1 << 64) + number)),
+            "--date",
+            "2026-11-21",
+            "--stream",
+            "default/default/default/default/landed",
+        )
+        assert f"rows {number + 1}\n" in found.stdout, found.stdout + found.stderr
+    assert daemon.cli("verify").returncode == 0
     assert daemon.terminate() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 
 import pytest
 import zstandard
@@ -21,7 +22,8 @@ from collectord.encode.frame import (
     first_frame_text,
     iter_frames,
 )
-from collectord.model import FrameTag
+from collectord.encode.frame_index import FrameIndex, encode_index
+from collectord.model import FrameIds, FrameTag, IdLayout
 
 HEADER = b'a,"say ""hi""\nthere",b\n'
 TAGS = [FrameTag(bytes(range(16)), number, 10 * number + 1) for number in range(3)]
@@ -29,11 +31,21 @@ TEXTS = [b"1,2\n" * 5, b'"x\ny",\n', b"".join(b"%d,%d\n" % (i, i * i) for i in r
 COMPRESSED = ["zstd", "gzip"]
 
 
-def blob_of(codec: str) -> tuple[bytes, list[int]]:
-    """Header frame and three data frames, and where each begins."""
+IDS = [
+    FrameIds(IdLayout.UUID, 5, 9, b""),
+    FrameIds(IdLayout.TEXT, 9, 5, b"\1" * 16_384),
+    FrameIds(IdLayout.UUID, 7, 7, bytes(8)),
+]
+
+
+def blob_of(codec: str, indexed: bool = False) -> tuple[bytes, list[int]]:
+    """Header frame and three data frames, and where each begins. Without indexes it is one of an earlier version."""
     encoder = FrameEncoder(codec)
     parts = [encoder.header_frame(HEADER)]
-    parts += [encoder.data_frame(memoryview(text), tag) for text, tag in zip(TEXTS, TAGS, strict=True)]
+    parts += [
+        encoder.data_frame(memoryview(text), tag, ids if indexed else None)
+        for text, tag, ids in zip(TEXTS, TAGS, IDS, strict=True)
+    ]
     return b"".join(parts), [sum(map(len, parts[:i])) for i in range(len(parts) + 1)]
 
 
@@ -270,3 +282,193 @@ def test_a_frame_has_a_limit(codec: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_an_empty_file_has_no_frames(codec: str) -> None:
     assert list(iter_frames(codec, io.BytesIO())) == []
     assert first_frame_text(codec, b"") is None
+
+
+# ---------------------------------------------------------------- the index
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_frames_come_back_with_their_index(codec: str) -> None:
+    """It counts the bytes behind itself; the text is that of a frame without one."""
+    blob, offsets = blob_of(codec, indexed=True)
+    found = list(iter_frames(codec, io.BytesIO(blob)))
+    assert [frame.offset for frame in found] == offsets[:-1]
+    assert [(frame.text, frame.tag) for frame in found] == list(zip([HEADER, *TEXTS], [None, *TAGS], strict=True))
+    assert found[0].index is None
+    for frame, ids, tag in zip(found[1:], IDS, TAGS, strict=True):
+        assert frame.index is not None
+        assert (frame.index.ids, frame.index.rows) == (ids, tag.rows)
+        begin = blob.index(encode_index(frame.index), frame.offset) + len(encode_index(frame.index))
+        assert begin + frame.index.length == frame.offset + frame.length
+    whole = HEADER + b"".join(TEXTS)
+    if codec == "gzip":
+        assert gzip.decompress(blob) == whole
+    else:
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(blob), read_across_frames=True) as reader:
+            assert reader.read() == whole
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read of it, and gives some bytes less than are asked for."""
+
+    taken = 0
+    short = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None and size > 0
+        got = super().read(max(1, size - self.short))
+        self.taken += len(got)
+        return got
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_frames_that_are_not_wanted_are_passed_over(codec: str, indexed: bool) -> None:
+    """Whichever they are; those of an earlier version, which have no index, are read."""
+    blob, _ = blob_of(codec, indexed)
+    every = list(iter_frames(codec, io.BytesIO(blob)))
+    for wanted in itertools.product([True, False], repeat=3):
+        lead = b"in front"
+        file = Counted(lead + blob)
+        file.short = 3
+        file.seek(len(lead))
+        choice = dict(zip([tag.rows for tag in TAGS], wanted, strict=True))
+        found = list(iter_frames(codec, file, lambda index, choice=choice: choice[index.rows]))  # type: ignore[misc]
+        assert [(frame.offset, frame.length, frame.index) for frame in found] == [
+            (frame.offset, frame.length, frame.index) for frame in every
+        ]
+        for frame, other, want in zip(found[1:], every[1:], wanted, strict=True):
+            assert frame.passed is (indexed and not want)
+            assert (frame.text, frame.tag) == ((b"", None) if frame.passed else (other.text, other.tag))
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_what_is_hopped_over_is_not_read(codec: str) -> None:
+    """Six frames of a megabyte and more, of which one is wanted: its bytes are read, and a little of each of the others."""
+    encoder = FrameEncoder(codec)
+    large = b"".join(b"%d,%d\n" % (i * 7919 % 1_000_003, i * i * 31 % 999_983) for i in range(200_000))
+    frames = [encoder.data_frame(large, FrameTag(bytes(16), at, 200_000), IDS[0]) for at in range(6)]
+    assert len(frames[0]) > 1_000_000
+    file = Counted(encoder.header_frame(HEADER) + b"".join(frames))
+    seen = iter(range(6))
+    found = list(iter_frames(codec, file, lambda index: next(seen) == 3))
+    assert [frame.passed for frame in found] == [False, True, True, True, False, True, True]
+    assert found[4].text == large
+    assert file.taken < len(frames[3]) + 7 * 66_000
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_short_ways_are_read_in_ever_larger_pieces(codec: str) -> None:
+    """As a request to a store costs more than some bytes."""
+    encoder = FrameEncoder(codec)
+    text = b"".join(b"%d,%d\n" % (i * 7919 % 1_000_003, i * i * 31 % 999_983) for i in range(16_000))
+    frame = encoder.data_frame(text, TAGS[0], IDS[0])
+    assert 65_536 < len(frame) < 200_000
+    asked: list[int] = []
+
+    class Asked(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            asked.append(size or 0)
+            return super().read(size)
+
+    file = Asked(encoder.header_frame(HEADER) + frame * 100)
+    assert sum(one.passed for one in iter_frames(codec, file, lambda index: False)) == 100
+    assert asked[:4] == [65_536, 131_072, 262_144, 524_288]
+    assert max(asked) == 4 * 1024 * 1024
+    assert len(asked) < 20
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_an_indexed_file_cut_anywhere_says_where(codec: str, wanted: bool) -> None:
+    """Also within a frame that would be passed over, and between its rows and its tag."""
+    encoder = FrameEncoder(codec)
+    first = encoder.header_frame(HEADER)
+    second = encoder.data_frame(b"1,2\n", TAGS[1], IDS[2])
+    for end in range(len(first) + 1, len(first + second)):
+        cut = iter_frames(codec, io.BytesIO((first + second)[:end]), lambda index: wanted)
+        assert next(cut).text == HEADER
+        with pytest.raises(FrameError, match=r"cut off|says|bytes") as error:
+            list(cut)
+        assert error.value.offset == len(first)
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_a_hop_behind_the_end_is_noticed(codec: str) -> None:
+    large = b"".join(b"%d\n" % (i * 7919 % 1_000_003) for i in range(400_000))
+    first, second = FrameEncoder(codec).header_frame(HEADER), FrameEncoder(codec).data_frame(large, TAGS[0], IDS[0])
+    for missing in (1, 500_000):
+        cut = iter_frames(codec, io.BytesIO((first + second)[:-missing]), lambda index: False)
+        next(cut)
+        with pytest.raises(FrameError, match="cut off") as error:
+            next(cut)
+        assert error.value.offset == len(first)
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_a_damaged_byte_of_an_indexed_frame_never_gives_other_text(codec: str) -> None:
+    """One bit at a time. Where it hits how the index is labelled, it is not recognised, and the rows are read."""
+    encoder = FrameEncoder(codec)
+    first = encoder.header_frame(HEADER)
+    second = encoder.data_frame(b"1,2\n" * 9, TAGS[1], IDS[2])
+    silent = 0
+    for position in range(len(second)):
+        damaged = bytearray(first + second)
+        damaged[len(first) + position] ^= 1 << position % 8
+        reading = iter_frames(codec, io.BytesIO(damaged))
+        assert next(reading).text == HEADER
+        try:
+            found = list(reading)
+        except FrameError as error:
+            assert error.offset >= len(first)
+        else:
+            silent += 1
+            assert b"".join(frame.text for frame in found) == b"1,2\n" * 9
+            assert {frame.tag for frame in found} <= {TAGS[1], None}
+    assert silent < 40
+
+
+@pytest.mark.parametrize("more", [-1, 1, 1000, 2**31])
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_an_index_that_does_not_say_how_long_its_frame_is_is_an_error(codec: str, more: int) -> None:
+    """A reader would hop to a wrong place."""
+    encoder = FrameEncoder(codec)
+    first, second = encoder.header_frame(HEADER), encoder.data_frame(b"1,2\n", TAGS[1], IDS[0])
+    *_, frame = iter_frames(codec, io.BytesIO(first + second))
+    assert frame.index is not None
+    lie = encode_index(frame.index._replace(length=frame.index.length + more))
+    wrong = (first + second).replace(encode_index(frame.index), lie)
+    assert wrong != first + second
+    for behind in (b"", second):
+        reading = iter_frames(codec, io.BytesIO(wrong + behind))
+        next(reading)
+        with pytest.raises(FrameError, match=f"its index says {frame.index.length + more}") as error:
+            next(reading)
+        assert error.value.offset == len(first)
+
+
+def test_an_index_that_is_none_is_an_error() -> None:
+    """Too large, cut, before no rows, or longer than its own member's header."""
+    encoder = FrameEncoder("zstd")
+    index = encode_index(FrameIndex(8, 1, IDS[0]))
+    alone = bytes.fromhex("5d2a4d18") + len(index).to_bytes(4, "little") + index
+    foreign = bytes.fromhex("502a4d18 04000000") + b"abcd"
+    for wrong, said in (
+        (alone, "cut off"),
+        (alone + foreign, "before no rows"),
+        (alone + alone, "before no rows"),
+        (bytes.fromhex("5d2a4d18 ffffff00") + index, "16777215 bytes"),
+        (alone[:-3], "its index is cut off"),
+    ):
+        reading = iter_frames("zstd", io.BytesIO(encoder.header_frame(HEADER) + wrong))
+        next(reading)
+        with pytest.raises(FrameError, match=said) as error:
+            next(reading)
+        assert error.value.offset == len(encoder.header_frame(HEADER))
+    plain = FrameEncoder("gzip").header_frame(b"1\n")
+    index = encode_index(FrameIndex(2, 1, IDS[0]))
+    extra = b"ci" + len(index).to_bytes(2, "little") + index
+    member = plain[:3] + b"\x0c" + plain[4:10] + len(extra).to_bytes(2, "little") + extra + b"name\0" + plain[10:]
+    for wanted in (None, lambda index: False):
+        with pytest.raises(FrameError, match="less than its header"):
+            list(iter_frames("gzip", io.BytesIO(member), wanted))

@@ -21,7 +21,7 @@ import zstandard
 
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import CODECS, FrameEncoder
-from collectord.model import ColumnType, FrameTag, IdLayout
+from collectord.model import ColumnType, FrameIds, FrameTag, IdLayout
 from tests.encode import batches
 
 ROWS = 900
@@ -66,15 +66,22 @@ def rows() -> pa.RecordBatch:
     return batches.columns(PLAN, [doubles, floats, wholes, texts, [None if i % 7 == 0 else i % 2 for i in range(ROWS)]])
 
 
+INDEXES: list[FrameIds | None] = [
+    FrameIds(IdLayout.TEXT, 1, 0, bytes(range(256)) * 64), None, FrameIds(IdLayout.UUID, 0, 1, b"")
+]  # fmt: skip
+"""The largest that an index can be; none, as an earlier version wrote; the smallest."""
+
+
 @pytest.fixture(scope="module", params=CODECS)
 def blob(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A header frame and three data frames with their tags, as an uploader would have appended them."""
+    """A header frame and three data frames with their tags and indexes, as an uploader would have appended them."""
     encoder, plan, out, batch = FrameEncoder(request.param), CsvPlan(PLAN, 1440), TextBuffer(), rows()
     path = tmp_path_factory.mktemp("blobs") / f"data.csv{encoder.suffix}"
     with path.open("wb") as file:
         file.write(encoder.header_frame(plan.header))
         for i, start in enumerate(range(0, ROWS, 300)):
-            file.write(encoder.data_frame(plan.encode(batch, out, start, start + 300), FrameTag(bytes(16), i, 300)))
+            text = plan.encode(batch, out, start, start + 300)
+            file.write(encoder.data_frame(text, FrameTag(bytes(16), i, 300), INDEXES[i]))
     return path
 
 

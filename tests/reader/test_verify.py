@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from uuid import UUID
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectord.buffer.assemble import ids_of_texts, ids_of_uuids
 from collectord.encode.csv import header_of
-from collectord.encode.frame import CODECS, FrameEncoder
+from collectord.encode.frame import CODECS, FrameEncoder, iter_frames
+from collectord.encode.frame_index import FrameIndex, encode_index
 from collectord.errors import CallHuman, TryAgain
-from collectord.model import BlobInfo, Column, ColumnType, FrameTag, IdLayout, Schema, Stream
+from collectord.model import BlobInfo, Column, ColumnType, FrameIds, FrameTag, IdLayout, Schema, Stream
 from collectord.reader import verify as module
 from collectord.reader.blobs import data_blobs
 from collectord.reader.verify import OUR_COLUMNS, Finding, RecordCounter, Report, header_in, is_header, verify
@@ -306,3 +310,88 @@ def test_a_header_is_searched_for_outside_quotes_only() -> None:
     assert header_in(b'"\nh\n"\nh\n', b"h\n") == 6
     assert header_in(b'\nh\n"\nh\n', b"h\n", quoted=1) == 5
     assert header_in(b"h\nh\n", b"h\n", start=1) == 2
+
+
+# ---------------------------------------------------------------- indexes
+
+V7 = "00000000-03e8-7000-8000-000000000001"  # 1,000 ms
+V4 = "00000000-03e8-4000-8000-000000000001"
+
+
+def filter_of(*ids: bytes) -> bytes:
+    """The smallest one of texts, or of uuids."""
+    if len(ids[0]) == 16:
+        return ids_of_uuids(b"".join(ids), 0).filter
+    return ids_of_texts(pa.array(ids, pa.binary()), 0).filter
+
+
+def indexed(codec: str, ids: FrameIds, *rows: str, said: int | None = None) -> Report:
+    """Of a blob with one frame of rows with these ids, whose index says `ids` and as many rows or `said`."""
+    encoder = FrameEncoder(codec)
+    text = b"".join(ROW.replace(b",id,", f",{one},".encode()) for one in rows)
+    frame = encoder.data_frame(text, tag(1, len(rows)), ids)
+    if said is not None:
+        (index,) = (one.index for one in iter_frames(codec, io.BytesIO(frame)))
+        assert index is not None
+        frame = frame.replace(encode_index(index), encode_index(index._replace(rows=said)))
+    store = MemoryStore()
+    store.blobs["data.csv" + encoder.suffix] = StoredBlob(bytearray(encoder.header_frame(HEADER) + frame))
+    return check(store)
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_an_index_that_tells_the_truth_is_clean(codec: str) -> None:
+    """Of uuids with and without version 7, of texts, of texts that are uuids; in a larger filter than it needs."""
+    none = (2**64 - 1, 0)
+    large = ids_of_texts(pa.array([b"a", b"b,"], pa.binary()), 1024)
+    assert len(large.filter) == 1024
+    for ids, rows in (
+        (FrameIds(IdLayout.UUID, 1000, 1000, b""), [V7, V7]),
+        (FrameIds(IdLayout.UUID, 1000, 1000, filter_of(UUID(V4).bytes)), [V7, V4]),
+        (FrameIds(IdLayout.UUID, *none, filter_of(UUID(V4).bytes)), [V4]),
+        (FrameIds(IdLayout.TEXT, *none, filter_of(b"x", b'y\n"')), ["x", '"y\n"""']),
+        (FrameIds(IdLayout.TEXT, *none, filter_of(V7.encode(), V4.encode())), [V7, V4]),
+        (FrameIds(IdLayout.TEXT, *none, filter_of(b"")), ['""']),
+        (large, ["a", '"b,"', "a"]),
+    ):
+        assert indexed(codec, ids, *rows).findings == []
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_an_index_that_does_not_fit_its_rows_is_found(codec: str) -> None:
+    """An id too few, in time or filter; one too many; another layout; another number of rows."""
+    none = (2**64 - 1, 0)
+    for ids, rows in (
+        (FrameIds(IdLayout.UUID, 1001, 1001, b""), [V7]),
+        (FrameIds(IdLayout.UUID, 999, 1000, b""), [V7]),
+        (FrameIds(IdLayout.UUID, 1000, 1000, b""), [V7, V4]),
+        (FrameIds(IdLayout.UUID, 1000, 1000, filter_of(UUID(V4).bytes)), [V7]),
+        (FrameIds(IdLayout.UUID, *none, filter_of(UUID(V4).bytes)), ["order-1"]),
+        (FrameIds(IdLayout.TEXT, *none, filter_of(b"order-1")), ["order-1", "order-2"]),
+        (FrameIds(IdLayout.TEXT, *none, filter_of(b"order-1", b"order-2")), ["order-1"]),
+        (FrameIds(IdLayout.TEXT, *none, b""), ["order-1"]),
+        (FrameIds(IdLayout.TEXT, *none, filter_of(UUID(V4).bytes)), [V4]),
+    ):
+        (finding,) = indexed(codec, ids, *rows).findings
+        assert finding.what == "its index does not fit the correlation ids of its rows"
+        assert finding.offset is not None and finding.offset > 0
+    (finding,) = indexed(codec, FrameIds(IdLayout.UUID, 1000, 1000, b""), V7, V7, said=3).findings
+    assert finding.what == "2 rows, but its index says 3"
+
+
+@pytest.mark.parametrize("codec", COMPRESSED)
+def test_an_index_of_another_length_is_found_with_its_frame(codec: str) -> None:
+    encoder = FrameEncoder(codec)
+    frame = encoder.data_frame(
+        ROW.replace(b",id,", f",{V7},".encode()), tag(1), FrameIds(IdLayout.UUID, 1000, 1000, b"")
+    )
+    (found,) = iter_frames(codec, io.BytesIO(frame))
+    assert found.index is not None
+    lie = encode_index(FrameIndex(found.index.length - 1, 1, found.index.ids))
+    store = MemoryStore()
+    header = encoder.header_frame(HEADER)
+    content = header + frame.replace(encode_index(found.index), lie)
+    store.blobs["data.csv" + encoder.suffix] = StoredBlob(bytearray(content))
+    (finding,) = check(store).findings
+    assert finding.offset == len(header)
+    assert "its index says" in finding.what

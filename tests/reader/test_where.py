@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import date, datetime, timezone
+from random import Random
 from uuid import UUID
 
+import pyarrow as pa
 import pytest
 
+from collectord.buffer.assemble import ids_of_texts, ids_of_uuids
 from collectord.encode.frame import CODECS, FrameEncoder
-from collectord.model import FrameTag
+from collectord.encode.frame_index import MAX_FILTER
+from collectord.model import FrameIds, FrameTag, IdLayout
 from collectord.reader import where as module
 from collectord.reader.blobs import data_blobs
 from collectord.reader.verify import OUR_COLUMNS
-from collectord.reader.where import Hit, days_of, hits, may_hold, needles, time_of, where
+from collectord.reader.where import Effort, Hit, days_of, hits, may_hold, needles, time_of, where
 from collectord.testing.store import MemoryStore, StoredBlob
 
 HEADER = b'"a\n",' + OUR_COLUMNS + b"\n"
@@ -24,21 +30,35 @@ def row(identity: str, value: str = '"x\n""y"""') -> bytes:
     return f"{value},{identity},2026-11-21T03:04:05.000006,1440,w,s,m,1,r,0\n".encode()
 
 
-def put(store: MemoryStore, codec: str, *texts: bytes, name: str = "w/2026/11/21/data.csv") -> list[int]:
+def put(
+    store: MemoryStore, codec: str, *texts: bytes, name: str = "w/2026/11/21/data.csv", layout: IdLayout | None = None
+) -> list[int]:
+    """Frames of these texts; with a `layout` of the ids they have an index, else they are of an earlier version."""
     encoder = FrameEncoder(codec)
     content = bytearray(encoder.header_frame(HEADER))
     places = []
     for number, text in enumerate(texts):
         places.append(len(content))
         rows = text.count(b",2026-11-21T")
-        content += encoder.data_frame(text, FrameTag(bytes(16), number, rows))
+        ids = None if layout is None else ids_in(text, layout)
+        content += encoder.data_frame(text, FrameTag(bytes(16), number, rows), ids)
     store.blobs[name + encoder.suffix] = StoredBlob(content)
     return places
 
 
+def ids_in(text: bytes, layout: IdLayout) -> FrameIds:
+    """What the index of a frame says, as the pipeline makes it."""
+    records = csv.reader(io.StringIO(text.decode(), newline=""))
+    ids = [record[1].encode() for record in records]
+    if layout is IdLayout.TEXT:
+        return ids_of_texts(pa.array(ids, pa.binary()), MAX_FILTER)
+    return ids_of_uuids(b"".join(UUID(one.decode()).bytes for one in ids), MAX_FILTER)
+
+
 def look(store: MemoryStore, wanted: str) -> tuple[list[Hit], list[str]]:
     troubles: list[str] = []
-    return list(where(store, data_blobs(store), wanted, lambda blob, why: troubles.append(blob))), troubles
+    found = where(store, data_blobs(store), wanted, Effort(), lambda blob, why: troubles.append(blob))
+    return list(found), troubles
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -127,3 +147,76 @@ def test_an_id_is_looked_for_in_the_log_as_it_may_stand_there() -> None:
     assert needles(V7) == [V7.encode(), UUID(V7).bytes]
     assert needles("order") == [b"order"]
     assert needles(V7.upper()) == [V7.upper().encode()]
+
+
+# ---------------------------------------------------------------- by the index
+
+
+def v7(ms: int, rest: int = 1) -> str:
+    return str(UUID(int=ms << 80 | 7 << 76 | 2 << 62 | rest))
+
+
+def search(store: MemoryStore, wanted: str) -> tuple[list[int], Effort, int]:
+    """The rows' numbers, what the search says that it took, and how often the store was read."""
+    before = len(store.requests)
+    effort, troubles = Effort(), list[str]()
+    found = list(where(store, data_blobs(store), wanted, effort, lambda blob, why: troubles.append(why)))
+    assert not troubles
+    return [hit.row for hit in found], effort, sum(request[0] == "read" for request in store.requests[before:])
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+@pytest.mark.parametrize("layout", [IdLayout.UUID, IdLayout.TEXT, None])
+def test_frames_that_cannot_hold_the_id_are_passed_over_and_the_rows_keep_their_numbers(
+    codec: str, layout: IdLayout | None
+) -> None:
+    """By time, by the filter of uuids or of texts; an id whose rows are cut into two frames is found in both."""
+    times = [v7(number) for number in (1000, 2000, 3000)]
+    others = [str(UUID(int=number)) for number in (1, 2, 3)]
+    store = MemoryStore()
+    put(
+        store, codec, row(times[0]) + row(others[0]) * 2, row(times[1]) * 3 + row(times[2]), row(times[2]) + row(others[1]),
+        layout=layout,
+    )  # fmt: skip
+    for wanted, rows, passed in (
+        (times[0], [1], 2), (others[0], [2, 3], 2), (times[1], [4, 5, 6], 2), (times[2], [7, 8], 1), (others[1], [9], 2),
+        (v7(2500), [], 2 if layout is IdLayout.UUID else 3), (v7(5000), [], 3), (others[2], [], 3), ("order-1", [], 3),
+        (times[0].upper(), [], 3),
+    ):  # fmt: skip
+        found, effort, _ = search(store, wanted)
+        assert found == rows
+        assert effort.frames == 3
+        assert effort.passed == (0 if layout is None else passed)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip"])
+def test_most_of_a_large_blob_is_not_asked_for(codec: str) -> None:
+    """Ten frames of half a megabyte, one of them with the id; beside a blob without an index, which is read whole."""
+    chance = Random(1)
+    texts = [
+        b"".join(row(v7(10_000 * frame + n), chance.randbytes(400).hex()) for n in range(1200)) for frame in range(10)
+    ]
+    store = MemoryStore()
+    put(store, codec, *texts, layout=IdLayout.UUID)
+    (size,) = (len(blob.content) for blob in store.blobs.values())
+    assert size > 10 * 450_000
+    found, effort, asked = search(store, v7(40_000 + 7))
+    assert found == [4 * 1200 + 8]
+    assert (effort.frames, effort.passed) == (10, 9)
+    assert effort.bytes_read < size / 10 + 11 * 66_000
+    assert asked < 15
+    put(store, codec, *texts, name="w/2026/11/21/old.csv")
+    found, effort, _ = search(store, v7(40_000 + 7))
+    assert found == [4 * 1200 + 8] * 2
+    assert (effort.frames, effort.passed) == (20, 9)
+    assert effort.bytes_read > size
+
+
+def test_a_damaged_index_is_named_and_the_others_are_searched() -> None:
+    store = MemoryStore()
+    places = put(store, "zstd", row("id-1"), row("id-1"), name="a/data.csv", layout=IdLayout.TEXT)
+    store.blobs["a/data.csv.zst"].content[places[1] + 30] ^= 1
+    put(store, "zstd", row("id-1"), name="b/data.csv", layout=IdLayout.TEXT)
+    found, troubles = look(store, "id-1")
+    assert [hit.blob for hit in found] == ["a/data.csv.zst", "b/data.csv.zst"]
+    assert troubles == ["a/data.csv.zst"]
