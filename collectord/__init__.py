@@ -1,3 +1,3 @@
 """collectord: what machine-learning models see and say in production, exactly once, in compressed CSV blobs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
