@@ -116,20 +116,24 @@ def where(
     \b
     collectord where 019a9f3e-7c1b-7000-8000-000000000001 --show
     collectord where order-4711 --date 2026-11-20 --days 3 --stream sub/group/workspace
-    collectord where order-4711 --spool /var/lib/collectord/spool    # and ask the daemon there
+    collectord where order-4711 --spool /var/lib/collectord/spool    # asks the daemon there, which has to answer
+
+    Without --spool the daemon of the usual spool is asked too, if it runs.
 
     Exits with 0 if it was found, 1 if not, 2 if the store cannot be read.
     """
+    from collectord.control.client import listens
     from collectord.destination import open_store
     from collectord.quarantine import ROWS_DIRECTORY
     from collectord.reader.find import find
     from collectord.upload.location import Location
 
     settings = load(config_file, given)
+    asks = bool(given["spool"]) or listens(settings.admin_socket)
     found = find(
         open_store(settings), correlation_id, first.date() if first else None, days, stream,
-        settings.admin_socket if given["spool"] else None,
-        settings.spool / ROWS_DIRECTORY if given["spool"] else None, Location.parse(settings.store).prefix,
+        settings.admin_socket if asks else None, settings.spool / ROWS_DIRECTORY if asks else None,
+        Location.parse(settings.store).prefix,
     )  # fmt: skip
     if as_json:
         click.echo(found.as_json())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,16 @@ from collectord.errors import CallHuman, TryAgain
 
 class NoDaemon(CallHuman):
     """Nobody answers on the admin socket."""
+
+
+def listens(path: Path) -> bool:
+    """Whether a daemon can be asked at this admin socket: one runs, and we may."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 class ControlClient:

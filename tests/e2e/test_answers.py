@@ -194,6 +194,7 @@ def test_where_tells_waiting_from_landed_from_unknown(make_daemon: MakeDaemon) -
     send(daemon, range(100))
     wanted = str(UUID(int=(1 << 64) + 42))
     spool = ("--spool", str(daemon.spool))
+    assert daemon.cli("where", wanted).stdout == daemon.cli("where", wanted, *spool).stdout, "the spool of the settings"
     done = daemon.cli("where", wanted, *spool)
     assert done.returncode == 0, done.stderr
     assert "waits in the log: default/default/default/default/wire/default/inputs/default, entry " in done.stdout
@@ -252,7 +253,9 @@ def test_where_says_what_never_landed_of_the_streams_in_question(make_daemon: Ma
     assert [one["rejected"] for one in answer["never_landed"]] == [{"time_out_of_window": 30}]
     done = daemon.cli("where", "order-1", *spool, "--stream", "default/default/default/default/wire")
     assert "of 1 streams know of no row that was rejected" in done.stdout
+    daemon.kill9()
     assert "no daemon was asked" in daemon.cli("where", "order-1").stdout
+    assert daemon.cli("where", "order-1", *spool).returncode == 2, "one that is named has to answer"
 
 
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
