@@ -1,4 +1,4 @@
-"""Azurite, the emulator of Azure Blob Storage, as a child process on the loopback; in memory."""
+"""Azurite, the emulator of Azure Blob Storage, as a child process on the loopback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 _OPTIONS = (
-    "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+    "--silent", "--disableTelemetry", "--skipApiVersionCheck",
     "--blobHost", "127.0.0.1", "--blobPort", "0",
 )  # fmt: skip
 
@@ -45,8 +45,11 @@ class Azurite:
 
 
 @contextmanager
-def running(root: Path) -> Iterator[Azurite]:
-    """Azurite as npm installed it under `root`, until the block is left.
+def running(root: Path, *, in_memory: bool = True) -> Iterator[Azurite]:
+    """Azurite as npm installed it under `root`, until the block is left. What it holds is gone then.
+
+    `in_memory`: not for longer than ten minutes. Then it collects its garbage, one piece for each append that it was ever
+    sent, and looks through all of them for each: with tens of thousands it answers nobody for minutes.
 
     Raises:
         CallHuman: node or Azurite is missing, or it does not start; the message says what to do.
@@ -56,9 +59,10 @@ def running(root: Path) -> Iterator[Azurite]:
         raise CallHuman(f"Azurite is not installed in {root}: run `make azurite` there; it needs node and npm")
     with tempfile.TemporaryDirectory(prefix="collectord-azurite-") as folder:
         errors = Path(folder) / "stderr"
+        where = ("--inMemoryPersistence",) if in_memory else ("--location", folder)
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                bound([node, str(entry), *_OPTIONS]), cwd=folder, stdout=subprocess.PIPE, stderr=stderr
+                bound([node, str(entry), *_OPTIONS, *where]), cwd=folder, stdout=subprocess.PIPE, stderr=stderr
             )
         assert process.stdout is not None
         try:

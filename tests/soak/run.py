@@ -109,7 +109,7 @@ def emulator(given: Azurite | None) -> Iterator[Azurite]:
     if given is not None:
         yield given
         return
-    with running(ROOT) as started:
+    with running(ROOT, in_memory=False) as started:
         yield started
 
 
