@@ -59,6 +59,7 @@ class MemoryStore:
     def __init__(self, *, container: bool = True, block_limit: int = 50_000) -> None:
         self.container = container
         self.block_limit = block_limit
+        self.lateness = 0.0
         self.blobs: dict[str, StoredBlob] = {}
         self.requests: list[tuple[str, str, int]] = []
         self.fired = 0

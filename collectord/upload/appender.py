@@ -144,8 +144,12 @@ class Appender:
         self._codec = codec
         self._clock = clock
         self._chance = chance
-        self._lock = threading.Lock()  # guards the two below
+        self._started = clock.monotonic()
+        self._earlier = ledger.last_frame_id
+        """The last frame of an earlier run, which may have sent it just before it ended."""
+        self._lock = threading.Lock()  # guards the three below
         self._failures: Counter[int] = Counter()  # per open intent, failures in a row
+        self._doubts: dict[int, float] = {}  # per open intent, when an append was last given up without an answer
         self._counts: Counter[str] = Counter()
         self.on_finding: Callable[[str, str], None] = _nobody_asks
         """Told, on the thread that appends, what was found (a name of `Counts`: settled, races, replaced, rolled) and where."""
@@ -242,7 +246,11 @@ class Appender:
                     step = self._settle(intent, blob, ours, detail)
                 case NotAppendable(reason):
                     step = self._leave(intent, blob, ours, reason)
-                case Blocked() | Unknown():
+                case Unknown():
+                    with self._lock:
+                        self._doubts[intent.frame_id] = self._clock.monotonic()
+                    step = self._failed(intent, outcome)
+                case Blocked():
                     step = self._failed(intent, outcome)
             if not isinstance(step, Intent):
                 return step
@@ -267,8 +275,7 @@ class Appender:
     def forget(self, intent: Intent) -> None:
         """The ledger has given an intent up: its bytes are not needed any more."""
         self._path(intent).unlink(missing_ok=True)
-        with self._lock:
-            self._failures.pop(intent.frame_id, None)
+        self._settled(intent)
 
     # ------------------------------------------------------------------ one step
 
@@ -330,8 +337,18 @@ class Appender:
         end = intent.position + len(ours)
         if length is not None and length >= end and (settled := self._compare(intent, blob, ours, length)) is not None:
             return settled
+        if (rest := self._in_doubt(intent)) > 0:
+            # What is truly closed takes no late append either. But not every refusal is true, and to leave on a false one
+            # while an append may yet arrive would double the frame.
+            return Retry(rest, f"{blob} takes no more ({reason}), and an earlier append to it may be on its way")
         header = intent.header if intent.position else None
         return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
+
+    def _in_doubt(self, intent: Intent) -> float:
+        """Seconds for which an append of this frame may still arrive that nobody waits for any more."""
+        with self._lock:
+            since = self._doubts.get(intent.frame_id, self._started if intent.frame_id <= self._earlier else None)
+        return 0.0 if since is None else since + self._store.lateness - self._clock.monotonic()
 
     def _compare(self, intent: Intent, blob: str, ours: bytes, length: int) -> Intent | Attempt | None:
         """Whether an earlier attempt has landed in a blob that is long enough. None: other bytes stand there."""
@@ -396,10 +413,15 @@ class Appender:
         self._ledger.confirm(intent, max(end, length), blocks, self._clock.wall_ns())
         # A file that stays behind after a crash is removed at the next start.
         self._path(intent).unlink(missing_ok=True)
+        self._settled(intent)
         with self._lock:
-            self._failures.pop(intent.frame_id, None)
             self._counts["landed"] += 1
         return Landed(blob, end)
+
+    def _settled(self, intent: Intent) -> None:
+        with self._lock:
+            self._failures.pop(intent.frame_id, None)
+            self._doubts.pop(intent.frame_id, None)
 
     def _failed(self, intent: Intent, outcome: Failure) -> Retry | BlockedFor:
         with self._lock:

@@ -46,6 +46,8 @@ from collectord.upload.transport import open_session
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
+LATENESS = 2
+"""Times the longest that an answer is waited for. The service says nothing of how long a request may lie about in it."""
 
 # Status, error code (None: any other, or none at all) to what it means. A status that is not listed is unknown.
 OUTCOMES: Mapping[
@@ -103,6 +105,7 @@ class AzureBlob:
     ) -> None:
         """`options` go to the SDK's client as they are, such as `connection_verify`."""
         verify = options.pop("connection_verify", True)
+        self.lateness = LATENESS * (connect_timeout + read_timeout)
         self._transport = RequestsTransport(
             session=open_session(),
             connection_timeout=connect_timeout,

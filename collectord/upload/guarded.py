@@ -27,6 +27,10 @@ class Guarded:
         self._store = store
         self._claim = claim
 
+    @property
+    def lateness(self) -> float:
+        return self._store.lateness
+
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         return self._refusal() or self._store.append(blob, data, position)
 

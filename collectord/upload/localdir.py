@@ -68,6 +68,9 @@ _REFUSALS = {
 class LocalDirectory:
     """The store in the directory `root`, which `create_container` makes. Files are 0644, directories 0755."""
 
+    lateness = 0.0
+    """A call that has returned does nothing any more."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
 

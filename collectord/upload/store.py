@@ -104,6 +104,11 @@ ReadOutcome = bytes | None | Blocked | Unknown
 class BlobStore(Protocol):
     """A container of append-only blobs. Names are relative, `/` separates levels."""
 
+    @property
+    def lateness(self) -> float:
+        """Seconds after an `Unknown` for which the request may still be on its way, and take effect."""
+        ...
+
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         """Appends `data` (1 byte to `MAX_APPEND`) if the blob is exactly `position` bytes long.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from collectord import files
+from collectord.testing.clock import ManualClock
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.appender import MAX_STEPS, BlockedFor, Landed, Retry, header_hash
 from collectord.upload.records import Intent
@@ -333,6 +334,51 @@ def test_a_frame_that_landed_as_the_last_one_is_not_repeated_in_the_next_part(
     assert isinstance(writer.appender.attempt(intent), Landed)
     writer.run(3)
     check_books(store, [(writer, 3)])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_part_is_not_left_while_an_append_to_it_may_still_arrive(
+    tmp_path: Path, store: MemoryStore, restarted: bool
+) -> None:
+    """Its connection was cut, and then the store says something untrue: that the part is sealed."""
+    clock = ManualClock()
+    store.lateness = 60.0
+    writer = Writer(tmp_path / "w", store, clock=clock)
+    writer.run(1)
+    store.plan("append", Fault(Unknown("cut"), "later"), *[Fault(NotAppendable("sealed"))] * 3)
+    intent = writer.stage(2)
+    writer.appender.attempt(intent)
+    if restarted:
+        writer.close()
+        writer = Writer(tmp_path / "w", store, clock=clock)
+    for waits in (60.0, 20.0):
+        outcome = writer.appender.attempt(intent)
+        assert isinstance(outcome, Retry)
+        assert outcome.after_seconds == waits
+        clock.advance(40.0)
+    assert store.release() == 1
+    assert isinstance(writer.appender.attempt(intent), Landed)
+    writer.run(3)
+    check_books(store, [(writer, 3)])
+    assert [blob.name for blob in store.list("")] == [part(writer)]
+    writer.close()
+
+
+def test_a_part_is_left_once_nothing_can_arrive_any_more(tmp_path: Path, store: MemoryStore) -> None:
+    clock = ManualClock()
+    store.lateness = 60.0
+    writer = Writer(tmp_path / "w", store, clock=clock)
+    writer.run(1)
+    store.plan("append", Fault(Unknown("reset")))
+    store.blobs[part(writer)].sealed = True
+    intent = writer.stage(2)
+    assert isinstance(writer.appender.attempt(intent), Retry)
+    assert isinstance(writer.appender.attempt(intent), Retry)
+    clock.advance(61.0)
+    assert isinstance(writer.appender.attempt(intent), Landed)
+    check_books(store, [(writer, 2)])
+    assert len(list(store.list(""))) == 2
+    writer.close()
 
 
 def test_something_that_is_no_append_blob_is_left_for_the_next_part(writer: Writer, store: MemoryStore) -> None:

@@ -51,8 +51,9 @@ class Writer:
         self.ledger = Ledger(spool)
         self.chance = random.Random(seed)
         self.layout = Layout(suffix="")
+        self.clock = clock or ManualClock()
         self.appender = Appender(
-            store, self.ledger, spool / "frames", self.layout, Lines(), clock or ManualClock(), self.chance
+            store, self.ledger, spool / "frames", self.layout, Lines(), self.clock, self.chance
         )
 
     def rows(self, number: int) -> list[bytes]:
@@ -85,6 +86,8 @@ class Writer:
             if isinstance(outcome, Landed):
                 return outcome
             between(outcome)
+            if isinstance(self.clock, ManualClock):
+                self.clock.advance(outcome.after_seconds)
         raise AssertionError(f"never landed: {outcome}")
 
     def close(self) -> None:
