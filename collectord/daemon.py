@@ -181,7 +181,6 @@ class Daemon:
             parked_budget=parking.budget_of(int(settings.spool_budget * LOG_SHARE), settings.segment_bytes),
             quarantine=spool / ROWS_DIRECTORY,
             quarantine_budget=int(settings.spool_budget * QUARANTINE_SHARE),
-            log_lost=opened.log_lost,
         )
 
     def _make_claim(self, spool: Path) -> Claim | None:
@@ -233,14 +232,14 @@ class Daemon:
             loop.add_signal_handler(number, on_signal)
         gate = self._make_gate(loop)
         async with AsyncExitStack() as undo:
-            server = await new_server(
+            server, health = await new_server(
                 pb.DESCRIPTOR.services_by_name["Collector"].full_name, server_options(settings.max_clients)
             )
             undo.push_async_callback(server.stop, None)
             server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
             for address in settings.listen:
                 self._listeners.bind(server, address)
-            admin = await new_server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
+            admin, admin_health = await new_server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
             undo.push_async_callback(admin.stop, None)
             admin.add_generic_rpc_handlers((ControlService(self.answers).handler(),))
             self._listeners.bind_admin(admin, settings.admin_socket)
@@ -259,12 +258,15 @@ class Daemon:
                 except OSError as error:
                     raise ConfigError(f"admin: {settings.admin} cannot be bound: {error.strerror}") from None
             undo.pop_all()
-        self._door.open()
+        await self._door.open(health.say)
+        # Also while it drains: it is asked how far it is, and told to take in again.
+        await admin_health.say(True)
         event(
             _log, logging.INFO, "ready", version=__version__, pid=os.getpid(), listen=list(settings.listen),
             store=self._store.describe(), admin=settings.admin,
         )  # fmt: skip
         await stop.wait()
+        await admin_health.say(False)
         await self._stop(server, admin)
         if runner is not None:
             await runner.cleanup()
@@ -293,7 +295,7 @@ class Daemon:
 
     async def _stop(self, server: grpc.aio.Server, admin: grpc.aio.Server) -> None:
         deadline = self._clock.monotonic() + self.settings.drain_deadline
-        self._door.shut()
+        await self._door.shut()
         event(_log, logging.INFO, "stopping", deadline_seconds=self.settings.drain_deadline)
         await server.stop(STOP_GRACE)
         await asyncio.to_thread(self._log_writer.close)

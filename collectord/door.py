@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from collectord.ingest.gate import Gate, Party
 from collectord.ingest.intake import Intake
@@ -14,11 +15,16 @@ STARTING, READY, DRAINING, STOPPING = "starting", "ready", "draining", "stopping
 _log = logging.getLogger("collectord.daemon")
 
 
+Tell = Callable[[bool], Awaitable[None]]
+"""Told whether clients are let in, each time that changes."""
+
+
 class Door:
     """Shut until `open`, and after `shut` for good; `drain` shuts it for a while. Threads: what asks may come from any;
     `lead_to`, `open` and `shut` belong to the event loop."""
 
     def __init__(self) -> None:
+        self._tell: Tell | None = None
         self._gate: Gate | None = None
         self._intake: Intake | None = None
         self._opened = self._shut = False
@@ -31,13 +37,20 @@ class Door:
         """What clients come to, once they are let in; `intake` is the gate's log."""
         self._gate, self._intake = gate, intake
 
-    def open(self) -> None:
-        """All listeners are there."""
+    async def open(self, tell: Tell | None = None) -> None:
+        """All listeners are there. `tell` hears from now on whether clients are let in."""
         self._opened = True
+        self._tell = tell
+        await self._say()
 
-    def shut(self) -> None:
+    async def shut(self) -> None:
         """The daemon stops."""
         self._shut = True
+        await self._say()
+
+    async def _say(self) -> None:
+        if self._tell is not None:
+            await self._tell(self.why_closed is None)
 
     async def _drain(self, on: bool) -> None:
         assert self._gate is not None
@@ -48,6 +61,7 @@ class Door:
         else:
             self._intake.open()
         self._gate.close("the daemon is draining" if on else "")
+        await self._say()
 
     # ------------------------------------------------------------------ from any other thread
 

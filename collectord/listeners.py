@@ -80,9 +80,26 @@ class Listeners:
         self._sockets.append((path, mode, group))
 
 
-async def new_server(service: str, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
-    """A gRPC server with health and reflection."""
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+class Health:
+    """What a server says to probes, for the whole and for its service. NOT_SERVING until it is told. On the event loop."""
+
+    def __init__(self, service: str) -> None:
+        from grpc_health.v1 import health
+
+        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._names = ("", service)
+
+    async def say(self, serving: bool) -> None:
+        """Whoever watches hears of it at once."""
+        from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+        for name in self._names:
+            await self.servicer.set(name, HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
+
+
+async def new_server(service: str, options: Sequence[tuple[str, int]] = ()) -> tuple[grpc.aio.Server, Health]:
+    """A gRPC server with reflection, and its health."""
+    from grpc_health.v1 import health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
 
     server = grpc.aio.server(
@@ -94,12 +111,11 @@ async def new_server(service: str, options: Sequence[tuple[str, int]] = ()) -> g
             *options,
         ]
     )
-    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
-    for name in ("", service):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health = Health(service)
+    await health.say(False)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection((service, "grpc.health.v1.Health"), server, pool=pb.POOL)
-    return server
+    return server, health
 
 
 def group_id(name: str) -> int:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,24 @@ def item_id(spool_id: bytes, entries: Sequence[tuple[int, int, int]]) -> bytes:
     """
     text = b"".join(struct.pack("<QII", lsn, start, stop) for lsn, start, stop in entries)
     return hashlib.sha256(spool_id + text).digest()[:16]
+
+
+def places_of(item: Item, spool_id: bytes, rows: Mapping[Lsn, int]) -> list[tuple[Lsn, int, int]] | None:
+    """`(LSN, start, stop)` of an item's entries, counted as in the log, where those still there have so many `rows`.
+
+    Of an entry that was cut the file does not say where its rows stood; the item's id proves it. None if it does not.
+    """
+    given = [(one.lsn, one.start, one.stop) for one in item.entries]
+    lsn, start, stop = given[0]
+    if lsn not in rows:
+        # Only the first one can have lost rows in front.
+        return given
+    last = rows[lsn] - stop
+    for shift in range(last + 1) if len(given) == 1 else (0, last):
+        places = [(lsn, start + shift, stop + shift), *given[1:]]
+        if item_id(spool_id, places) == item.id:
+            return places
+    return None
 
 
 def rest_id(id_: bytes, lsns: Sequence[int]) -> bytes:

@@ -128,10 +128,13 @@ def _note_lost_log(ledger: Ledger, parked: ParkedLog) -> None:
 def _add_parked(ledger: Ledger, parked: ParkedLog, add: Callable[[str, int], None]) -> dict[int, int]:
     """Adds the parked rows that still wait. Returns how many of them each frame under way holds."""
     cursors = {partition: progress.cursor for partition, progress in ledger.cursors().items()}
+    landed_before = ledger.forgotten()
     under_way = {intent.partition: intent for intent in ledger.intents()}
     streams: dict[bytes, str | None] = {}
     served: dict[int, int] = {}
     for stored in parked.entries():
+        if stored.lsn < landed_before:
+            continue
         if stored.schema_id not in streams:
             streams[stored.schema_id] = _stream_of(parked.schema(stored.schema_id))
         stream = streams[stored.schema_id]

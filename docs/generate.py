@@ -23,7 +23,7 @@ from collectord.config import MAX_SOCKET_PATH, Settings
 from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
 from collectord.ingest import admission, gate, marks, service, session, validate
 from collectord.metrics import TABLE
-from collectord.pipeline import parking
+from collectord.pipeline import known, parking
 from collectord.upload import naming, rollover, store
 
 PAGE = Path(__file__).resolve().parent / "operations.md"
@@ -146,6 +146,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("memory of a client's schemas", _size(validate.MAX_SCHEMA_BYTES_PER_CLIENT), "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
     ("memory of all schemas", _size(validate.MAX_SCHEMA_BYTES), "", "the stream that has the most ends with RESOURCE_EXHAUSTED", "`collectord_schema_bytes`"),
     ("memory of a silent client's sequence", _days("mark_days"), "mark_days", "forgotten; what it sends again is at-least-once", ""),
+    ("memory of schemas and plans for writing", f"{_size(known.KEPT_BYTES)} each", "", "the oldest are read from the log again", ""),
     ("open partitions", f"{_setting('max_streams'):,}", "max_streams", "rows of one more are rejected", f"{_REJECTED % 'too_many_streams'}, `collectord_open_partitions`"),
     ("unacknowledged bytes of a client", _size(admission.FIRST_CREDIT), "", f"it waits; at least {_size(admission.LEAST_CREDIT)} when many share the budget", ""),
     ("unacknowledged bytes of all clients", f"1/{INGEST_SHARE} of the memory budget: {_size(_MEMORY / INGEST_SHARE)}", "memory_budget", f"clients wait in turn; each batch counts {_size(gate.ENTRY_OVERHEAD)} more than its bytes", "`collectord_unacknowledged_bytes`"),

@@ -10,7 +10,7 @@ from collectord.testing.clock import ManualClock
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.claim import Claim
 from collectord.upload.store import Blocked, Unknown
-from tests.pipeline.test_journey import Node
+from tests.pipeline.node import Node
 from tests.upload.test_claim import SPOOL, Memory, settle
 
 

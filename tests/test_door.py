@@ -51,7 +51,7 @@ def test_it_opens_drains_takes_in_again_and_shuts_for_good() -> None:
         door = Door()
         gate = lead(door)
         assert door.state == STARTING
-        door.open()
+        await door.open()
         assert (door.state, door.why_closed) == (READY, None)
         assert await asyncio.to_thread(door.drain, True)
         assert not await asyncio.to_thread(door.drain, True), "it is no news"
@@ -64,7 +64,7 @@ def test_it_opens_drains_takes_in_again_and_shuts_for_good() -> None:
         assert (door.state, gate.closed) == (READY, "")
         gate.log.append([], told.append)
         assert told[1:] == [None]
-        door.shut()
+        await door.shut()
         assert (door.state, door.why_closed, door.can_drain) == (STOPPING, STOPPING, False)
 
     asyncio.run(scenario())
@@ -81,9 +81,47 @@ def test_a_drain_is_remembered_through_opening_and_shutting(opens: bool) -> None
         await asyncio.to_thread(door.drain, True)
         assert door.state == STARTING
         if opens:
-            door.open()
+            await door.open()
             assert door.state == DRAINING
-        door.shut()
+        await door.shut()
         assert (door.state, door.draining) == (STOPPING, True)
+
+    asyncio.run(scenario())
+
+
+def test_it_tells_whether_clients_are_let_in_each_time_that_changes() -> None:
+    """What gRPC's health says follows this: also while it stops, and after a drain that was cancelled."""
+    told: list[bool] = []
+
+    async def tell(open_: bool) -> None:
+        told.append(open_)
+
+    async def scenario() -> None:
+        door = Door()
+        lead(door)
+        await door.open(tell)
+        assert told == [True]
+        await asyncio.to_thread(door.drain, True)
+        assert told == [True, False]
+        await asyncio.to_thread(door.drain, False)
+        assert told == [True, False, True]
+        await door.shut()
+        assert told == [True, False, True, False]
+
+    asyncio.run(scenario())
+
+
+def test_a_drain_that_was_asked_for_before_it_opened_is_told() -> None:
+    told: list[bool] = []
+
+    async def tell(open_: bool) -> None:
+        told.append(open_)
+
+    async def scenario() -> None:
+        door = Door()
+        lead(door)
+        await asyncio.to_thread(door.drain, True)
+        await door.open(tell)
+        assert told == [False]
 
     asyncio.run(scenario())

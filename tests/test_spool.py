@@ -10,7 +10,9 @@ import pytest
 
 from collectord.errors import FormatTooNew, SpoolUnusable
 from collectord.model import Cursor, EntryKind, Lsn, Partition, Place, Stored
+from collectord.pipeline import Pipeline
 from collectord.spool import open_ledger
+from collectord.testing.store import MemoryStore
 from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
 from collectord.upload.records import Intent
@@ -18,7 +20,7 @@ from collectord.wal.identity import spool_of
 from collectord.wal.parked import ParkedLog
 from collectord.wal.parkedfile import Copied, parked_bytes
 from collectord.wal.raw import Raw
-from tests.pipeline.test_journey import Client, MemoryStore, Node, Pipeline, schema
+from tests.pipeline.node import Client, Node, schema
 from tests.wal.test_identity import write
 
 SPOOL = b"s" * 16
@@ -182,7 +184,7 @@ def test_losses_are_counted_once_however_often_a_daemon_starts_before_the_rebuil
     node.stop()
     for path in node.spool.glob("ledger.sqlite*"):
         path.unlink()
-    monkeypatch.setattr("tests.pipeline.test_journey.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log")))
+    monkeypatch.setattr("tests.pipeline.node.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log")))
     replay = Pipeline.replay
     monkeypatch.setattr(Pipeline, "replay", lambda pipeline, damaged: replay(pipeline, True, told))
     for extra in (0, 0, 5):

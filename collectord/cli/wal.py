@@ -16,7 +16,9 @@ from collectord.cli.output import private_output
 from collectord.errors import CallHuman
 
 if TYPE_CHECKING:
+    from collectord.model import Lsn
     from collectord.wal.damage import Damage, Loss
+    from collectord.wal.parkedstate import ParkedState
     from collectord.wal.verify import Verdict
 
 SPOOL = click.argument("spool_directory", required=False, type=click.Path(path_type=Path), metavar="[SPOOL]")
@@ -38,18 +40,23 @@ def wal() -> None:
 @settings_options("spool")
 @json_option
 def wal_ls(config_file: Path | None, as_json: bool, **given: Any) -> None:
-    """List the segments of the log: positions, entries, rows, damage. All checksums are verified.
+    """List the segments of the log, then parked files: positions, entries, rows, damage. All checksums are verified.
 
     \b
     collectord wal ls
     collectord wal ls --spool /var/lib/collectord/spool --json
     """
     from collectord.wal.inspect import list_segments
+    from collectord.wal.verify import look_at_parked
 
-    log, _ = _log_of(load(config_file, given).spool)
+    spool = load(config_file, given).spool
+    log, _ = _log_of(spool)
     segments = list_segments(log)
+    parked, missing = look_at_parked(log, None, lambda: _noted(spool))
     if as_json:
-        click.echo(json.dumps([_segment_json(segment) for segment in segments], indent=2))
+        listed = [_segment_json(segment) for segment in segments]
+        listed += [_parked_json(one) | {"damages": len(one.damages)} for one in parked]
+        click.echo(json.dumps(listed, indent=2))
         return
     click.echo(f"{'first LSN':>20} {'end':>20} {'entries':>9} {'batches':>9} {'rows':>12} {'damaged':>8}")
     for segment in segments:
@@ -57,6 +64,13 @@ def wal_ls(config_file: Path | None, as_json: bool, **given: Any) -> None:
             f"{segment.base:>20} {segment.end:>20} {segment.entries:>9,} {segment.batches:>9,} {segment.rows:>12,} "
             f"{len(segment.damages):>8}"
         )
+    for one in parked:
+        click.echo(
+            f"{one.base:>20} {one.end:>20} {one.entries:>9,} {one.batches:>9,} {one.rows:>12,} {len(one.damages):>8}  parked"
+            + (f": {one.problem}" if one.problem else "")
+        )
+    for line in _missing_lines(missing):
+        click.echo(line)
 
 
 @wal.command("verify")
@@ -64,22 +78,24 @@ def wal_ls(config_file: Path | None, as_json: bool, **given: Any) -> None:
 @settings_options("spool")
 @json_option
 def wal_verify(spool_directory: Path | None, config_file: Path | None, as_json: bool, **given: Any) -> None:
-    """Read every byte of the log and judge it as a start would. Changes nothing; works beside a running daemon.
+    """Read every byte of the log and of parked files, and judge them as a start would. Changes nothing; works beside a
+    running daemon.
 
     \b
     collectord wal verify
     collectord wal verify /var/lib/collectord/spool
     collectord wal verify --json | jq '.segments[] | select(.damages != [])'
 
-    Looks at the log alone: not at parked entries (SPOOL/parked), nor at rows in quarantine (`collectord quarantine`).
+    Does not look at rows in quarantine: see `collectord quarantine`.
 
-    Exits with 0 if the log is whole, 1 if something is damaged, missing or does not belong there, 2 if it cannot be read.
+    Exits with 0 if all is whole, 1 if something is damaged, missing or does not belong there, 2 if it cannot be read.
     """
     from collectord.wal.verify import verify
 
-    log, quarantine = _log_of(spool_directory or load(config_file, given).spool)
+    spool = spool_directory or load(config_file, given).spool
+    log, quarantine = _log_of(spool)
     with _readable(log):
-        found = verify(log, quarantine)
+        found = verify(log, quarantine, noted=lambda: _noted(spool))
     if as_json:
         click.echo(json.dumps(_verdict_json(found), indent=2))
     else:
@@ -150,11 +166,15 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
     reported as lost stays so in the books; `wal export` reads it. Never put back segments that had landed and left the log
     if the ledger was lost since: their rows may land twice.
 
-    Exits with 0 if the log is whole now, 1 if something stays damaged (or, in a dry run, is), 2 if it cannot be mended.
+    Damage in parked files is told and left: of these nothing is ever written again, and the daemon's next start goes on with
+    what is left of them and counts the rest as lost.
+
+    Exits with 0 if all is whole now, 1 if something stays damaged (or, in a dry run, is), 2 if it cannot be mended.
     """
     from collectord.upload.database import Database
     from collectord.upload.ledger import Ledger
     from collectord.wal.repair import locked, plan_repair, repair
+    from collectord.wal.verify import look_at_parked
 
     log, quarantine = _log_of(spool_directory)
     with locked(spool_directory), _readable(log):
@@ -172,23 +192,27 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
             done = repair(log, quarantine, spool_id or plan.found.spool_id, floor)
             said, damages, losses = done.plan.lines(), done.recovered.damages, done.recovered.losses
             aside, backup = [(one.path, one.reason) for one in done.recovered.set_aside], done.backup
+        parked, missing = look_at_parked(log, spool_id or plan.found.spool_id or None, lambda: _noted(spool_directory))
+        parked = tuple(one for one in parked if not one.clean)
     if as_json:
         content = {
             "dry_run": dry_run, "changes": said, "damages": [_damage_json(one) for one in damages],
             "losses": _losses_json(losses), "set_aside": [{"path": str(path), "reason": reason} for path, reason in aside],
             "backup": str(backup) if backup else None,
+            "parked": [_parked_json(one) for one in parked], "missing": [_name_of(base) for base in missing],
         }  # fmt: skip
         click.echo(json.dumps(content, indent=2))
     else:
-        for line in said or ["nothing can be put back" if damages or aside else "nothing to mend"]:
+        bad = damages or aside or parked or missing
+        for line in said or ["nothing can be put back" if bad else "nothing to mend"]:
             click.echo(line)
         for path, reason in aside:
             click.echo(f"{path}: {reason}, {'would be set aside' if dry_run else 'set aside'}")
-        for line in [*_damage_lines(damages), *_loss_lines(losses)]:
+        for line in [*_damage_lines(damages), *_loss_lines(losses), *_parked_lines(parked), *_missing_lines(missing)]:
             click.echo(line)
         if backup:
             click.echo(f"what was changed is kept in {backup}")
-    sys.exit(1 if damages or losses or (dry_run and (said or aside)) else 0)
+    sys.exit(1 if damages or losses or parked or missing or (dry_run and (said or aside)) else 0)
 
 
 def _log_of(spool: Path) -> tuple[Path, Path]:
@@ -201,6 +225,19 @@ def _log_of(spool: Path) -> tuple[Path, Path]:
     return log, spool / "quarantine" / LOG_DIRECTORY
 
 
+def _noted(spool: Path) -> frozenset[Lsn]:
+    """The parked files that there should be."""
+    from collectord.upload.ledger import peek_parked
+
+    return peek_parked(spool)
+
+
+def _name_of(base: Lsn) -> str:
+    from collectord.wal.parkedfile import parked_name
+
+    return parked_name(base)
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
@@ -211,8 +248,16 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _segment_json(segment: Any) -> dict[str, Any]:
     return {
-        "base": segment.base, "end": segment.end, "bytes": segment.file_bytes, "entries": segment.entries,
+        "file": segment.path.name, "base": segment.base, "end": segment.end, "bytes": segment.file_bytes, "entries": segment.entries,
         "batches": segment.batches, "rows": segment.rows, "damages": len(segment.damages), "problem": segment.problem or None,
+    }  # fmt: skip
+
+
+def _parked_json(one: ParkedState) -> dict[str, Any]:
+    return {
+        "file": one.path.name, "base": one.base, "end": one.end, "bytes": one.file_bytes, "entries": one.entries,
+        "batches": one.batches, "rows": one.rows, "damages": [_damage_json(damage) for damage in one.damages],
+        "problem": one.problem or None,
     }  # fmt: skip
 
 
@@ -240,6 +285,7 @@ def _verdict_json(found: Verdict) -> dict[str, Any]:
         "clean": found.clean, "segments": segments, "losses": _losses_json(found.losses),
         "foreign": [{"file": one.path.name, "reason": one.reason, "bytes": one.size} for one in found.refused],
         "quarantined": [path.name for path in found.quarantined],
+        "parked": [_parked_json(one) for one in found.parked], "missing": [_name_of(base) for base in found.missing],
     }  # fmt: skip
 
 
@@ -254,10 +300,28 @@ def _verdict_lines(found: Verdict) -> Iterator[str]:
         yield f"{file.path.name}  {file.reason}: not part of this log, the next start sets it aside"
     yield from _loss_lines(found.losses)
     rows = sum(one.rows for one in found.segments)
-    verdict = "the log is whole" if found.clean else "the log is damaged; `collectord wal repair` may help"
+    verdict = "the log is whole" if found.log_clean else "the log is damaged; `collectord wal repair` may help"
     yield f"{verdict}: {len(found.segments)} segments, {rows:,} rows can be read"
+    if found.parked or found.missing:
+        yield from _parked_lines(found.parked)
+        yield from _missing_lines(found.missing)
+        rows = sum(one.rows for one in found.parked)
+        verdict = "is whole" if found.parked_clean else "is damaged; the next start counts as lost what cannot be read"
+        yield f"what is parked {verdict}: {len(found.parked)} files, {rows:,} rows can be read"
     if found.quarantined:
         yield f"{len(found.quarantined)} files in quarantine from earlier starts"
+
+
+def _parked_lines(parked: Iterable[ParkedState]) -> Iterator[str]:
+    for one in parked:
+        state = one.problem or ("damaged" if one.damages else "whole")
+        yield f"{one.path.name}  {one.entries:>8,} entries {one.batches:>8,} batches {one.rows:>10,} rows  {state}"
+        yield from _damage_lines(one.damages)
+
+
+def _missing_lines(missing: Iterable[Lsn]) -> Iterator[str]:
+    for base in missing:
+        yield f"{_name_of(base)}  is gone: the next start counts as lost what waited there, and the books say so"
 
 
 def _damage_lines(damages: Iterable[Damage]) -> Iterator[str]:

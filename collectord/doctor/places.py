@@ -20,7 +20,9 @@ from collectord.doctor.link import Link, mib, to_be_made
 from collectord.errors import CollectordError
 from collectord.spool import LOCK_FILE, LOG_DIRECTORY
 from collectord.upload.database import FILE_NAME as LEDGER
+from collectord.upload.ledger import peek_parked
 from collectord.wal.inspect import list_segments
+from collectord.wal.verify import look_at_parked
 
 CONNECT_SECONDS = 10.0
 NEARLY_FULL = 0.8
@@ -164,6 +166,7 @@ def log_and_ledger(settings: Settings, alive: bool) -> Link:
         if alive and any(one.damages or one.problem for one in segments):
             # What is being written just then looks torn.
             segments = list_segments(log)
+        parked, missing = look_at_parked(log, None, lambda: peek_parked(folder))
         head = ledger.read_bytes()[: len(_SQLITE)] if ledger.exists() else None
     except OSError as error:
         return Link("log", False, f"{error.filename}: {error.strerror}", "run as the owner of the spool")
@@ -181,6 +184,12 @@ def log_and_ledger(settings: Settings, alive: bool) -> Link:
     if bad:
         what = f"{len(bad)} of {len(segments)} segments are damaged, first {bad[0].path.name}"
         return Link("log", False, what, "replace the disk; `collectord wal ls` shows them")
+    torn = [one for one in parked if not one.clean]
+    if torn or missing:
+        what = f"{len(torn)} of {len(parked)} parked files are damaged, {len(missing)} are gone"
+        return Link(
+            "log", False, what, "`collectord wal verify` shows them; the next start counts as lost what is not there"
+        )
     rows = sum(one.rows for one in segments)
     return Link("log", True, f"{len(segments)} segments, {rows:,} rows, no damage" if segments else "empty")
 

@@ -43,6 +43,7 @@ from collectord.upload.records import Progress
 from collectord.upload.schemas import SchemaPublisher
 from collectord.upload.store import BlobStore
 from collectord.wal.parked import ParkedLog
+from collectord.wal.parkedfile import parked_name
 from collectord.wal.reader import LogReader
 from collectord.wal.writer import LogWriter
 
@@ -86,10 +87,8 @@ class Pipeline:
         parked_budget: int,
         quarantine: Path,
         quarantine_budget: int,
-        log_lost: bool = False,
     ) -> None:
-        """`received`: rows per stream key that the log has ever taken in before `received_to`. `log_lost`: the entries
-        of the frames under way are in no log any more."""
+        """`received`: rows per stream key that the log has ever taken in before `received_to`."""
         self._log = log
         self._ledger = ledger
         self._appender = appender
@@ -105,7 +104,7 @@ class Pipeline:
         self._state = state = State(ledger, rules, received, reader.position)
         self._openings = Openings(max_streams, state.index)
         self._parking = Parking(
-            state, log=log, parked=parked, known=self._known, clock=clock, budget=parked_budget,
+            state, log=log, ledger=ledger, parked=parked, known=self._known, clock=clock, budget=parked_budget,
             flush_interval=rules.flush_interval,
         )  # fmt: skip
         self.shelf = Shelf(
@@ -115,7 +114,7 @@ class Pipeline:
         """The quarantine."""
         self.overview = Overview(
             state, log=log, known=self._known, sources=self._sources, parked=parked, parking=self._parking, clock=clock,
-            orphans=tuple(state.intents.values()) if log_lost else (),
+            begun=tuple(state.intents.values()),
         )  # fmt: skip
         """Answers to whoever asks."""
         self._reading = Reading(
@@ -145,18 +144,28 @@ class Pipeline:
     def replay(self, damaged: bool = False, losses: Iterable[tuple[str, int]] = ()) -> None:
         """Reads all of the log once, so that marks and buffers are what they were. Call before clients are let in.
 
-        `damaged`: recovery could not read all of it. What the log has counted and neither holds nor has landed is then
+        `damaged`: recovery could not read all of it; of what is parked this finds out itself. What the log has counted and neither holds nor has landed is then
         written into the books as lost; without damage there is no such row. `losses`: rows per stream that recovery
         has missed in the log itself, all that is known of them if the ledger has to be rebuilt.
         """
         taken = {stream: rows for (stream, name), rows in self._ledger.counts().items() if name == LOST}
+        # A file that was removed may be back after a power loss: of what lies before this no cursor says any more that it has
+        # landed.
+        landed_before = self._ledger.forgotten()
         for stored in self._parked.entries():
-            if self._known.knows(stored.schema_id):
+            if stored.lsn >= landed_before and self._known.knows(stored.schema_id):
                 self._state.index.add(stored, self._clock.monotonic())
         while self._reading.read():
             pass
-        self.shelf.open()
-        damaged = damaged or bool(self._parked.damages)
+        self.shelf.open(ledger_lost=self._ledger.rebuild_needed)
+        there = {file.base for file in self._parked.files()}
+        missing = self._ledger.parked() - there
+        if missing:
+            event(
+                _log, logging.ERROR, "parked files are gone; what waited there is lost",
+                files=[parked_name(base) for base in sorted(missing)],
+            )  # fmt: skip
+        damaged = damaged or bool(self._parked.damages) or bool(missing)
         if self._ledger.rebuild_needed:
             # Recovery tells all of them at every start until the rebuild: those of earlier starts stand in the ledger.
             found = Counter[str]()
@@ -173,6 +182,7 @@ class Pipeline:
             for book in self.overview.books():
                 if book.missing > 0:
                     self._reading.lose(book.stream, book.missing, "found at the start")
+        self._ledger.note_parked(there)
 
     def start(self) -> None:
         """Starts the threads."""
@@ -385,7 +395,9 @@ class Pipeline:
 
     def search_for_landed(self, store: BlobStore, options: Options) -> Search:
         """What finds out how far a partition has landed."""
-        return Search(store, self._known, self._framer, self._sources.read_payload, self._ledger.writer_id, options)
+        return Search(
+            store, self._known, self._framer, self._sources.read_payload, self.shelf.set_aside, self._ledger.writer_id, options
+        )  # fmt: skip
 
     def rebuild(self, findings: Iterable[Found]) -> None:
         """Takes what `rebuild.Search` has found into ledger, buffers and books, all at once, and uploads again."""
@@ -398,7 +410,8 @@ class Pipeline:
         for one in findings:
             landed[one.stream] += one.landed
             given_up[one.stream] += one.given_up
-        self._ledger.rebuilt(cursors, landed, {stream: rows for stream, rows in given_up.items() if rows})
+        aside = self.shelf.passed({partition: progress.cursor for partition, progress in cursors.items()})
+        self._ledger.rebuilt(cursors, landed, {stream: rows for stream, rows in given_up.items() if rows}, aside)
         self._appender.sweep()
         with state.lock:
             now = self._clock.monotonic()
@@ -407,4 +420,5 @@ class Pipeline:
                 state.books.quarantine(one.stream, one.given_up)
                 if one.after is not None:
                     state.index.landed(one.partition, one.after, now)
+        self.shelf.decide(aside)
         self.let_go(REBUILD)

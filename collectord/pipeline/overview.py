@@ -47,9 +47,9 @@ class Overview:
         parked: ParkedLog,
         parking: Parking,
         clock: Clock,
-        orphans: Collection[Intent],
+        begun: Collection[Intent],
     ) -> None:
-        """`orphans`: the frames that were under way at the start, and whose entries are in no log any more."""
+        """`begun`: the frames that were under way at the start. Entries of theirs may be in no log any more, and land."""
         self._state = state
         self._log = log
         self._known = known
@@ -57,7 +57,7 @@ class Overview:
         self._parked = parked
         self._parking = parking
         self._clock = clock
-        self._orphans = orphans
+        self._begun = begun
 
     # ------------------------------------------------------------------ books
 
@@ -79,15 +79,15 @@ class Overview:
         return sorted(books.values(), key=lambda book: book.stream)
 
     def rows_in_log(self) -> list[tuple[str, int]]:
-        """Rows per stream that have not landed, the parked ones included; of a lost log, what its frames under way still
-        hold. With the lock held."""
+        """Rows per stream that have not landed, the parked ones included; of entries that are gone, what the frames under way
+        still hold. With the lock held."""
         index = self._state.index
         waiting = [(self._known.stream_key(one.schema_id), rows) for one, rows, _ in index.waiting_rows()]
         under_way = {intent.frame_id for intent in self._state.intents.values()}
-        # Of these, what is parked waits already.
+        # Of these, mostly all waits already.
         return waiting + [
             (one.stream_key, max(0, one.rows - sum(s.stop - s.start for s in index.upto(one.partition, one.after))))
-            for one in self._orphans
+            for one in self._begun
             if one.frame_id in under_way
         ]
 

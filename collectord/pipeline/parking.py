@@ -8,12 +8,15 @@ If the store takes nothing from anybody, nothing is gained by this, so a segment
 other blobs land. What a bad blob may keep waiting, in the log and parked, has a limit of its own; its rows are then
 rejected at the door, and nobody else's.
 
+The ledger knows which files there are, so that one that somebody takes away is missed.
+
 Threads: `maintain` belongs to the pipeline's; copying has one of its own.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from collectord.logs import event
 from collectord.model import Lsn, Partition, Place
 from collectord.pipeline.known import Known
 from collectord.pipeline.state import State
+from collectord.upload.ledger import Ledger
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.parked import ParkedLog
 from collectord.wal.parkedfile import Copied, ParkedFile, parked_bytes
@@ -73,6 +77,7 @@ class Parking:
         state: State,
         *,
         log: LogWriter,
+        ledger: Ledger,
         parked: ParkedLog,
         known: Known,
         clock: Clock,
@@ -82,6 +87,7 @@ class Parking:
         """`budget` is in bytes, a part of the log's; `flush_interval` in seconds."""
         self._state = state
         self._log = log
+        self._ledger = ledger
         self._parked = parked
         self._known = known
         self._clock = clock
@@ -90,6 +96,8 @@ class Parking:
         self._landing_seconds = max(LANDING_SECONDS, 2 * flush_interval)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="collectord-parking")
         self._copying: Future[None] | None = None
+        self._noting = threading.Lock()
+        """Held while the ledger is told which files there are, until they are; taken before the state's lock."""
         self._emptying = False
         """From the high-water mark down to the low one."""
         self._not_before = 0.0
@@ -188,10 +196,7 @@ class Parking:
     def _park(self, run: Run) -> None:
         try:
             file = self._parked.write(run.base, run.end, self._schemas(run), self._copies(run.entries), run.size)
-            with self._state.lock:
-                self._parked.add(file)
-                self._lend()
-                self._state.lock.notify_all()
+            self._take_into_use(file)
         except (OSError, CollectordError) as error:
             self._not_before = self._clock.monotonic() + PAUSE_SECONDS
             event(_log, logging.WARNING, "entries cannot be parked; tried again later", why=str(error))
@@ -203,6 +208,18 @@ class Parking:
                 _log, logging.INFO, "entries of blocked streams were parked", entries=len(run.entries),
                 bytes=file.size, from_lsn=run.base, to_lsn=run.end,
             )  # fmt: skip
+
+    def _take_into_use(self, file: ParkedFile) -> None:
+        with self._noting:
+            try:
+                self._ledger.note_parked([file.base, *(other.base for other in self._parked.files())])
+            except CollectordError:
+                self._parked.take_back(file.path)
+                raise
+            with self._state.lock:
+                self._parked.add(file)
+                self._lend()
+                self._state.lock.notify_all()
 
     def _schemas(self, run: Run) -> dict[bytes, tuple[bytes, str]]:
         schemas: dict[bytes, tuple[bytes, str]] = {}
@@ -237,13 +254,18 @@ class Parking:
                 file for file in files
                 if file.end <= first and (lowest is None or file.end <= lowest or (tidy and self._is_empty(file)))
             ]  # fmt: skip
-        for file in empty:
-            try:
-                self._parked.discard(file)
-            except OSError as error:
-                event(_log, logging.WARNING, "a parked file cannot be removed yet", why=str(error))
         if empty:
+            self._discard(empty)
             self._lend()
+
+    def _discard(self, empty: Sequence[ParkedFile]) -> None:
+        with self._noting:
+            try:
+                self._ledger.note_parked(file.base for file in self._parked.files() if file not in empty)
+                for file in empty:
+                    self._parked.discard(file)
+            except (OSError, CollectordError) as error:
+                event(_log, logging.WARNING, "a parked file cannot be removed yet", why=str(error))
 
     def _is_empty(self, file: ParkedFile) -> bool:
         return next(self._state.index.between(file.base, file.end), None) is None

@@ -29,7 +29,7 @@ from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.encode.csv import CsvPlan
 from collectord.encode.frame import iter_frames
 from collectord.errors import NeverAgain
-from collectord.model import BlobInfo, Cursor, Partition, Place, Schema
+from collectord.model import BlobInfo, Cursor, Lsn, Partition, Place, Schema
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
 from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of, data_blobs, settled
@@ -40,7 +40,7 @@ from collectord.upload.store import BlobStore
 ROWS_AT_ONCE = 1 << 19
 SLICE_BYTES = 1 << 20
 
-_ABSENT, _FOUND, _UNREADABLE, _AMBIGUOUS = range(4)
+_ABSENT, _FOUND, _UNREADABLE, _AMBIGUOUS, _ASIDE = range(5)
 _SUFFIX = re.compile(re.escape(EXTENSION) + r"(\.zst|\.gz)?$")
 
 Doubtful = Literal["repeat", "skip"]
@@ -76,6 +76,8 @@ class Found:
     """Where uploading goes on; None: nothing has landed."""
     notes: tuple[str, ...] = ()
     """What a person has to know."""
+    aside: int = 0
+    """Rows before `after` that are in quarantine."""
 
 
 @dataclass(slots=True)
@@ -97,13 +99,16 @@ class Search:
         known: Known,
         framer: Framer,
         read_payload: Callable[[Place], memoryview],
+        set_aside: Callable[[Partition], Sequence[tuple[Lsn, int, int]]],
         writer_id: bytes,
         options: Options,
     ) -> None:
+        """`set_aside`: `(LSN, start, stop)` of the rows that the quarantine holds."""
         self._store = store
         self._known = known
         self._framer = framer
         self._read_payload = read_payload
+        self._set_aside = set_aside
         self._writer = writer_id.hex()
         self._options = options
         self._everything: list[BlobInfo] | None = None
@@ -123,10 +128,14 @@ class Search:
         blobs = self._blobs(partition, notes)
         self._sizes[partition] = {blob.name: blob.size for blob in blobs}
         marks = bytearray(rows)
+        aside = _ranges(entries, self._set_aside(partition))
+        _mark(marks, aside)
         surplus = 0
         passes = max(1, -(-rows // ROWS_AT_ONCE)) if blobs else 0
         for number in range(passes):
             surplus += self._pass(partition, entries, blobs, marks, number, passes, notes)
+        # Also where they are what cannot be read.
+        _mark(marks, aside)
         self.progress.looked_for += rows
         return self._judge(partition, stream, entries, marks, surplus, notes)
 
@@ -152,7 +161,7 @@ class Search:
                 marks[at : at + count] = bytes([_UNREADABLE]) * count
                 continue
             for offset, digest in enumerate(_digests(text)):
-                if digest % passes == number:
+                if digest % passes == number and marks[at + offset] != _ASIDE:
                     wanted[digest] = 0
                     order.append(digest)
                     places.append(at + offset)
@@ -251,6 +260,7 @@ class Search:
         landed = judge(marks, skip)
         behind = sum(marks.count(mark, landed) for mark in (_FOUND, _AMBIGUOUS))
         missing = marks.count(_ABSENT, 0, landed)
+        aside = marks.count(_ASIDE, 0, landed)
         base = self._known.base(partition)
         if surplus:
             notes.append(f"{base}: {surplus:,} records stand more often in the store than they wait in the log")
@@ -263,16 +273,41 @@ class Search:
             notes.append(
                 f"{base}: {missing:,} rows that are not in the store are given up, since later ones have landed"
             )
-        return Found(partition, stream, len(marks), landed - missing, missing, behind, _cursor(entries, landed), tuple(notes))  # fmt: skip
+        if aside:
+            notes.append(f"{base}: {aside:,} rows are in quarantine, and stay there")
+        return Found(
+            partition, stream, len(marks), landed - missing - aside, missing, behind, _cursor(entries, landed),
+            tuple(notes), aside,
+        )  # fmt: skip
 
 
 def judge(marks: bytes | bytearray, skip: bool) -> int:
-    """How many rows, from the first on, are taken as landed. Pure; `marks` has one byte per row, see the constants."""
+    """How many rows, from the first on, are taken as landed or set aside. Pure; `marks` has one byte per row, see the
+    constants."""
     if skip:
-        return max(marks.rfind(_FOUND), marks.rfind(_AMBIGUOUS)) + 1
+        return max(marks.rfind(mark) for mark in (_FOUND, _AMBIGUOUS, _ASIDE)) + 1
     gap = marks.find(_ABSENT)
-    # What cannot be read, or may be another's record, counts only with a row behind it that has certainly landed.
-    return marks.rfind(_FOUND, 0, gap if gap >= 0 else len(marks)) + 1
+    end = gap if gap >= 0 else len(marks)
+    # What cannot be read, or may be another's record, counts only with a row behind it that has certainly landed, or was set
+    # aside in its turn.
+    return max(marks.rfind(_FOUND, 0, end), marks.rfind(_ASIDE, 0, end)) + 1
+
+
+def _ranges(entries: Entries, places: Sequence[tuple[Lsn, int, int]]) -> list[tuple[int, int]]:
+    """Rows of entries, as the numbers that they have among the rows of all of them."""
+    if not places:
+        return []
+    begins: dict[Lsn, int] = {}
+    at = 0
+    for place, rows in entries:
+        begins[place.lsn] = at
+        at += rows
+    return [(begins[lsn] + start, begins[lsn] + stop) for lsn, start, stop in places if lsn in begins]
+
+
+def _mark(marks: bytearray, ranges: Sequence[tuple[int, int]]) -> None:
+    for begin, end in ranges:
+        marks[begin:end] = bytes([_ASIDE]) * (end - begin)
 
 
 def _cursor(entries: Entries, landed: int) -> Cursor | None:

@@ -108,7 +108,7 @@ class Rebuilding:
             account.blob_bytes = search.progress.blob_bytes
             account.landed += found.landed
             account.given_up += found.given_up
-            account.waiting += found.rows - found.landed - found.given_up
+            account.waiting += found.rows - found.landed - found.given_up - found.aside
             account.again += found.again
             account.notes += found.notes
         for _ in range(LOOKS):
@@ -128,5 +128,5 @@ def _sum_up(account: Account, findings: list[Found]) -> None:
     account.landed = sum(found.landed for found in findings)
     account.given_up = sum(found.given_up for found in findings)
     account.again = sum(found.again for found in findings)
-    account.waiting = sum(found.rows - found.landed - found.given_up for found in findings)
+    account.waiting = sum(found.rows - found.landed - found.given_up - found.aside for found in findings)
     account.notes = [note for found in findings for note in found.notes]

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from collectord.errors import CollectordError, LogUnavailable, TryAgain
 from collectord.excerpt import excerpt
 from collectord.logs import event
 from collectord.metrics import Metrics
-from collectord.model import Buffer, Entry, EntryKind, Partition, Place, Stored
+from collectord.model import Buffer, Cursor, Entry, EntryKind, Lsn, Partition, Place, Stored
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
 from collectord.quarantine import BadItem, HeldEntry, Item
@@ -48,6 +48,26 @@ _log = logging.getLogger("collectord.quarantine")
 
 class Log(Protocol):
     def append(self, entries: Sequence[Entry], done: Done) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """An item of a lost ledger whose rows, or some of them, are in the log too."""
+
+    held: HeldItem
+    partition: Partition
+    places: list[tuple[Lsn, int, int]]
+    """`(LSN, start, stop)` of the rows in the log, in its order."""
+
+    @property
+    def rows(self) -> int:
+        """That are in the log too."""
+        return sum(stop - start for _, start, stop in self.places)
+
+    def is_passed(self, cursor: Cursor | None) -> bool:
+        """Whether a cursor of its partition stands behind all of them."""
+        lsn, _, stop = self.places[-1]
+        return cursor is not None and (cursor.lsn > lsn or (cursor.lsn == lsn and cursor.row >= stop))
 
 
 class Shelf:
@@ -86,9 +106,14 @@ class Shelf:
         """Guarded by the pipeline's lock, as are the following."""
         self._written_later: dict[bytes, tuple[int, int]] = {}
         """Recognised, and the ledger was not told yet: by id the highest sequence, and the rows of all of them."""
+        self._doubts: dict[bytes, list[Stored]] = {}
+        """By id the entries of the log, in its order, of which nobody knows yet whether they are the item's: one that cannot
+        be read, and all behind it. Not taken off the item, so counted twice until it is known."""
         self._hashes: dict[bytes, bytes] = {}
         """By id the hashes of an item's payloads, one behind the other; empty if its file is damaged."""
         self._gone = [item.id for item in held.items() if item.gone]
+        self._undecided: dict[bytes, Undecided] = {}
+        """By id; until the ledger is rebuilt. What of them is not in the log is counted, and in no ledger yet."""
         self._under_way: set[bytes] = set()
         """Handed to the log, and neither failed nor recognised yet."""
         self._closed = False
@@ -96,12 +121,12 @@ class Shelf:
 
     # ------------------------------------------------------------------ at the start
 
-    def open(self) -> None:
+    def open(self, *, ledger_lost: bool = False) -> None:
         """Clears up behind a crash. Call when the log was read once.
 
-        A file that the ledger does not know is one of two: the process died between file and ledger, and its entries
-        still wait, so it goes; or the ledger was lost, and of what the log no longer holds the rows are nowhere else,
-        so that is taken in.
+        A file that the ledger does not know is one of three. The process died between file and ledger: its entries still
+        wait, so it goes. Or the ledger was lost, and of what the log no longer holds the rows are nowhere else: that is taken
+        in. Or it was lost and the log holds them still: until the rebuild nobody knows whether they wait.
         """
         self.settle()
         for id_ in quarantine.ids(self._directory):
@@ -114,24 +139,74 @@ class Shelf:
                     _log, logging.ERROR, "an item of the quarantine is damaged, and nothing counts it", why=str(error)
                 )
                 continue
-            alone = tuple(entry for entry in item.entries if not self._waits(entry))
-            if not alone:
-                files.remove_durably(quarantine.path_of(self._directory, id_))
-                continue
-            if len(alone) < len(item.entries):
-                item = self._reduce(item, alone)
-                if item.id in self._items:
-                    continue
-            held = HeldItem(item.id, item.stream, item.reason, item.rows, len(item.entries), 0, gone=False)
-            self._held.adopt(held)
-            with self._state.lock:
-                self._items[item.id] = held
-                self._state.books.quarantine(item.stream, item.rows)
+            undecided = self._undecided_of(item) if ledger_lost else None
+            if undecided is None:
+                self._take_in(item)
+            else:
+                with self._state.lock:
+                    self._undecided[id_] = undecided
+                    self._state.books.quarantine(item.stream, item.rows - undecided.rows)
         for id_, held in self._items.items():
             if not quarantine.path_of(self._directory, id_).exists():
                 event(
                     _log, logging.ERROR, "an item of the quarantine has no file any more; its rows can only be dropped",
                     id=id_.hex(), rows=held.rows,
+                )  # fmt: skip
+        self.used_bytes = quarantine.used_bytes(self._directory)
+
+    def _take_in(self, item: Item) -> None:
+        """An item that the ledger does not know: what of it waits in the log is the log's, and the rest is taken in."""
+        alone = tuple(entry for entry in item.entries if not self._waits(entry))
+        if not alone:
+            files.remove_durably(quarantine.path_of(self._directory, item.id))
+            return
+        if len(alone) < len(item.entries):
+            item = self._reduce(item, alone)
+            if item.id in self._items:
+                return
+        held = _held(item)
+        self._held.adopt(held)
+        with self._state.lock:
+            self._items[item.id] = held
+            self._state.books.quarantine(item.stream, item.rows)
+
+    def _undecided_of(self, item: Item) -> Undecided | None:
+        """None if nothing of it is in the log, or nobody can say which rows it means."""
+        with self._state.lock:
+            rows = {place.lsn: rows for place, rows in self._state.index.copy(item.partition)}
+        waiting = {entry.lsn for entry in item.entries if entry.lsn in rows and self._waits(entry)}
+        places = quarantine.places_of(item, self._spool_id, rows) if waiting else None
+        if places is None:
+            return None
+        return Undecided(_held(item), item.partition, [place for place in places if place[0] in waiting])
+
+    def set_aside(self, partition: Partition) -> list[tuple[Lsn, int, int]]:
+        """`(LSN, start, stop)` of rows in the log that an item holds too, of which a lost ledger does not know any more."""
+        with self._state.lock:
+            undecided = [one for one in self._undecided.values() if one.partition == partition]
+        return [place for one in undecided for place in one.places]
+
+    def passed(self, cursors: Mapping[Partition, Cursor]) -> list[HeldItem]:
+        """The items whose rows do not wait, where the cursors of a rebuilt ledger are these."""
+        with self._state.lock:
+            return [one.held for one in self._undecided.values() if one.is_passed(cursors.get(one.partition))]
+
+    def decide(self, passed: Sequence[HeldItem]) -> None:
+        """The ledger is rebuilt and counts these items; the rows of all others wait in the log."""
+        with self._state.lock:
+            undecided, self._undecided = self._undecided, {}
+            for held in passed:
+                self._items[held.id] = held
+                self._state.books.quarantine(held.stream_key, undecided.pop(held.id).rows)
+            for one in undecided.values():
+                self._state.books.quarantine(one.held.stream_key, one.rows - one.held.rows)
+        for id_ in undecided:
+            try:
+                self._take_in(quarantine.read(self._directory, id_))
+            except (OSError, CollectordError) as error:
+                event(
+                    _log, logging.WARNING, "an item whose rows wait in the log stays until the next start",
+                    id=id_.hex(), why=str(error),
                 )  # fmt: skip
         self.used_bytes = quarantine.used_bytes(self._directory)
 
@@ -190,7 +265,7 @@ class Shelf:
             path = quarantine.path_of(self._directory, id_)
             before = path.stat().st_size if path.exists() else 0
             files.write_durably(path, data)
-            held = HeldItem(id_, stream, reason, item.rows, len(entries), 0, gone=False)
+            held = _held(item)
             after = slices[-1].after
             self._held.put(held, partition, after, intent.frame_id if intent else None)
             with self._state.lock:
@@ -241,8 +316,24 @@ class Shelf:
         """
         held = self._items.get(stored.client)
         # Entries that the ledger knows to be in the log again are entries like any others.
-        if held is None or stored.sequence <= held.again or not self._is_ours(stored):
+        if held is None or stored.sequence <= held.again:
             return False
+        try:
+            ours = held.id not in self._doubts and self._is_ours(stored)
+        except (DamagedEntry, OSError) as error:
+            event(
+                _log, logging.WARNING, "an entry may have left the quarantine, and cannot be read; it is tried again",
+                id=held.id.hex(), lsn=stored.lsn, rows=stored.rows, why=str(error),
+            )  # fmt: skip
+            self._doubts[held.id] = []
+        if held.id in self._doubts:
+            self._doubts[held.id].append(stored)
+            return False
+        if ours:
+            self._take_off(held, stored)
+        return ours
+
+    def _take_off(self, held: HeldItem, stored: Stored) -> None:
         rows = min(stored.rows, held.rows)
         last = stored.sequence == held.entries
         self._items[held.id] = HeldItem(
@@ -256,17 +347,19 @@ class Shelf:
             self._under_way.discard(held.id)
             self._gone.append(held.id)
             self._state.lock.notify_all()
-        return True
 
     def _is_ours(self, stored: Stored) -> bool:
-        """Whether the entry has the bytes of the item's: a client may call itself by any id, also by this one."""
+        """Whether the entry has the bytes of the item's: a client may call itself by any id, also by this one.
+
+        Raises DamagedEntry and OSError where that cannot be seen now.
+        """
         id_ = stored.client
         try:
             if id_ not in self._hashes:
                 try:
                     self._know(id_, _hashes_of(quarantine.read(self._directory, id_)))
                 except CollectordError:
-                    # It does not mend itself, so it is read once.
+                    # It does not mend itself, so it is read once; and it can never be tried again.
                     self._know(id_, b"")
             known = self._hashes[id_]
             if not known:
@@ -277,7 +370,37 @@ class Shelf:
             payload = self._sources.read_payload(Place(stored.lsn, stored.length))
             return _hash(payload) == known[end - _HASH_BYTES : end]
         except (DamagedEntry, OSError):
-            return id_ in self._under_way
+            if id_ in self._under_way:
+                return True
+            raise
+
+    def _settle_doubts(self) -> None:
+        """Looks once more at what could not be read."""
+        if not self._doubts:
+            return
+        with self._state.lock:
+            for id_, entries in list(self._doubts.items()):
+                while entries and id_ in self._items:
+                    stored, held = entries[0], self._items[id_]
+                    try:
+                        ours = self._is_ours(stored)
+                    except OSError:
+                        break
+                    except DamagedEntry:
+                        if self._is_waiting(stored):
+                            break
+                        # It was set aside itself, or has landed long ago: it lands no more, whosever it is.
+                        ours = False
+                    if ours:
+                        self._take_off(held, stored)
+                        # Until now it was one more that had been received.
+                        self._state.books.receive(held.stream_key, -stored.rows)
+                    del entries[0]
+                if not entries or id_ not in self._items:
+                    del self._doubts[id_]
+
+    def _is_waiting(self, stored: Stored) -> bool:
+        return next(self._state.index.between(stored.lsn, stored.end), None) is not None
 
     def _know(self, id_: bytes, hashes: bytes) -> None:
         while len(self._hashes) >= _KNOWN_ITEMS:
@@ -286,8 +409,8 @@ class Shelf:
 
     @property
     def settled(self) -> bool:
-        """Whether the ledger knows all that was recognised; until then no segment may go."""
-        return not self._written_later
+        """Whether all entries are recognised that can be, and the ledger knows of it; until then no segment may go."""
+        return not (self._written_later or self._doubts)
 
     def settle(self) -> None:
         """Does what could not be done at once: tells the ledger, removes files. May be repeated."""
@@ -301,6 +424,7 @@ class Shelf:
             self._tell()
 
     def _sweep(self) -> None:
+        self._settle_doubts()
         self._tell()
         with self._state.lock:
             gone = [] if self._written_later else list(self._gone)
@@ -344,10 +468,13 @@ class Shelf:
     def retry(self, id_: bytes) -> int:
         """Puts an item's entries through the log again; returns its rows once they wait there.
 
-        Raises BadItem if that cannot be done with it, TryAgain if the log cannot take it now: then nothing has changed.
+        Raises BadItem if that cannot be done with it, TryAgain if the log cannot take it now, or if it may be there: then
+        nothing has changed.
         """
         with self._turn:
+            self._settle_doubts()
             held = self._find(id_)
+            self._refuse_doubts(id_)
             item = quarantine.read(self._directory, id_)
             if item.obstacle:
                 raise BadItem(f"item {id_.hex()} cannot be tried again: {item.obstacle}")
@@ -380,11 +507,24 @@ class Shelf:
     def _find(self, id_: bytes) -> HeldItem:
         with self._state.lock:
             held = self._items.get(id_)
+            if id_ in self._undecided:
+                raise TryAgain(
+                    f"whether the rows of item {id_.hex()} wait in the log is known when the ledger is rebuilt"
+                )
             if held is None:
                 raise BadItem(f"there is no item {id_.hex()} in quarantine")
             if id_ in self._under_way:
                 raise TryAgain(f"item {id_.hex()} is on its way into the log")
             return held
+
+    def _refuse_doubts(self, id_: bytes) -> None:
+        with self._state.lock:
+            doubts = self._doubts.get(id_)
+            if doubts:
+                raise TryAgain(
+                    f"an entry of the log, at {doubts[0].lsn}, may be of item {id_.hex()} and cannot be read now; "
+                    "what is in the log already must not go there again"
+                )
 
     def _append(self, id_: bytes, entries: Sequence[Entry]) -> None:
         finished = threading.Event()
@@ -408,6 +548,7 @@ class Shelf:
     def drop(self, id_: bytes) -> int:
         """Gives an item up for good; returns its rows. Raises BadItem if there is none, SpoolFull."""
         with self._turn:
+            self._settle_doubts()
             self._find(id_)
             self.settle_round()
             # The lock is held over the transaction: an entry recognised beside it would leave the item twice.
@@ -418,6 +559,7 @@ class Shelf:
                 rows = self._held.drop(id_)
                 del self._items[id_]
                 self._hashes.pop(id_, None)
+                self._doubts.pop(id_, None)
                 self._state.books.discard(held.stream_key, rows)
                 self._gone.append(id_)
         self.settle()
@@ -440,6 +582,10 @@ class Shelf:
         """Items, and their rows."""
         with self._state.lock:
             return len(self._items), sum(item.rows for item in self._items.values())
+
+
+def _held(item: Item) -> HeldItem:
+    return HeldItem(item.id, item.stream, item.reason, item.rows, len(item.entries), 0, gone=False)
 
 
 def _hash(payload: Buffer) -> bytes:

@@ -66,6 +66,25 @@ class Database:
         return (spool / FILE_NAME).exists()
 
     @staticmethod
+    def peek(spool: Path, key: str) -> bytes | int | str | None:
+        """A fact of the ledger's, whoever has it open; None if it is not there or cannot be read. Changes nothing."""
+        path = spool / FILE_NAME
+        if not path.exists():
+            return None
+        # Without a -wal file nobody has it open; SQLite would make one, which might be another user's than the daemon's.
+        how = "mode=ro" if path.with_name(FILE_NAME + "-wal").exists() else "immutable=1"
+        try:
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
+            try:
+                row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            finally:
+                db.close()
+        except sqlite3.DatabaseError:
+            # What is wrong with a ledger is for its daemon to say.
+            return None
+        return row[0] if row else None
+
+    @staticmethod
     def set_aside(spool: Path, stamp: str) -> Path:
         """Renames a damaged ledger, which nobody has open, to `ledger.sqlite.damaged-<stamp>`. Returns its path."""
         path = spool / FILE_NAME

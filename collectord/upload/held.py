@@ -51,12 +51,12 @@ class Held:
             if given_up != (frame_id is not None):
                 raise ValueError(f"frame {frame_id} is not on its way")
             tables.advance(db, partition, after, 0)
-            _hold(db, item)
+            hold(db, item)
 
     def adopt(self, item: HeldItem) -> None:
         """An item whose file is there and which the ledger has lost."""
         with self._database.transaction() as db:
-            _hold(db, item)
+            hold(db, item)
 
     def put_again(self, id_: bytes, sequence: int, rows: int) -> None:
         """The entries of an item up to `sequence` (1, 2, ...) stand in the log again. `rows`: of those that this says for
@@ -95,7 +95,8 @@ class Held:
         return [HeldItem(bytes(row[0]), row[1], row[2], row[3], row[4], row[5], bool(row[6])) for row in rows]
 
 
-def _hold(db: sqlite3.Connection, item: HeldItem) -> None:
+def hold(db: sqlite3.Connection, item: HeldItem) -> None:
+    """An item and its rows are in quarantine; a part of its caller's transaction."""
     db.execute(
         "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, 0, 0)",
         (item.id, item.stream_key, item.reason, item.rows, item.entries),

@@ -17,9 +17,22 @@ from pathlib import Path
 from collectord.model import Cursor, Lsn, Partition
 from collectord.upload import tables
 from collectord.upload.database import Database
-from collectord.upload.held import Held
+from collectord.upload.held import Held, HeldItem, hold
 from collectord.upload.records import ClientMark, DroppedRows, Intent, LandedFrame, Progress, StreamTotals, columns_of
 from collectord.upload.rollover import Part, PartState, Place
+
+PARKED = "parked"
+"""Key of the bases of the parked files."""
+
+
+def parked_bases(noted: bytes | int | str | None) -> frozenset[Lsn]:
+    """What stands under `PARKED`; nothing if nothing does."""
+    return frozenset(Lsn(int(base)) for base in str(noted or "").split())
+
+
+def peek_parked(spool: Path) -> frozenset[Lsn]:
+    """The bases of the parked files that the ledger of a spool has noted, whoever has it open. Empty where it cannot be read."""
+    return parked_bases(Database.peek(spool, PARKED))
 
 
 class Ledger:
@@ -160,9 +173,14 @@ class Ledger:
             tables.quarantine(db, stream_key, reason, rows)
 
     def rebuilt(
-        self, cursors: Mapping[Partition, Progress], landed: Mapping[str, int], given_up: Mapping[str, int]
+        self,
+        cursors: Mapping[Partition, Progress],
+        landed: Mapping[str, int],
+        given_up: Mapping[str, int],
+        held: Iterable[HeldItem] = (),
     ) -> None:
-        """What was found out about a lost ledger's rows: cursors, and rows per stream key landed and given up.
+        """What was found out about a lost ledger's rows: cursors, rows per stream key landed and given up, and the items of
+        the quarantine whose rows the cursors pass.
 
         All of it or nothing; from then on it is a ledger like any other.
         """
@@ -172,6 +190,8 @@ class Ledger:
             db.executemany("INSERT OR REPLACE INTO landed VALUES (?, ?, 0, 0)", landed.items())
             for stream_key, rows in given_up.items():
                 tables.quarantine(db, stream_key, "rebuild", rows)
+            for item in held:
+                hold(db, item)
             db.execute("DELETE FROM meta WHERE key = 'rebuild_needed'")
             if landed:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilt', 1)")
@@ -188,6 +208,15 @@ class Ledger:
         with self._database.transaction() as db:
             row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
+
+    def note_parked(self, bases: Iterable[Lsn]) -> None:
+        """Which parked files there are. Noted before a segment goes because of one, and before one goes itself: a file that is
+        noted and not there was taken away by somebody else."""
+        self.remember(PARKED, " ".join(map(str, sorted(bases))))
+
+    def parked(self) -> frozenset[Lsn]:
+        """The bases of these files."""
+        return parked_bases(self.recall(PARKED))
 
     def landed_totals(self) -> dict[str, StreamTotals]:
         """Per stream key, what has landed."""

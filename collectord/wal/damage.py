@@ -18,7 +18,7 @@ class Damage:
     """A range of the log that was durable and cannot be read."""
 
     segment: Lsn
-    """Base of the segment it lies in, or of the one before a missing segment."""
+    """Base of the segment it lies in, or of the one before a missing segment; or of the parked file."""
     from_lsn: Lsn
     to_lsn: Lsn
     reason: str
@@ -28,6 +28,7 @@ class Damage:
     entry, payload: an entry's header, or only its payload.
     truncated: the end of a file is missing.
     missing segment: positions that were in use, and no file.
+    declaration: of a schema, in a parked file; its entries can be used where another declaration survives.
     unknown end: behind the last entry of a segment, where nothing says any more whether that was the last.
     """
     stored: Stored | None = None

@@ -9,6 +9,7 @@ Threads: any, but `write` and `discard` one at a time. The lock guards the list 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from bisect import bisect_right
@@ -24,7 +25,6 @@ from collectord.wal.disk import Disk, Window, write_all
 from collectord.wal.framing import MARKER_BYTES, entry_bytes
 from collectord.wal.parkedfile import (
     HEADER_BYTES,
-    SUFFIX,
     UNFINISHED_SUFFIX,
     WINDOW_BYTES,
     Copied,
@@ -33,11 +33,14 @@ from collectord.wal.parkedfile import (
     fill,
     look_through,
     pack_header,
+    parked_name,
     parked_paths,
     read_header,
 )
 from collectord.wal.quarantine import Quarantine
 from collectord.wal.raw import Raw, read_at
+
+_log = logging.getLogger("collectord.parking")
 
 
 class ParkedLog:
@@ -172,7 +175,7 @@ class ParkedLog:
         files.sync_directory(self._directory.parent)
         total = HEADER_BYTES + size + sum(entry_bytes(len(raw) + len(key.encode())) for raw, key in schemas.values())
         id_ = self._random(16)
-        path = self._directory / f"{base:020d}{SUFFIX}"
+        path = self._directory / parked_name(base)
         file = ParkedFile(
             path, base, end, id_[:MARKER_BYTES], total, schemas={k: raw for k, (raw, _) in schemas.items()}
         )
@@ -189,10 +192,19 @@ class ParkedLog:
             self._disk.rename(temporary, path)
         except Exception:
             # Whatever failed is the caller's to hear; half a file is nobody's.
-            for leftover in (temporary, path):
-                self._disk.discard(leftover)
+            self._disk.discard(temporary)
+            self.take_back(path)
             raise
         return file
+
+    def take_back(self, path: Path) -> None:
+        """Removes a file that was written, or nearly, and never used."""
+        try:
+            self._disk.remove(path)
+        except OSError as error:
+            # It may come back after a power loss, until the next file is written. Cursors say then what of it has landed, and
+            # the ledger which of them were forgotten.
+            _log.warning("%s could not be removed for good: %s", path.name, error)
 
     def add(self, file: ParkedFile) -> None:
         """Takes a file into use: what waits at its positions is here from now on."""

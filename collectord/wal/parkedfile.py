@@ -86,6 +86,11 @@ def parked_paths(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.suffix == SUFFIX) if directory.is_dir() else []
 
 
+def parked_name(base: int) -> str:
+    """The file name of the parked file that begins at `base`."""
+    return f"{base:020d}{SUFFIX}"
+
+
 def parked_bytes(place: Place) -> int:
     """Bytes that an entry takes in a parked file."""
     return entry_bytes(place.length)
@@ -131,7 +136,7 @@ def look_through(path: Path, header: tuple[bytes, ParkedFile, int] | None, damag
         else:
             # Every entry begins with the file's marker, and fits no other one.
             marker = bytes(window.at(HEADER_BYTES, MARKER_BYTES))
-            found, expected = ParkedFile(path, _base_of(path), Lsn(0), marker, size), -1
+            found, expected = ParkedFile(path, base_of(path), Lsn(0), marker, size), -1
         number = 0
         for offset, head in entries_of(window, found.marker, size):
             number += 1
@@ -154,7 +159,8 @@ def look_through(path: Path, header: tuple[bytes, ParkedFile, int] | None, damag
     return found if number else None
 
 
-def _base_of(path: Path) -> Lsn:
+def base_of(path: Path) -> Lsn:
+    """The base that a file name gives; 0 if it gives none."""
     return Lsn(int(path.stem)) if path.stem.isdigit() else Lsn(0)
 
 

@@ -125,7 +125,13 @@ def read_header(fd: int) -> tuple[SegmentHeader, int] | None:
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """A file of the log that is in use. Changed under its catalog's lock only."""
+    """A file of the log that is in use.
+
+    Three things of it change while it is in its catalog, each in one way. `end` is stated once, under the catalog's lock, by
+    the log's thread. `schemas` only grows, by the log's thread, before anything that names them is durable; others look a
+    single one up. `recyclable` only goes: by the log's thread before it states the end, and then by whoever retires the
+    segment, one at a time, who looks at no segment without an end.
+    """
 
     path: Path
     base: Lsn

@@ -18,7 +18,7 @@ from collectord import quarantine
 from collectord.cli.main import main
 from collectord.control.service import ControlService
 from collectord.pipeline.framer import Framer
-from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store, wait_until
+from tests.pipeline.node import Client, Node, landed_ids, node, schema, store, wait_until
 
 __all__ = ["node", "store"]
 

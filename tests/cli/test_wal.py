@@ -14,11 +14,15 @@ from click.testing import CliRunner, Result
 
 from collectord import files
 from collectord.cli.main import main
-from collectord.model import Entry, EntryKind, Partition
+from collectord.model import Entry, EntryKind, Lsn, Partition, Place, Stored
 from collectord.schema import parse_schema
+from collectord.upload.ledger import Ledger
+from collectord.wal.parked import ParkedLog
+from collectord.wal.parkedfile import Copied, ParkedFile, parked_bytes
+from collectord.wal.raw import Raw
 from collectord.wal.segment import MAGIC
 from tests.e2e import wire
-from tests.wal.spool import CLIENT, Spool, flip
+from tests.wal.spool import CLIENT, SPOOL_ID, Spool, flip
 
 TIME_NS = 440_000 * 3_600_000_000_000
 ROWS = 40
@@ -223,3 +227,75 @@ def test_help_has_examples(command: str) -> None:
     done = run(command, "--help")
     assert done.exit_code == 0 and done.output.count("collectord wal " + command) >= 1
     assert "collectord wal " + command in run("--help").output
+
+
+def park(spool: Spool, *bases: int) -> list[ParkedFile]:
+    """Parked files of three batches each, noted in a ledger, as a daemon leaves them."""
+    ledger = Ledger(root(spool), SPOOL_ID)
+    parked = ParkedLog(root(spool) / "parked", SPOOL_ID)
+    made = []
+    for base in bases:
+        entries = []
+        for number in range(3):
+            one = entry(number + 1)
+            assert one.partition is not None
+            place = Place(Lsn(base + 4096 * number), len(one.payload))
+            stored = Stored(
+                place.lsn, Lsn(place.lsn + 1), one.kind, one.client, one.sequence, one.rows, one.partition.schema_id,
+                one.partition.start_hour, 1440, place.length,
+            )  # fmt: skip
+            entries.append(Copied(place, one.partition, one.rows, Raw(stored, bytes(one.payload), good=True)))
+        raw, key = entry(1).schema.raw, entry(1).schema.stream.key()  # type: ignore[union-attr]
+        size = sum(parked_bytes(one.place) for one in entries)
+        made.append(parked.write(Lsn(base), Lsn(base + 65536), {entry(1).schema.id: (raw, key)}, entries, size))  # type: ignore[union-attr]
+    ledger.note_parked(file.base for file in made)
+    ledger.close()
+    return made
+
+
+def test_parked_files_are_listed_and_verified_with_the_log(spool: Spool) -> None:
+    first, _ = park(spool, 0, 65536)
+    before = contents(root(spool))
+    done = run("verify", root(spool))
+    assert done.exit_code == 0, done.output
+    assert "what is parked is whole: 2 files, 240 rows can be read" in done.output
+    assert f"{first.path.name}         4 entries        3 batches        120 rows  whole" in done.output
+    listed = json.loads(run("ls", "--spool", root(spool), "--json").output)
+    assert [(one["file"], one["rows"], one["damages"]) for one in listed[-2:]] == [
+        (f"{base:020d}.parked", 120, 0) for base in (0, 65536)
+    ]
+    assert run("ls", "--spool", root(spool)).output.count("  parked") == 2
+    assert contents(root(spool)) == before
+
+
+def test_damage_in_a_parked_file_is_named_with_what_survives_and_left_by_repair(spool: Spool) -> None:
+    """Its file, its range, its rows; the daemon's next start does what there is to do."""
+    (file,) = park(spool, 0)
+    flip(file.path, file.offsets[1] + 96 + 20)
+    done = run("verify", root(spool))
+    assert done.exit_code == 1
+    assert "the log is whole" in done.output and "what is parked is damaged" in done.output
+    assert f"{file.path.name}         3 entries        2 batches         80 rows  damaged" in done.output
+    assert "  payload: 4096 to " in done.output and "40 rows" in done.output
+    found = json.loads(run("verify", root(spool), "--json").output)
+    (one,) = found["parked"]
+    assert found["clean"] is False and [(d["reason"], d["from"], d["rows"]) for d in one["damages"]] == [
+        ("payload", 4096, 40)
+    ]
+    assert json.loads(run("ls", "--spool", root(spool), "--json").output)[-1]["damages"] == 1
+    before = contents(root(spool) / "parked")
+    for options in ((), ("--dry-run",)):
+        mended = run("repair", root(spool), *options)
+        assert mended.exit_code == 1 and "  payload: 4096 to " in mended.output
+    assert contents(root(spool) / "parked") == before
+    assert json.loads(run("repair", root(spool), "--json").output)["parked"][0]["file"] == file.path.name
+
+
+def test_a_parked_file_that_was_taken_away_is_missed(spool: Spool) -> None:
+    first, second = park(spool, 0, 65536)
+    first.path.unlink()
+    for command, *where in (("verify", root(spool)), ("ls", "--spool", root(spool)), ("repair", root(spool))):
+        done = run(command, *where)  # type: ignore[arg-type]
+        assert f"{first.path.name}  is gone" in done.output and second.path.name not in str(done.exception)
+        assert done.exit_code == (0 if command == "ls" else 1)
+    assert json.loads(run("verify", root(spool), "--json").output)["missing"] == [first.path.name]

@@ -17,6 +17,7 @@ from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, gener
 from collectord.config import Settings, load
 from collectord.doctor import Link, Surroundings, examine, far, near, places
 from collectord.files import try_lock
+from collectord.model import Lsn
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite
 from collectord.testing.store import LATE, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.ledger import Ledger
@@ -232,6 +233,24 @@ def test_a_log_without_its_ledger_is_found(folder: Path) -> None:
     link = places.log_and_ledger(mine, True)
     assert link.ok is False
     assert "are damaged" in link.what
+
+
+def test_parked_files_that_are_damaged_or_gone_are_found(folder: Path) -> None:
+    (folder / "s" / "log").mkdir(parents=True)
+    mine = settings(spool="s")
+    ledger = Ledger(folder / "s")
+    parked = folder / "s" / "parked" / "00000000000000004096.parked"
+    parked.parent.mkdir()
+    parked.write_bytes(b"rubbish")
+    assert "1 of 1 parked files are damaged, 0 are gone" in places.log_and_ledger(mine, True).what
+    parked.unlink()
+    assert places.log_and_ledger(mine, True).ok
+    ledger.note_parked([Lsn(4096)])
+    for alive in (True, False):
+        link = places.log_and_ledger(mine, alive)
+        assert link.ok is False
+        assert "0 of 0 parked files are damaged, 1 are gone" in link.what
+        ledger.close()
 
 
 # ---------------------------------------------------------------- the store

@@ -321,22 +321,44 @@ def test_readiness_ends_when_the_daemon_stops(make_daemon: MakeDaemon) -> None:
     assert len(landed.rows(landed.directory(daemon.folder / "store"))) == 1
 
 
-def test_health_is_served_over_grpc_on_both_sockets(make_daemon: MakeDaemon) -> None:
-    """For probes of Kubernetes: SERVING for the whole and for each service."""
+def _health(socket: Path, service: str) -> set[str]:
+    """What a server says of the whole and of a service."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answers = [stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10) for name in ("", service)]
+    return {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status) for answer in answers}
+
+
+def test_health_is_served_over_grpc_on_both_sockets(make_daemon: MakeDaemon) -> None:
+    """For probes of Kubernetes, for the whole and for each service. Nobody is sent where nothing is taken in; who drains
+    still asks and cancels, so the admin socket serves on."""
     daemon = make_daemon().start()
-    for socket, service in (
-        (daemon.socket, "collectord.v1.Collector"),
-        (daemon.spool / "admin.sock", "collectord.v1.Control"),
-    ):
-        with grpc.insecure_channel(f"unix:{socket}") as channel:
-            for name in ("", service):
-                answer = health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(service=name), timeout=10
-                )
-                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    clients, admin = (daemon.socket, "collectord.v1.Collector"), (daemon.spool / "admin.sock", "collectord.v1.Control")
+    assert _health(*clients) == _health(*admin) == {"SERVING"}
+    assert daemon.cli("drain", "--timeout", "10").returncode == 0
+    assert (_health(*clients), _health(*admin)) == ({"NOT_SERVING"}, {"SERVING"})
+    assert daemon.cli("drain", "--cancel").returncode == 0
+    assert _health(*clients) == _health(*admin) == {"SERVING"}
+
+
+def test_health_says_not_serving_while_the_daemon_stops(make_daemon: MakeDaemon) -> None:
+    """The clients' socket is closed soon; the admin socket answers until the end."""
+    daemon = make_daemon(drain_deadline=10)
+    (daemon.folder / "store").touch()
+    daemon.start()
+    with wire.WireClient(daemon.endpoint) as client:
+        schema = wire.schema()
+        client.declare(schema)
+        client.send(schema, range(1), time.time_ns())
+        client.wait_acknowledged()
+    daemon.signal()
+    eventually(lambda: daemon.status()["state"] == "stopping", "it stops")
+    assert _health(daemon.spool / "admin.sock", "collectord.v1.Control") == {"NOT_SERVING"}
+    (daemon.folder / "store").unlink()
+    assert daemon.wait() == 0
 
 
 def test_control_is_not_served_where_pods_can_reach(make_daemon: MakeDaemon) -> None:

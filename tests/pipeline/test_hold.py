@@ -13,8 +13,7 @@ from collectord.pipeline import Pipeline
 from collectord.spool import open_ledger
 from collectord.testing.store import LOST, Fault, MemoryStore
 from collectord.upload.store import CONTROL_PREFIX, Unknown
-from tests.pipeline import test_journey
-from tests.pipeline.test_journey import Client, Node, landed_ids, schema
+from tests.pipeline.node import Client, Node, landed_ids, schema
 
 
 def data(store: MemoryStore) -> list[str]:
@@ -68,9 +67,9 @@ def test_a_frame_under_way_lands_once_though_its_log_is_gone(
     store.plan("append", *[Fault(Unknown("down"))] * 1)
 
     def made(**given: Any) -> Pipeline:
-        return Pipeline(**{**given, "received": opened.received(given["received"]), "log_lost": True})
+        return Pipeline(**{**given, "received": opened.received(given["received"])})
 
-    monkeypatch.setattr(test_journey, "Pipeline", made)
+    monkeypatch.setattr("tests.pipeline.node.Pipeline", made)
     again = Node(node.spool, store)
     assert again.balanced()
     assert sum(book.received for book in again.pipeline.overview.books()) == 12
@@ -87,4 +86,37 @@ def test_a_frame_under_way_lands_once_though_its_log_is_gone(
     assert again.balanced()
     assert sum(book.landed for book in again.pipeline.overview.books()) == 15
     opened.ledger.close()
+    again.stop()
+
+
+def test_a_frame_under_way_lands_though_its_entry_was_damaged_meanwhile(tmp_path: Path) -> None:
+    """Its bytes are in frames; the rows are not lost, and are not counted as lost."""
+    store = MemoryStore()
+    node = Node(tmp_path / "spool", store)
+    client, other = Client(schema()), Client(schema("labels"))
+    entry = client.batch(7)
+    store.plan("append", *[Fault(Unknown("down"))] * 1000)
+    node.append(entry)
+    for _ in range(200):
+        if store.fired or node.pipeline.flush(0.1):
+            break
+    assert store.fired
+    # Behind it, so that it is no torn end of the log.
+    node.append(other.batch(2))
+    node.stop()
+    store.heal()
+    (segment,) = (node.spool / "log").glob("*.seg")
+    content = bytearray(segment.read_bytes())
+    content[content.index(bytes(entry.payload)) + 5] ^= 1
+    segment.write_bytes(content)
+    again = Node(node.spool, store, damaged=True)
+    assert again.balanced()
+    assert again.pipeline.flush(20)
+    for _ in range(200):
+        if len(landed_ids(store)) == 9:
+            break
+        assert again.pipeline.flush(0.1)
+    assert Counter(landed_ids(store)) == Counter(client.ids + other.ids)
+    assert sum(book.quarantined for book in again.pipeline.overview.books()) == 0
+    assert again.balanced()
     again.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from tests.pipeline.test_journey import Client, Node, node, schema, store, wait_until
+from tests.pipeline.node import Client, Node, node, schema, store, wait_until
 
 __all__ = ["node", "store"]
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from collectord.errors import SpoolFull
 from collectord.pipeline import parking
 from collectord.testing.store import MemoryStore
+from collectord.upload.ledger import Ledger
 from collectord.upload.store import AppendOutcome, Blocked, Unknown
 from collectord.wal.disk import Disk
 from collectord.wal.parked import ParkedLog
-from tests.pipeline.test_journey import Client, Node, landed_ids, schema, wait_until
+from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
 from tests.pipeline.test_poison import waiting
 
 SEGMENT = 128 << 10
@@ -350,3 +352,109 @@ def test_an_entry_that_was_damaged_before_it_was_parked_stays_damaged(
     (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
     assert (book.quarantined, book.missing) == (7, 0)
     assert again.pipeline.shelf.totals() == (1, 7)
+
+
+def test_a_parked_file_that_comes_back_after_a_power_loss_lands_nothing_twice(
+    node: Callable[..., Node], store: PickyStore
+) -> None:
+    """It was removed, and the disk forgot that. All of it has landed, and the cursors that said so are gone by now."""
+    running = node()
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 40)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    path = sorted((running.spool / "parked").iterdir())[0]
+    content = path.read_bytes()
+    heal(running, store)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] == 0)
+    fill(running, healthy, None, 20)
+    wait_until(lambda: running.pipeline.flush(0.5))
+    wait_until(lambda: len(running.log.catalog.segments()) == 1)
+    with running.pipeline._state.lock:
+        free = running.pipeline._upkeep._free_before()
+    running.pipeline._upkeep._prune(free)
+    assert not [one for one in running.ledger.cursors() if one.schema_id == sick.schema.id]
+    running.stop()
+    path.write_bytes(content)
+    again = node()
+    assert again.balanced()
+    again.append(sick.batch(4))
+    heal(again, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    wait_until(lambda: again.pipeline.overview.parked()["files"] == 0)
+    assert again.balanced()
+
+
+def test_rows_of_a_parked_file_that_somebody_took_away_are_lost_and_told(
+    node: Callable[..., Node], store: PickyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are counted once, at the next start; the rest lands, and the books balance."""
+    running = node()
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 100)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    running.stop()
+    path = sorted((running.spool / "parked").iterdir())[0]
+    path.unlink()
+    for start in range(2):
+        again = node()
+        told = [record for record in caplog.records if "parked files are gone" in record.getMessage()]
+        assert len(told) == 1 and path.name in str(told[0].__dict__)
+        assert again.balanced()
+        (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
+        assert book.quarantined > 0
+        if not start:
+            again.stop()
+    heal(again, store)
+    landed = landed_ids(store, "inputs")
+    assert landed == [one for one in sick.ids if one in set(landed)]
+    assert len(landed) == len(sick.ids) - book.quarantined
+    assert again.balanced()
+
+
+def test_a_parked_file_that_goes_by_itself_is_missed_by_nobody(
+    node: Callable[..., Node], store: PickyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ledger forgets it first: a kill in between leaves a file, and never a gap."""
+    disk = FailingDisk("before remove", OSError(5, "the disk fails"))
+    running = node(parked_disk=disk)
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    blocked(running, sick)
+    fill(running, healthy, sick, 80)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    there = {file.base for file in running.pipeline._parked.files()}
+    assert there <= running.ledger.parked()
+    heal(running, store)
+    wait_until(lambda: disk.fired and running.pipeline.overview.parked()["files"] == 0)
+    assert not running.ledger.parked()
+    running.stop()
+    assert node().balanced()
+    assert not [record for record in caplog.records if "gone" in record.getMessage()]
+
+
+def test_a_ledger_without_room_parks_nothing(
+    node: Callable[..., Node], store: PickyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No segment goes for a file that would not be missed; it is tried again."""
+    running = node()
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
+    note, refused = Ledger.note_parked, [2]
+
+    def full(self: Ledger, bases: Any) -> None:
+        if refused[0] > 0:
+            refused[0] -= 1
+            assert not running.pipeline.overview.parked()["files"]
+            raise SpoolFull("no room")
+        note(self, bases)
+
+    monkeypatch.setattr(Ledger, "note_parked", full)
+    blocked(running, sick)
+    fill(running, healthy, sick, 80)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    assert refused[0] == 0
+    heal(running, store)
+    assert landed_ids(store, "inputs") == sick.ids
+    assert running.balanced()
+    running.stop()
+    assert {file.path for file in running.pipeline._parked.files()} == set((running.spool / "parked").iterdir())

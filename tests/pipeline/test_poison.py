@@ -18,7 +18,7 @@ from collectord.pipeline.poison import Poisoned, Refusals, Suspects, Unencodable
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import BlockedFor
 from collectord.upload.store import Blocked, Unknown
-from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store, wait_until
+from tests.pipeline.node import Client, Node, landed_ids, node, schema, store, wait_until
 
 __all__ = ["node", "store"]
 

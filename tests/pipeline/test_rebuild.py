@@ -7,23 +7,29 @@ import io
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectord import quarantine
 from collectord._pb import collector_pb2 as pb
 from collectord.encode.frame import FrameEncoder, iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import Entry, EntryKind, FrameTag, Partition
-from collectord.pipeline import rebuild
+from collectord.pipeline import framer, rebuild
 from collectord.pipeline.rebuild import Found, Options, judge
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.schema import parse_schema
 from collectord.testing.store import Fault, MemoryStore
+from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
-from tests.pipeline.test_journey import NOON, Client, Node, landed_ids, schema
+from tests.pipeline.node import NOON, Client, Node, landed_ids, schema, wait_until
+from tests.pipeline.test_shelf import Kill, directory, impatient, numbers, refused
+
+__all__ = ["impatient"]
 
 Nodes = Callable[..., Node]
 
@@ -365,15 +371,143 @@ def test_frames_on_disk_are_kept_until_the_ledger_is_whole(node: Node, store: Me
     again.stop()
 
 
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """No text can be made of the batches of so many rows."""
+    bad, rows = [8], framer._rows
+
+    def some(of: Any, slices: Any, payloads: Any) -> Any:
+        if any(piece.rows in bad for piece in slices):
+            raise ValueError("not this one")
+        return rows(of, slices, payloads)
+
+    monkeypatch.setattr(framer, "_rows", some)
+    return bad
+
+
+@pytest.mark.parametrize("doubtful", ["repeat", "skip"])
+def test_what_was_in_quarantine_is_in_quarantine_again_though_the_log_has_it_too(
+    node: Node, store: MemoryStore, poison: list[int], doubtful: str
+) -> None:
+    """The item says which rows it holds: they are neither landed nor uploaded, and may be tried again."""
+    client = Client(schema())
+    node.append(client.batch(2), client.batch(8), client.batch(3))
+    wait_until(lambda: node.pipeline.flush(0.2))
+    (id_,) = quarantine.ids(directory(node))
+    again = lose_ledger(node)
+    assert numbers(again) == (13, 0, 13, 0), "nothing is known before the rebuild"
+    with pytest.raises(TryAgain, match="rebuilt"):
+        again.pipeline.shelf.retry(id_)
+    (found,) = find(again, store, doubtful=doubtful)
+    assert (found.rows, found.landed, found.aside, found.given_up, found.again) == (13, 5, 8, 0, 0)
+    assert "8 rows are in quarantine" in found.notes[0]
+    again.pipeline.rebuild([found])
+    for _ in range(2):
+        assert numbers(again) == (13, 5, 0, 8)
+        assert again.pipeline.shelf.ids() == [id_] == quarantine.ids(directory(again))
+        again.stop()
+        again = Node(again.spool, store)
+    poison.clear()
+    assert again.pipeline.shelf.retry(id_) == 8
+    settle(again, store, client)
+    assert numbers(again) == (13, 13, 0, 0)
+    again.stop()
+
+
+def test_a_frame_that_was_given_up_keeps_nothing_behind_it_from_counting_as_landed(
+    node: Node, store: MemoryStore, impatient: None
+) -> None:
+    """Its rows are missing in the middle, and that is no doubt: what landed behind them does not land twice."""
+    client = Client(schema())
+    node.append(client.batch(2))
+    assert node.pipeline.flush(20)
+    id_ = refused(node, client, store, 4, 5)
+    node.append(client.batch(3))
+    assert node.pipeline.flush(20)
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert (found.rows, found.landed, found.aside, found.again) == (14, 5, 9, 0)
+    again.pipeline.rebuild([found])
+    assert numbers(again) == (14, 5, 0, 9)
+    again.pipeline.shelf.retry(id_)
+    settle(again, store, client)
+    again.stop()
+
+
+def test_parts_of_one_entry_are_found_where_they_stood(node: Node, store: MemoryStore, impatient: None) -> None:
+    """Cut, each begins with row 0; the item's id proves which rows of the log it means."""
+    node.pipeline.shelf.budget = 64 << 20
+    client = Client(schema())
+    store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 2, None)
+    node.append(client.batch(40_000))
+    wait_until(lambda: node.pipeline.flush(0.2))
+    found_ids = quarantine.ids(directory(node))
+    assert len(found_ids) == 2
+    _, landed, _, held = numbers(node)
+    assert landed and held and landed + held == 40_000
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert (found.landed, found.aside) == (landed, held)
+    again.pipeline.rebuild([found])
+    assert numbers(again) == (40_000, landed, 0, held)
+    for id_ in found_ids:
+        again.pipeline.shelf.retry(id_)
+    settle(again, store, client)
+    again.stop()
+
+
+def test_where_rows_before_an_item_are_missing_it_waits_again_with_all_that_follows(
+    node: Node, store: MemoryStore, impatient: None
+) -> None:
+    """To repeat means to go on at the gap: the item's rows are in the log, and its file would count them twice."""
+    client = Client(schema())
+    node.append(client.batch(4))
+    assert node.pipeline.flush(20)
+    refused(node, client, store, 5)
+    rewrite(store, lambda rows: rows[:2])
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+    assert (found.landed, found.aside) == (2, 0)
+    again.pipeline.rebuild([found])
+    assert quarantine.ids(directory(again)) == again.pipeline.shelf.ids() == []
+    settle(again, store, client)
+    again.stop()
+
+
+def test_a_kill_after_the_rebuild_was_written_down_keeps_the_item(
+    node: Node, store: MemoryStore, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cursors and items are one transaction: a file that nobody counts would be removed, its rows passed."""
+    client = Client(schema())
+    id_ = refused(node, client, store, 5)
+    again = lose_ledger(node)
+    (found,) = find(again, store)
+
+    def dead(*_: Any) -> None:
+        raise Kill
+
+    with monkeypatch.context() as patch, pytest.raises(Kill):
+        patch.setattr(Appender, "sweep", dead)
+        again.pipeline.rebuild([found])
+    again.stop()
+    third = Node(again.spool, store)
+    assert numbers(third) == (5, 0, 0, 5)
+    assert third.pipeline.shelf.ids() == [id_]
+    third.pipeline.shelf.retry(id_)
+    settle(third, store, client)
+    third.stop()
+
+
 @pytest.mark.parametrize(
     ("marks", "repeat", "skip"),
     [
         ("", 0, 0), ("0", 0, 0), ("1", 1, 1), ("110", 2, 2), ("101", 1, 3), ("011", 0, 3), ("121", 3, 3),
         ("122", 1, 1), ("1220", 1, 1), ("2201", 0, 4), ("113", 2, 3), ("131", 3, 3), ("333", 0, 3), ("1301", 1, 4),
+        ("14", 2, 2), ("1410", 3, 3), ("1241", 4, 4), ("104", 1, 3), ("4", 1, 1), ("1440", 3, 3),
     ],
 )  # fmt: skip
 def test_the_beginning_that_has_landed(marks: str, repeat: int, skip: int) -> None:
-    """0 absent, 1 found, 2 unreadable, 3 found too often."""
+    """0 absent, 1 found, 2 unreadable, 3 found too often, 4 set aside."""
     raw = bytes(int(mark) for mark in marks)
     assert (judge(raw, False), judge(raw, True)) == (repeat, skip)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from collectord.testing.store import MemoryStore
-from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store
+from tests.pipeline.node import Client, Node, landed_ids, node, schema, store
 
 __all__ = ["node", "store"]
 

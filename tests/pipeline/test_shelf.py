@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import pytest
 from collectord import quarantine
 from collectord.errors import SpoolFull, TryAgain
 from collectord.pipeline.framer import Framer
+from collectord.pipeline.rebuild import Options
 from collectord.pipeline.shelf import Shelf
+from collectord.pipeline.sources import Sources
 from collectord.quarantine import BadItem
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.held import Held
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import Blocked
+from collectord.wal.damage import DamagedEntry
 from collectord.wal.identity import spool_of
-from tests.pipeline.test_journey import Client, Node, landed_ids, node, schema, store, wait_until
+from tests.pipeline.node import Client, Node, landed_ids, node, schema, store, wait_until
 
 __all__ = ["node", "store"]
 
@@ -408,10 +412,12 @@ def test_nothing_is_dropped_while_the_ledger_does_not_know_what_has_left(
     assert shelf.drop(id_) == 3
 
 
-def test_after_a_lost_ledger_only_the_entries_that_wait_nowhere_are_taken_in(
-    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None
+@pytest.mark.parametrize("found", [True, False], ids=["the rebuild finds it", "the rebuild finds nothing"])
+def test_after_a_lost_ledger_an_item_counts_as_far_as_its_entries_wait_nowhere(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None, found: bool
 ) -> None:
-    """An item spans two segments and the first has gone: its rows are in the file alone, the others in the log too."""
+    """It spans two segments and the first has gone: its rows are in the file alone, the others in the log too. Of these the
+    rebuild says whose they are: the item's, which is whole again, or the log's, and the item is what is left of it."""
     monkeypatch.setattr("collectord.pipeline.upkeep.RETIRE_EVERY", 0.01)
     running = node(segment_bytes=64 << 10)
     client = Client(schema(columns=("x",)))
@@ -426,18 +432,30 @@ def test_after_a_lost_ledger_only_the_entries_that_wait_nowhere_are_taken_in(
     store.heal()
     for file in running.spool.glob("ledger.sqlite*"):
         file.unlink()
-    monkeypatch.setattr(
-        "tests.pipeline.test_journey.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log"))
-    )  # fmt: skip
-    for _ in range(2):
+    monkeypatch.setattr("tests.pipeline.node.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log")))
+    for start in range(2):
         again = node(segment_bytes=64 << 10)
-        (rest,) = again.pipeline.shelf.ids()
-        assert quarantine.ids(directory(again)) == [rest] != [id_]
-        item = quarantine.read(directory(again), rest)
-        assert item.id == rest
+        assert (again.pipeline.shelf.ids(), quarantine.ids(directory(again))) == ([], [id_])
         received, _, waiting, held = numbers(again)
-        assert received == waiting + held == 2700 and 0 < held == item.rows < 2700
+        assert received == waiting + held == 2700 and 0 < held < 2700
+        if not start:
+            again.stop()
+    search = again.pipeline.search_for_landed(store, Options())
+    again.pipeline.rebuild(
+        search.look_for(partition, again.pipeline.overview.waiting_entries(partition))
+        for partition, _ in again.pipeline.overview.waiting_partitions()
+        if found
+    )
+    for _ in range(2):
+        (now,) = again.pipeline.shelf.ids()
+        assert quarantine.ids(directory(again)) == [now]
+        assert (now == id_) is found
+        item = quarantine.read(directory(again), now)
+        assert item.id == now
+        assert numbers(again) == ((2700, 0, 0, 2700) if found else (2700, 0, waiting, held))
+        assert item.rows == (2700 if found else held)
         again.stop()
+        again = node(segment_bytes=64 << 10)
 
 
 def test_a_client_that_calls_itself_by_an_items_id_takes_nothing_from_it(
@@ -478,6 +496,138 @@ def test_after_a_lost_ledger_an_item_is_taken_in_again(
     again = node()
     assert again.pipeline.shelf.ids() == [id_]
     assert numbers(again)[3] == 8
+
+
+def retried_and_killed(running: Node, id_: bytes) -> None:
+    """The log has the item's entries again, and the process dies before the ledger hears of it."""
+
+    def dead(*_: Any) -> None:
+        raise Kill
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Held, "put_again", dead)
+        patch.setattr("collectord.pipeline.shelf.COMMIT_PATIENCE", 0.3)
+        with pytest.raises((Kill, TryAgain)):
+            running.pipeline.shelf.retry(id_)
+        running.stop()
+    assert not Ledger(running.spool).held.items()[0].again
+
+
+@pytest.mark.parametrize("what", ["the entry", "the item's file"])
+def test_what_cannot_be_read_is_not_known_yet_and_taken_off_its_item_once_it_can(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Taken for a stranger's, the rows would land from the log and a second time from the item."""
+    monkeypatch.setattr("collectord.pipeline.upkeep.RETIRE_EVERY", 0.01)
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    encoder.limit = 100
+    retried_and_killed(running, id_)
+    failed = list[int]()
+
+    def broken(*_: Any) -> Any:
+        failed.append(1)
+        raise OSError(errno.EIO, "the disk fails")
+
+    with monkeypatch.context() as patch:
+        if what == "the entry":
+            patch.setattr(Sources, "read_payload", broken)
+        else:
+            patch.setattr(quarantine, "read", broken)
+        again = node()
+        assert failed
+        received, landed, waiting, held = numbers(again)
+        assert (received, landed + waiting, held) == (21, 13, 8), "both are counted, for they may be two"
+        with pytest.raises(TryAgain, match="cannot be read"):
+            again.pipeline.shelf.retry(id_)
+        assert not again.pipeline.shelf.settled, "no segment goes before it is known"
+    wait_until(lambda: again.pipeline.shelf.settled)
+    assert again.pipeline.shelf.ids() == []
+    settled(again)
+    assert numbers(again) == (13, 13, 0, 0)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+    again.stop()
+    assert numbers(node()) == (13, 13, 0, 0)
+
+
+def test_of_several_entries_none_is_taken_off_before_the_one_that_cannot_be_read(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """The ledger counts an item's entries from the first on."""
+    running = node()
+    client = Client(schema())
+    id_ = refused(running, client, store, 2, 3, 4)
+    retried_and_killed(running, id_)
+    is_ours, broken = Shelf._is_ours, [2]
+
+    def sometimes(self: Shelf, stored: Any) -> bool:
+        if stored.sequence in broken:
+            raise OSError(errno.EIO, "the disk fails")
+        return is_ours(self, stored)
+
+    monkeypatch.setattr(Shelf, "_is_ours", sometimes)
+    again = node()
+    (item,) = again.ledger.held.items()
+    assert (item.again, item.rows) == (1, 7)
+    broken.clear()
+    again.pipeline.shelf.settle()
+    assert again.pipeline.shelf.ids() == []
+    settled(again)
+    assert numbers(again) == (9, 9, 0, 0)
+    assert landed_ids(store) == client.ids
+
+
+def test_an_entry_whose_bytes_have_changed_is_waited_for_until_it_is_set_aside_itself(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can never land then, so the item may be tried again; the rows are counted twice, and land once."""
+    running = node()
+    client = Client(schema())
+    id_ = poisoned(running, client)
+    encoder.limit = 100
+    retried_and_killed(running, id_)
+    length = len(quarantine.read(directory(running), id_).entries[0].payload)
+    with monkeypatch.context() as patch:
+        read_payload = Sources.read_payload
+
+        def changed(self: Sources, place: Any) -> memoryview:
+            if place.length == length:
+                raise DamagedEntry("it does not fit its checksum")
+            return read_payload(self, place)
+
+        patch.setattr(Sources, "read_payload", changed)
+        again = node()
+        with pytest.raises(TryAgain, match="cannot be read"):
+            again.pipeline.shelf.retry(id_)
+        settled(again)
+        again.pipeline.shelf.settle()
+        assert numbers(again) == (21, 5, 0, 16)
+    assert again.pipeline.shelf.retry(id_) == 8
+    settled(again)
+    assert sorted(landed_ids(store)) == sorted(client.ids)
+    assert numbers(again) == (21, 13, 0, 8)
+
+
+def test_an_item_whose_entries_cannot_be_told_may_still_be_dropped(
+    node: Callable[..., Node], store: MemoryStore, encoder: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way out where the disk never gives them back: nothing waits for it any more."""
+    running = node()
+    id_ = poisoned(running, Client(schema()))
+    encoder.limit = 100
+    retried_and_killed(running, id_)
+
+    def broken(self: Shelf, stored: Any) -> bool:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(Shelf, "_is_ours", broken)
+    again = node()
+    assert again.pipeline.shelf.drop(id_) == 8
+    assert again.pipeline.shelf.settled
+    settled(again)
+    assert again.balanced()
+    assert numbers(again)[1:] == (13, 0, 0)
 
 
 def test_a_retry_says_what_stands_in_its_way(node: Callable[..., Node], store: MemoryStore, encoder: Switch) -> None:

@@ -11,7 +11,7 @@ from collectord.pipeline.known import Known
 from collectord.pipeline.sources import Sources
 from collectord.upload.naming import Layout
 from collectord.wal.damage import DamagedEntry
-from tests.pipeline.test_journey import schema
+from tests.pipeline.node import schema
 
 PLACE = Place(Lsn(8), 3)
 SCHEMA = schema()

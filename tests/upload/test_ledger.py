@@ -12,7 +12,7 @@ import pytest
 from collectord.errors import SpoolUnusable
 from collectord.model import Cursor, Lsn, Partition
 from collectord.upload.database import Database
-from collectord.upload.ledger import Ledger
+from collectord.upload.ledger import Ledger, peek_parked
 from collectord.upload.records import ClientMark, DroppedRows, Intent, Progress, StreamTotals
 from collectord.upload.rollover import Part, PartState, Place
 
@@ -258,3 +258,18 @@ def test_facts_are_remembered_under_their_key(ledger: Ledger, tmp_path: Path) ->
     ledger.remember("x", "one")
     ledger.remember("x", "two")
     assert ledger.recall("x") == "two"
+
+
+def test_parked_files_are_noted_and_can_be_looked_up_whoever_has_the_ledger_open(tmp_path: Path) -> None:
+    """Beside a daemon and without one, and nothing is made by looking; of what is no ledger nothing is known."""
+    assert peek_parked(tmp_path) == frozenset()
+    ledger = Ledger(tmp_path)
+    assert ledger.parked() == peek_parked(tmp_path) == frozenset()
+    ledger.note_parked([Lsn(81920), Lsn(4096)])
+    assert ledger.parked() == peek_parked(tmp_path) == {4096, 81920}
+    ledger.close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert peek_parked(tmp_path) == {4096, 81920}
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    (tmp_path / "ledger.sqlite").write_bytes(b"rubbish" * 1000)
+    assert peek_parked(tmp_path) == frozenset()

@@ -52,9 +52,7 @@ class Writer:
         self.chance = random.Random(seed)
         self.layout = Layout(suffix="")
         self.clock = clock or ManualClock()
-        self.appender = Appender(
-            store, self.ledger, spool / "frames", self.layout, Lines(), self.clock, self.chance
-        )
+        self.appender = Appender(store, self.ledger, spool / "frames", self.layout, Lines(), self.clock, self.chance)
 
     def rows(self, number: int) -> list[bytes]:
         """The rows of the frame at log position `number`: unique, and always the same."""

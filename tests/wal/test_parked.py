@@ -15,6 +15,7 @@ from collectord.wal.damage import DamagedEntry
 from collectord.wal.parked import ParkedLog
 from collectord.wal.parkedfile import Copied, ParkedFile, parked_batches, parked_bytes
 from collectord.wal.raw import Raw
+from tests.wal.powerloss import ForgetfulDisk
 
 SPOOL = b"p" * 16
 SCHEMA = b"s" * 16
@@ -201,6 +202,27 @@ def test_announced_and_written_bytes_must_agree(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="announced"):
         log.write(Lsn(0), Lsn(10), {}, iter(some(2)), parked_bytes(some(1)[0].place))
     assert not list((tmp_path / "parked").iterdir()), "half a file stays behind"
+
+
+@pytest.mark.parametrize("removes", [True, False], ids=["mended", "the disk fails again"])
+def test_a_file_whose_name_was_not_made_durable_does_not_come_back(tmp_path: Path, removes: bool) -> None:
+    """What it holds stays in the log and lands from there: nobody knows of the file any more. Where the disk does not even
+    let it be removed for good, the next file that is written takes it along."""
+    directory = tmp_path / "parked"
+    disk = ForgetfulDisk(directory)
+    disk.make_directory(directory)
+    log = ParkedLog(directory, SPOOL, disk=disk)
+    disk.failing_directory_syncs = 1 if removes else 2
+    with pytest.raises(OSError):
+        write(log, some(3), 4096, 8192)
+    assert disk.directory_syncs_failed == (1 if removes else 2)
+    assert not list(directory.iterdir()) and not len(log)
+    if not removes:
+        write(log, some(3, 20_000), 20_000, 30_000)
+    surviving = iter([True, True])
+    disk.lose_power(lambda: next(surviving, False))
+    again = ParkedLog(directory, SPOOL)
+    assert [file.base for file in again.files()] == ([] if removes else [20_000])
 
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parked" / "v1.parked"
