@@ -13,17 +13,17 @@ WRITERS ?= 4
 SEED ?=
 KERNELS := $(shell find collectord -name '_*.pyx')
 
-.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-azureml test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # The environment: made again when a dependency changes.
-$(VENV)/.ready: pyproject.toml clients/python/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
+$(VENV)/.ready: pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" "grpcio-tools>=1.67.1" wheel
-	$(BIN)/python -m pip install -q --no-build-isolation -e . -e clients/python --group test --group lint
+	$(BIN)/python -m pip install -q --no-build-isolation -e . -e clients/python -e clients/azureml --group test --group lint
 	touch $@
 
 venv: $(VENV)/.ready
@@ -46,9 +46,10 @@ lint: venv ## ruff and import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-typecheck: venv ## mypy, strict, for the daemon and the client
+typecheck: venv ## mypy, strict, for the daemon and the clients
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
+	cd clients/azureml && ../../$(BIN)/mypy
 
 bench: venv ## Our benchmarks, each checking its output first
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
@@ -64,6 +65,17 @@ test-spark: venv ## Read what landed with Spark; needs Java
 	@command -v java >/dev/null || { echo "test-spark needs Java on the PATH" >&2; exit 1; }
 	$(BIN)/python -m pip install -q "pyspark>=4.1"
 	$(BIN)/python -m pytest tests/spark
+
+# An environment as an image for Azure ML has it: our wheels, not the checkout.
+build/azureml/.ready: $(VENV)/.ready $(shell find clients -name '*.py' -not -path '*/_pb/*' -not -path '*/build/*')
+	rm -rf build/azureml
+	$(PYTHON) -m venv build/azureml
+	for client in python azureml; do $(BIN)/python -m build --no-isolation --wheel --outdir build/azureml/wheels clients/$$client >/dev/null || exit 1; done
+	build/azureml/bin/python -m pip install -q "azureml-inference-server-http>=1.5" "scikit-learn>=1.5" build/azureml/wheels/*.whl
+	touch $@
+
+test-azureml: venv build/azureml/.ready ## Under Azure ML's own inference server, from the registry
+	$(BIN)/python -m pytest tests/azureml
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan; needs g++ with both
 	nice $(BIN)/python -m tests.sanitize.run
@@ -86,6 +98,6 @@ fuzz: venv build/fuzz/.ready ## Hostile bytes for everything that reads bytes, S
 	done; exit $$failed
 
 clean: ## Remove what was built
-	rm -rf build dist *.egg-info clients/python/build clients/python/*.egg-info demo-data
+	rm -rf build dist *.egg-info clients/*/build clients/*/*.egg-info demo-data
 	find collectord clients -name '*.so' -delete -o -name '_*.cpp' -delete
 	find collectord clients -type d -name _pb -prune -exec rm -rf {} +

@@ -55,6 +55,8 @@ class Row:
     row: int
     correlation: str
     request: str | None
+    stream: str = ""
+    """The levels of its blob's path above the designation."""
 
 
 @dataclass
@@ -332,10 +334,16 @@ def decode(client_id: bytes, schema: Any, batch: Any) -> list[Row]:
                     row,
                     str(ids[request]),
                     asked[request],
+                    _path(schema.stream),
                 )
             )
             at += 1
     return rows
+
+
+def _path(stream: Any) -> str:
+    levels = (stream.subscription, stream.resource_group, stream.workspace, stream.webservice, stream.model)
+    return "/".join(level or "default" for level in (*levels, stream.version))
 
 
 def _column(kind: int, data: Any, rows: int) -> list[Any]:

@@ -116,7 +116,7 @@ def play(client: Client, steps: Any, fast: bool) -> tuple[list[tuple[object, ...
     contexts: list[Context] = []
     seen: dict[str, int] = {}
     told: list[tuple[object, ...]] = []
-    client._pending.set(None)
+    client._pending._variable.set(None)
     for name, number, ids, request, earlier in steps:
         if not fast:
             bound[name]._shape = NO_SHAPE

@@ -74,6 +74,16 @@ def test_the_fast_way_takes_them_once_too(client: Client, daemon: FakeDaemon) ->
     assert client.stats()["notes"] == {"uncorrelated": 3}
 
 
+def test_inputs_that_were_passed_on_are_taken(client: Client) -> None:
+    """A prediction alone, on the same thread later, does not take them once more; neither way."""
+    collectors = client.collector("inputs"), client.collector("predictions")
+    for data in (np.ones((1, 2)), [[1.0, 2.0]]):
+        for _ in range(2):
+            context = collectors[0].collect(data)
+            collectors[1].collect(data, context=context)
+            assert collectors[1].collect(data).correlation != context.correlation
+
+
 def test_refused_inputs_do_not_leave_those_before_them(make: Any, daemon: FakeDaemon) -> None:
     client = make()
     earlier = client.collect([[1.0]])

@@ -16,6 +16,7 @@ from .collector import Collector
 from .context import Context
 from .endpoint import EndpointError
 from .errors import CollectError
+from .request import Request
 from .version import VERSION as __version__
 
-__all__ = ["Client", "CollectError", "Collector", "Context", "EndpointError", "__version__"]
+__all__ = ["Client", "CollectError", "Collector", "Context", "EndpointError", "Request", "__version__"]

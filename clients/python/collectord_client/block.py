@@ -132,7 +132,10 @@ class Block:
         return list(zip([at for at, _ in cuts], self.between(cuts), strict=True))
 
     def between(self, cuts: list[tuple[int, int]]) -> list[Block]:
-        """The rows of a block of columns from each first number to the second."""
+        """The rows from each first number to the second."""
+        if self.tensor is not None:
+            width = len(self.tensor) // self.rows
+            return [Block(self.names, self.types, end - at, self.tensor[at * width : end * width]) for at, end in cuts]
         starts = [None if p.lengths is None else list(accumulate(p.lengths, initial=0)) for p in self.parts]
         widths = [0 if p.lengths is not None else len(p.data) // self.rows for p in self.parts]
         return [

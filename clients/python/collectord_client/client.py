@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 import weakref
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from . import process
-from .collector import Collector, CorrelationId, Timestamp, refusal
+from .collector import Collector, CorrelationId, RequestId, Timestamp, refusal
 from .context import Context, pending
 from .endpoint import check
 from .errors import CollectError
@@ -30,7 +29,8 @@ class Client:
     `workspace` is `subscription/resource_group/workspace`, or the last one or two of them. `endpoint` is `unix:/path` or
     `host:port`; by default COLLECTORD_ENDPOINT, else the usual sockets, looked up whenever it connects. `outbox_bytes`
     bounds what is held until the daemon has acknowledged it; when that is full, `outbox="drop"` gives up the rows of
-    the call and counts them, `outbox="block"` waits. `linger` (seconds) and `page_bytes` say when a page is sent.
+    the call and counts them, `outbox="block"` waits. `linger` (seconds) and `page_bytes` say when a page is sent. A client
+    that is not `enabled` collects nothing, whatever the daemon says, and its contexts are as ever.
 
     Nothing is connected before the first `collect()`. Raises ValueError for arguments that can never work, and later
     nothing at all unless `strict`, which is for tests.
@@ -51,6 +51,7 @@ class Client:
         strict: bool = False,
         collection: str = "",
         token: str = "",
+        enabled: bool = True,
     ) -> None:
         levels = workspace.split("/") if workspace else []
         if len(levels) > 3:
@@ -75,7 +76,9 @@ class Client:
         self._pending = pending((subscription, resource_group, last, webservice, model, version))
         # Asked again after a fork.
         carrier = partial(process.attach, endpoint, token)
-        self._outbox = Outbox(carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block")
+        self._outbox = Outbox(
+            carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block", enabled
+        )
         process.outboxes.add(self._outbox)
         if process.sender_there(endpoint, token):
             # What is known of the daemon counts from the first call on: it may have switched collecting off.
@@ -106,9 +109,10 @@ class Client:
         designation: str = "inputs",
         feature_names: Sequence[str] | None = None,
         correlation_id: CorrelationId | None = None,
-        request_id: str | uuid.UUID | None = None,
+        request_id: RequestId | Sequence[RequestId] | None = None,
         context: Context | None = None,
-        timestamp: Timestamp | None = None,
+        timestamp: Timestamp | Sequence[Timestamp] | None = None,
+        row: Sequence[int] | None = None,
     ) -> Context:
         """Copies `data` into memory, to be sent in the background; see `Collector.collect`."""
         try:
@@ -122,8 +126,8 @@ class Client:
             reason = "bad_name" if isinstance(error, (ValueError, TypeError)) else "internal_error"
             trace(error)
             self._refuse(self._stream, CollectError(reason, "the designation or the feature names are unusable"))
-            return context if isinstance(context, Context) else refusal(None, None)
-        return found.collect(data, correlation_id, request_id, context, timestamp)
+            return context if isinstance(context, Context) else refusal(None, None, None)
+        return found.collect(data, correlation_id, request_id, context, timestamp, row)
 
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Sends what was collected so far; True once all of it is durable or rejected for good, False after `timeout`.

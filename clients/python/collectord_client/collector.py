@@ -9,36 +9,41 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from . import process
 from .block import Block
 from .context import Context, Refused
 from .errors import CollectError
-from .ids import is_list, parse_id, parse_ids
+from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, time_of
 from .intake import tabulate
 from .names import resolve
 from .notices import once, say, trace
 from .outbox import LARGE, MAX_SLOT_COLUMNS, MAX_SLOTS, Slot
+from .page import HOUR, REQUEST_BYTES
+from .request import current
 from .values import Memory, nanoseconds
 from .wire import NO_IDS, TEXTS, UUIDS, Schema
 
 if TYPE_CHECKING:
     from .client import Client
+    from .request import Request
 
 CorrelationId = str | int | uuid.UUID | Sequence[str | int | uuid.UUID]
 Timestamp = int | datetime.datetime
+RequestId = str | int | uuid.UUID
 
 # Assigned, not imported: CPython binds a method anew for each call where the name comes from an import.
 _ids = process.ids
 _now = time.time_ns
-LAST_TIME = (1 << 63) - 1
 
 Known = tuple[Slot, list[str], tuple[int, ...] | None]
 """What a kind of data becomes: its slot, what there is to note each time, which columns in which order."""
-Shape = tuple[Any, object, tuple[int, ...], int, int, Any]
-"""The fast way: array type, dtype, shape of a row, most rows, rows from which on an array is large, slot."""
-NO_SHAPE: Shape = (None, None, (), 0, 0, None)
+Shape = tuple[Any, object, tuple[int, ...], int, int, Any, type]
+"""The fast way: array type, dtype, shape of a row, most rows, rows from which on an array is large, slot, type of the
+request's id."""
+NO_SHAPE: Shape = (None, None, (), 0, 0, None, type(None))
 
 
 class Collector:
@@ -52,6 +57,7 @@ class Collector:
         self._pending = client._pending
         self._offers = designation == "inputs"
         self._takes = designation == "predictions"
+        self._dates = designation == "labels"
         self._memory = Memory()
         self._slots: dict[tuple[object, ...], Known] = {}
         self._columns = 0
@@ -63,61 +69,71 @@ class Collector:
         self,
         data: Any,
         correlation_id: CorrelationId | None = None,
-        request_id: str | uuid.UUID | None = None,
+        request_id: RequestId | Sequence[RequestId] | None = None,
         context: Context | None = None,
-        timestamp: Timestamp | None = None,
+        timestamp: Timestamp | Sequence[Timestamp] | None = None,
+        row: Sequence[int] | None = None,
     ) -> Context:
         """Copies `data` into memory, to be sent in the background; later changes to `data` do not matter.
 
         `correlation_id` is one for all rows, or a sequence with one per row; by default a new UUIDv7. `context` is what
         collecting the inputs returned: then id, time and row indices are theirs. Without one, a prediction takes the last
-        inputs of the model on this thread or task, once. `timestamp` is the scoring time, in nanoseconds since 1970 or
-        as a datetime (UTC if it has no zone). Returns the context, also where the rows were refused.
+        inputs of the model in this request, or on this thread or task, once. `timestamp` is the scoring time, in
+        nanoseconds since 1970 or as a datetime (UTC if it has no zone). What is not inputs and names an id that this
+        package generated, has that id's time. `request_id` and `timestamp` may be sequences with one per row too, and
+        `row` the index of each row in its request, for labels that come later. Returns the context, also where the rows
+        were refused.
 
         Never raises unless the client is strict, then CollectError; what is refused or dropped is counted.
         """
+        request = current()
         try:
-            array, dtype, tail, most_rows, large, slot = self._shape
+            array, dtype, tail, most_rows, large, slot, marked = self._shape
             if (
                 type(data) is array
                 and data.dtype is dtype
-                and data.shape[1:] == tail
-                and 0 < (rows := data.shape[0]) <= most_rows
+                and (shape := data.shape)
+                and shape[1:] == tail
+                and 0 < (rows := shape[0]) <= most_rows
                 and correlation_id is None
                 and request_id is None
                 and timestamp is None
+                and row is None
                 and (context is None or isinstance(context, Context))
                 and self._outbox.collecting
             ):
                 source = context
-                if source is None and self._takes and (source := self._pending.get()) is not None:
-                    if source._taken:
+                if self._takes:
+                    if source is None and (source := self._pending.get(request)) is not None and source._taken:
                         source = None
-                    else:
+                    if source is not None:
                         source._taken = True
                 context = None
-                if source is None:
+                asked = source._request if source is not None else None if request is None else request.id
+                if type(asked) is not marked:
+                    pass
+                elif source is None:
                     now = _now()
-                    context = Context(_ids.make(now), now, rows)
+                    context = Context(_ids.make(now), now, rows, asked)
                     if self._offers:
-                        self._pending.set(context)
+                        self._pending.set(request, context)
                     elif self._takes:
                         self._outbox.note(("uncorrelated",))
-                elif type(source._id) is bytes and source._keys is None and source._request is None:
+                elif type(source._id) is bytes and source._keys is None:
                     if self._offers:
-                        context = Context(source._id, source.time_ns, rows)
-                        self._pending.set(context)
+                        context = Context(source._id, source.time_ns, rows, asked)
+                        self._pending.set(request, context)
                     else:
-                        context = source if source.rows == rows else Context(source._id, source.time_ns, rows)
+                        context = source if source.rows == rows else Context(source._id, source.time_ns, rows, asked)
                 if context is not None:
                     # A large array goes into the page directly; for a small one, the view costs more than a copy.
                     raw = data.tobytes() if rows < large or not data.flags.c_contiguous else memoryview(data).cast("B")
-                    reason = self._outbox.put(slot, raw, context.time_ns, context._id, rows)  # type: ignore[arg-type]
+                    reason = self._outbox.put(slot, raw, context.time_ns, context._id, rows, asked)  # type: ignore[arg-type]
                     if reason is not None:
                         raise CollectError(reason, "the rows of this call were dropped", rows)
                     return context
                 context = source
-            return self._collect(data, correlation_id, request_id, context, timestamp)
+            return self._collect(data, correlation_id, request_id, context, timestamp, row, request)
         except CollectError as error:
             refused = error
         except Exception as error:  # noqa: BLE001
@@ -126,15 +142,15 @@ class Collector:
             say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
             trace(error)
             refused = CollectError("internal_error", name)
-        return self._refuse(refused, context)
+        return self._refuse(refused, context, request)
 
-    def _refuse(self, error: CollectError, context: Context | None) -> Context:
+    def _refuse(self, error: CollectError, context: Context | None, request: Request | None) -> Context:
         """Counts what was refused; strict clients raise it."""
         if self._offers or not isinstance(context, Context):
             # A prediction must not take the inputs of an earlier request instead of these.
-            context = refusal(context, error.rows or None)
+            context = refusal(context, error.rows or None, request)
             if self._offers:
-                self._pending.set(context)
+                self._pending.set(request, context)
         self._client._refuse(self._stream, error)
         return context
 
@@ -142,57 +158,134 @@ class Collector:
         self,
         data: Any,
         correlation_id: CorrelationId | None,
-        request_id: str | uuid.UUID | None,
+        request_id: RequestId | Sequence[RequestId] | None,
         context: Context | None,
-        timestamp: Timestamp | None,
+        timestamp: Timestamp | Sequence[Timestamp] | None,
+        row: Sequence[int] | None,
+        request: Request | None,
     ) -> Context:
         source = context
         if source is None:
             if self._takes:
-                found = self._pending.get()
+                found = self._pending.get(request)
                 if found is not None and not found._taken:
                     found._taken = True
                     source = found
         elif not isinstance(source, Context):
             raise CollectError("bad_id", f"a context is what collect() returned, not a {type(source).__name__}")
-        time_ns = _nanoseconds(timestamp) if timestamp is not None else source.time_ns if source is not None else _now()
+        elif self._takes:
+            # The next prediction on this thread may be that of a request without inputs.
+            source._taken = True
+        each = is_list(timestamp)
+        time_ns = (
+            _nanoseconds(timestamp) if timestamp is not None and not each  # type: ignore[arg-type]
+            else source.time_ns if source is not None
+            else _now()
+        )  # fmt: skip
         if not self._outbox.collecting:
             if source is None:
-                source = Refused(_ids.make(time_ns), time_ns, None)
+                source = refusal(None, None, request)
                 if self._offers:
-                    self._pending.set(source)
+                    self._pending.set(request, source)
             return source
         block, notes = tabulate(data, self._names, source._request_rows if source is not None else 0, self._memory)
         rows = block.rows
-        request = parse_id(request_id) if request_id is not None else source._request if source is not None else None
-        id, keys, more = self._identify(correlation_id, source, rows, time_ns)
-        made = Context(id, time_ns, rows, request, keys)
+        id, ids, more = self._identify(correlation_id, source, rows, time_ns)
+        named = correlation_id is not None
+        asked: bytes | str | None = None
+        if request_id is None:
+            if source is not None:
+                asked = source._request
+            elif request is not None and (self._offers or not named):
+                # A label that names its inputs comes with a request of its own, which is not theirs.
+                asked = request.id
+        elif not is_list(request_id):
+            asked = parse_id(request_id)
+        times = [_nanoseconds(one) for one in _listed(timestamp, rows)] if each else None
+        if timestamp is None and source is None and not self._offers and (named or request_id is not None):
+            # The id of inputs that were collected elsewhere, or before: it tells their day.
+            told = [time_of(one) for one in (ids or (id,))] if named else [None]
+            if None in told and self._dates:
+                more = [*more, "undated"]
+            if ids is not None:
+                times = [time_ns if one is None else one for one in told]
+            elif told[0] is not None:
+                time_ns = told[0]
+        requests = parse_ids(_listed(request_id, rows)) if is_list(request_id) else None
+        numbers = _numbers(row, rows) if row is not None else None
+        keys = None
+        if ids is not None or times is not None or requests is not None or numbers is not None:
+            keys = Keys(ids or (id,) * rows, times, requests, numbers)
+            time_ns = time_ns if times is None else times[0]
+            asked = asked if requests is None else requests[0]
+        made = Context(id, time_ns, rows, asked, ids)
         layout = UUIDS if isinstance(id, bytes) else TEXTS
-        asked = NO_IDS if request is None else UUIDS if isinstance(request, bytes) else TEXTS
-        slot, changed, order = self._slot_for(block, layout, asked)
+        marked = NO_IDS if asked is None else UUIDS if isinstance(asked, bytes) else TEXTS
+        slot, changed, order = self._slot_for(block, layout, marked)
         if order is not None:
             block = block.select(order)
-        pieces = block.cut(self._outbox.page_bytes)
+        several = times is not None and any(one // HOUR != time_ns // HOUR for one in times)
+        pieces = [] if several else block.cut(self._outbox.page_bytes)
         if self._offers:
-            self._pending.set(made)
+            self._pending.set(request, made)
         if notes or more or changed:
             self._outbox.note([*notes, *more, *changed])
-        refused = self._outbox.put_block(slot, pieces, time_ns, id, request, keys)
+        if several:
+            return self._put_by_hour(slot, block, keys, made, request)
+        refused = self._put(slot, pieces, rows, keys, made)
         if refused is not None:
-            reason, lost = refused
-            error = CollectError(reason, "the rows of this call were dropped", lost)
-            return self._refuse(error, made) if lost == rows else self._lose(error, made)
-        lost = rows - sum(piece.rows for _, piece in pieces)
-        if lost:
-            return self._lose(CollectError("row_too_large", "rows of this call were left out", lost), made)
-        if block.tensor is not None and order is None and layout == UUIDS and asked == NO_IDS and not changed:
+            return self._refuse(refused, made, request)
+        if block.tensor is not None and order is None and keys is None and not changed:
             self._remember(data, slot)
         return made
 
-    def _lose(self, error: CollectError, made: Context) -> Context:
-        """Counts the rows of a call that were not taken, while others were."""
-        self._client._refuse(self._stream, error)
+    def _put_by_hour(
+        self, slot: Slot, block: Block, keys: Keys | None, made: Context, request: Request | None
+    ) -> Context:
+        """Puts the rows of several hours: a page holds those of one. What is refused of one hour does not touch the others."""
+        assert keys is not None
+        assert keys.times is not None
+        hours = [time_ns // HOUR for time_ns in keys.times]
+        edges = [at for at in range(1, len(hours)) if hours[at] != hours[at - 1]]
+        cuts = list(pairwise([0, *edges, len(hours)]))
+        for (at, end), part in zip(cuts, block.between(cuts), strict=True):
+            theirs = keys.between(at, end)
+            if theirs.numbers is None:
+                theirs.numbers = range(at, end)
+            source = Context(made._id, keys.times[at], end - at, made._request)
+            refused: CollectError | None
+            try:
+                pieces = part.cut(self._outbox.page_bytes)
+            except CollectError as error:
+                refused = error
+            else:
+                refused = self._put(slot, pieces, end - at, theirs, source)
+            if refused is not None:
+                self._refuse(refused, source, request)
         return made
+
+    def _put(
+        self,
+        slot: Slot,
+        pieces: list[tuple[int, Block]],
+        rows: int,
+        keys: Keys | None,
+        made: Context,
+    ) -> CollectError | None:
+        """Puts `rows` rows into the outbox. Returns why none of them had room; counts those that had none while others had,
+        and those that are not among the pieces."""
+        refused = self._outbox.put_block(slot, pieces, made.time_ns, made._id, made._request, keys)
+        if refused is not None:
+            reason, lost = refused
+            error = CollectError(reason, "the rows of this call were dropped", lost)
+            if lost == rows:
+                return error
+            self._client._refuse(self._stream, error)
+            return None
+        lost = rows - sum(piece.rows for _, piece in pieces)
+        if lost:
+            self._client._refuse(self._stream, CollectError("row_too_large", "rows of this call were left out", lost))
+        return None
 
     def _identify(
         self, given: CorrelationId | None, source: Context | None, rows: int, time_ns: int
@@ -228,22 +321,29 @@ class Collector:
 
     def _remember(self, data: Any, slot: Slot) -> None:
         numpy = sys.modules.get("numpy")
-        if numpy is None or type(data) is not numpy.ndarray or data.ndim != 2 or not data.dtype.isnative:
+        if slot.schema.correlation != UUIDS or slot.schema.request == TEXTS:
+            return
+        if numpy is None or type(data) is not numpy.ndarray or not data.dtype.isnative:
+            return
+        # In one dimension only a single name says that values are rows, whatever request they come in.
+        if data.ndim != 2 and (data.ndim != 1 or self._names is None or len(self._names) != 1):
             return
         # Only numpy's own dtype objects are one per type, so that identity is enough on the short way.
         if sys.byteorder != "little" or data.dtype is not numpy.dtype(data.dtype.type):
             return
-        width = data.dtype.itemsize * data.shape[1]
-        most_rows = max(0, self._outbox.page_bytes - 28) // width
-        self._shape = (numpy.ndarray, data.dtype, data.shape[1:], most_rows, LARGE // width + 1, slot)
+        columns = data.shape[1] if data.ndim == 2 else 1
+        width = data.dtype.itemsize * columns
+        most_rows = max(0, self._outbox.page_bytes - REQUEST_BYTES - 16) // width
+        marked = type(None) if slot.schema.request == NO_IDS else bytes
+        self._shape = (numpy.ndarray, data.dtype, data.shape[1:], most_rows, LARGE // width + 1, slot, marked)
 
 
-def refusal(context: Context | None, rows: int | None) -> Refused:
+def refusal(context: Context | None, rows: int | None, request: Request | None) -> Refused:
     """The context of rows that were not taken, `rows` of them as far as is known, under the ids they would have had."""
     if isinstance(context, Context):
         return Refused(context._id, context.time_ns, rows, context._request, context._keys)
     now = _now()
-    return Refused(_ids.make(now), now, rows)
+    return Refused(_ids.make(now), now, rows, None if request is None else request.id)
 
 
 def _nanoseconds(value: Timestamp) -> int:
@@ -256,3 +356,25 @@ def _nanoseconds(value: Timestamp) -> int:
     if not 0 <= value <= LAST_TIME:
         raise CollectError("bad_timestamp", "the timestamp lies outside 1970 to 2262")
     return value
+
+
+def _listed(given: Any, rows: int) -> list[Any]:
+    """One for each row, as a list."""
+    for method in ("to_pylist", "to_list"):
+        if hasattr(given, method):
+            given = getattr(given, method)()
+            break
+    # numpy's own times would become plain numbers of whatever unit they have.
+    if getattr(getattr(given, "dtype", None), "kind", "") == "M":
+        given = given.astype("M8[ns]").view("i8")
+    listed = given.tolist() if hasattr(given, "tolist") else list(given)
+    if len(listed) != rows:
+        raise CollectError("bad_id", f"{len(listed)} times, ids or indices for {rows} rows", rows)
+    return listed
+
+
+def _numbers(given: Any, rows: int) -> list[int]:
+    numbers = _listed(given, rows)
+    if not all(type(number) is int and 0 <= number < 1 << 32 for number in numbers):
+        raise CollectError("bad_id", "a row's index is a whole number from 0 to 2**32 - 1", rows)
+    return numbers

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 
 from .ids import show_id
+from .request import Request
 
 
 class Context:
@@ -82,17 +83,48 @@ class Refused(Context):
         return self._expected
 
 
-Pending = contextvars.ContextVar["Context | None"]
+class Recalled(Context):
+    """The context of a request that was scored elsewhere: its id and time are known, and not how many rows it had."""
+
+    __slots__ = ()
+
+    def __init__(self, id: bytes | str, time_ns: int, request: bytes | str | None = None) -> None:
+        super().__init__(id, time_ns, 0, request)
+
+    @property
+    def _request_rows(self) -> int | None:
+        return None
+
+
+class Pending:
+    """Where the last inputs of one model wait for the prediction that takes them, once.
+
+    That is in their request; where nobody knows of one, on the thread or task.
+    """
+
+    __slots__ = ("_variable",)
+
+    def __init__(self) -> None:
+        self._variable: contextvars.ContextVar[Context | None] = contextvars.ContextVar(
+            "collectord_inputs", default=None
+        )
+
+    def get(self, request: Request | None) -> Context | None:
+        return self._variable.get() if request is None else request.inputs.get(self)
+
+    def set(self, request: Request | None, context: Context) -> None:
+        if request is None:
+            self._variable.set(context)
+        else:
+            request.inputs[self] = context
+
 
 _pending: dict[tuple[str, ...], Pending] = {}
 
 
 def pending(model: tuple[str, ...]) -> Pending:
-    """Where the last inputs of `model` on this thread or task wait for the prediction that takes them, once.
-
-    One per model and process, because context variables are never freed.
-    """
+    """The one of `model` in this process, because context variables are never freed."""
     found = _pending.get(model)
     if found is None:
-        found = _pending.setdefault(model, contextvars.ContextVar("collectord_inputs", default=None))
+        found = _pending.setdefault(model, Pending())
     return found

@@ -16,6 +16,9 @@ from typing import Any
 from .errors import CollectError
 
 MAX_TEXT_ID = 1024
+NIL = bytes(16)
+"""Stands in the column of request ids where there is none."""
+LAST_TIME = (1 << 63) - 1
 
 
 class Uuid7:
@@ -116,3 +119,41 @@ def _encodes(text: str) -> bool:
 def show_id(value: bytes | str) -> uuid.UUID | str:
     """The id as users see it."""
     return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
+
+
+def time_of(id: bytes | str) -> int | None:
+    """The time that a UUIDv7 tells, in nanoseconds since 1970 and to the millisecond, also where it ends a text behind a
+    hyphen. None for any other id.
+    """
+    if isinstance(id, str):
+        found = parse_id(id[-36:]) if id[-37:-36] == "-" else id
+        if isinstance(found, str):
+            return None
+        id = found
+    if id[6] >> 4 != 7 or id[8] >> 6 != 2:
+        return None
+    time_ns = int.from_bytes(id[:6], "big") * 1_000_000
+    return time_ns if time_ns <= LAST_TIME else None
+
+
+class Keys:
+    """What each row of a call has of its own: its correlation id, and where they are not the call's, its time, its
+    request's id and its index there."""
+
+    __slots__ = ("ids", "numbers", "requests", "times")
+
+    def __init__(
+        self,
+        ids: Sequence[bytes | str],
+        times: Sequence[int] | None = None,
+        requests: Sequence[bytes | str] | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        self.ids = ids
+        self.times = times
+        self.requests = requests
+        self.numbers = numbers
+
+    def between(self, at: int, end: int) -> Keys:
+        """Those of the rows from `at` to `end`."""
+        return Keys(*[None if of is None else of[at:end] for of in (self.ids, self.times, self.requests, self.numbers)])  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from .block import Block
+from .ids import Keys
 from .page import HOUR, REQUEST_BYTES, Page, overhead
 from .wire import Schema, Stream
 
@@ -56,7 +57,13 @@ class Outbox:
     """Thread-safe, except `after_fork`."""
 
     def __init__(
-        self, carrier: Callable[[Outbox], Carrier], limit: int, page_bytes: int, linger: float, block: bool
+        self,
+        carrier: Callable[[Outbox], Carrier],
+        limit: int,
+        page_bytes: int,
+        linger: float,
+        block: bool,
+        enabled: bool = True,
     ) -> None:
         self._carrier = carrier
         self.limit = limit
@@ -64,8 +71,10 @@ class Outbox:
         self.linger = linger
         self.block = block
         self.closed = False
-        self.collecting = True
-        """False while the daemon has switched collecting off."""
+        self.enabled = enabled
+        """False where the host has switched collecting off: then no daemon switches it on."""
+        self.collecting = enabled
+        """False also while the daemon has switched collecting off."""
         self.abandoned = False
         """True once nobody is left who could collect."""
         self.given_up = False
@@ -103,6 +112,10 @@ class Outbox:
         with self.lock:
             self._sender()
 
+    def switch(self, collecting: bool) -> None:
+        """What the daemon says about collecting."""
+        self.collecting = collecting and self.enabled
+
     def slot(self, schema: Schema) -> Slot:
         """The slot of `schema`; the same object as long as it is in use."""
         with self.lock:
@@ -115,9 +128,14 @@ class Outbox:
                 found = self._slots[schema] = Slot(schema)
             return found
 
-    def put(self, slot: Slot, tensor: bytes | memoryview, time_ns: int, id: bytes, rows: int) -> str | None:
-        """Copies one request of a tensor schema into its page: the hot end. Returns the reason if it was dropped."""
-        size = len(tensor) + REQUEST_BYTES
+    def put(
+        self, slot: Slot, tensor: bytes | memoryview, time_ns: int, id: bytes, rows: int, request: bytes | None
+    ) -> str | None:
+        """Copies one request of a tensor schema into its page: the hot end. Returns the reason if it was dropped.
+
+        `request` is 16 bytes where the schema has request ids.
+        """
+        size = len(tensor) + (REQUEST_BYTES if request is None else REQUEST_BYTES + 16)
         with self.lock:
             page = slot.page
             if (
@@ -136,6 +154,8 @@ class Outbox:
                 page.write(tensor, self.page_bytes)
             page.times.append(time_ns)
             page.ids += id
+            if request is not None:
+                page.requests += request
             page.counts.append(rows)
             if page.first_rows is not None:
                 page.first_rows.append(0)
@@ -154,11 +174,11 @@ class Outbox:
         time_ns: int,
         id: Id,
         request: Id | None,
-        keys: Sequence[Id] | None,
+        keys: Keys | None,
     ) -> tuple[str, int] | None:
         """Copies one request in pieces, each with the index of its first row, as a whole or not at all.
 
-        `keys` is one id per row in place of `id`. Returns the reason and the number of rows if some were dropped: all,
+        `keys` has an id per row in place of `id`, and times that lie in one hour. Returns the reason and the number of rows if some were dropped: all,
         but of a call that is larger than a blocking outbox, and that is given up while it waits for room.
         """
         extra = REQUEST_BYTES + (len(request) if request is not None else 0)
@@ -186,7 +206,7 @@ class Outbox:
                     if keys is None:
                         page.add(piece, time_ns, id, request, at, piece.rows)
                     else:
-                        page.add_keyed(piece, time_ns, keys[at : at + piece.rows], request, at)
+                        page.add_keyed(piece, time_ns, keys.between(at, at + piece.rows), request, at)
                     page.size += size
                     self.bytes += size
                     self.collected += piece.rows
@@ -361,8 +381,10 @@ class Outbox:
         carrier.wake()
 
 
-def _cost(piece: Block, at: int, extra: int, id: Id, keys: Sequence[Id] | None) -> int:
+def _cost(piece: Block, at: int, extra: int, id: Id, keys: Keys | None) -> int:
     if keys is None:
         return piece.size + extra + (4 + len(id) if isinstance(id, str) else 0)
     # A key is counted with its length, and a row number with every request.
-    return piece.size + (extra + 8) * piece.rows + sum(map(len, keys[at : at + piece.rows]))
+    mine = keys.between(at, at + piece.rows)
+    size = piece.size + (extra + 8) * piece.rows + sum(map(len, mine.ids))
+    return size if mine.requests is None else size + sum(map(len, mine.requests)) + 4 * piece.rows

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from .block import STRING, Block, Part
+from .ids import Keys
 from .wire import TEXTS, UUIDS, Buffer, Schema, blob, blobs, number
 
 HOUR = 3_600_000_000_000
@@ -121,25 +122,22 @@ class Page:
             self.requests += request
         self.rows += count
 
-    def add_keyed(
-        self, block: Block, time_ns: int, keys: Sequence[bytes | str], request: bytes | str | None, first_row: int
-    ) -> None:
-        """Appends a block whose rows have an id each: to the wire, requests of one row."""
+    def add_keyed(self, block: Block, time_ns: int, keys: Keys, request: bytes | str | None, first_row: int) -> None:
+        """Appends a block whose rows have an id each, and what else `keys` has: to the wire, requests of one row."""
         rows = block.rows
         before = len(self.times)
+        times = array("q", [time_ns]) * rows if keys.times is None else array("q", keys.times)
+        numbers = array("I", range(first_row, first_row + rows) if keys.numbers is None else keys.numbers)
         self._add_values(block)
-        self.times += array("q", [time_ns]) * rows
+        self.times += times
         self.counts += array("I", [1]) * rows
         if self.first_rows is None:
             self.first_rows = array("I", bytes(4 * before))
-        self.first_rows += array("I", range(first_row, first_row + rows))
-        if self.schema.correlation == TEXTS:
-            encoded = [key.encode() for key in keys if isinstance(key, str)]
-            self.ids += b"".join(encoded)
-            self.id_lengths += array("i", map(len, encoded))
-        else:
-            self.ids += b"".join([key for key in keys if isinstance(key, bytes)])
-        if isinstance(request, str):
+        self.first_rows += numbers
+        _append(self.ids, self.id_lengths, keys.ids)
+        if keys.requests is not None:
+            _append(self.requests, self.request_lengths, keys.requests)
+        elif isinstance(request, str):
             text = request.encode()
             self.requests += text * rows
             self.request_lengths += array("i", [len(text)]) * rows
@@ -272,6 +270,16 @@ class Page:
 def overhead(schema: Schema) -> int:
     """What a page costs beside its rows, in bytes: its object, and one per column with its buffers."""
     return PAGE_BYTES + (0 if schema.tensor else COLUMN_BYTES * len(schema.types))
+
+
+def _append(data: bytearray, lengths: array[int], ids: Sequence[bytes | str]) -> None:
+    """Appends ids of one kind."""
+    encoded = [id.encode() for id in ids if isinstance(id, str)]
+    if encoded:
+        data += b"".join(encoded)
+        lengths.extend(map(len, encoded))
+    else:
+        data += b"".join([id for id in ids if isinstance(id, bytes)])
 
 
 def _items(data: bytearray, lengths: array[int], layout: int, count: int) -> list[Any]:

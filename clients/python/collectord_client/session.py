@@ -39,13 +39,13 @@ class Session:
 
     def attach(self, outbox: Outbox) -> None:
         self.outboxes.append(outbox)
-        outbox.collecting = self.collecting
+        outbox.switch(self.collecting)
 
     def switch(self, collecting: bool) -> None:
         """Collecting on or off, for all outboxes."""
         self.collecting = collecting
         for outbox in self.outboxes:
-            outbox.collecting = collecting
+            outbox.switch(collecting)
 
     def seal_aged(self, now: float) -> float:
         """Seals the pages that have lingered. Returns in how many seconds the next one will have."""

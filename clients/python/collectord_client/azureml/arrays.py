@@ -1,0 +1,86 @@
+"""Data of the caller with correlations beside it, for what has no columns to hold them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from .correlations import HEADERS
+
+_array_type: list[type[Any]] = []
+
+
+class CorrelatedList(list[Any]):
+    """A list as it was, with the correlations that `add_correlations` was given."""
+
+    correlations: Mapping[str, Any]
+
+
+class Correlated:
+    """Anything else, with its correlations: for `collect` only."""
+
+    __slots__ = ("correlations", "data")
+
+    def __init__(self, data: Any, correlations: Mapping[str, Any]) -> None:
+        self.data = data
+        self.correlations = correlations
+
+
+def correlated(data: Any, correlations: Mapping[str, Any], name: str | None) -> Any:
+    """`data` with its correlations: eight more columns for a pandas or Spark frame, else the same values.
+
+    The v1 SDK put them into arrays as well, where every number became text. `name` is what a series without a name is
+    called as a column.
+    """
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    if is_spark(data):
+        data = data.toPandas()
+        pandas = sys.modules["pandas"]
+    if pandas is not None and isinstance(data, pandas.Series):
+        data = data.to_frame(data.name if data.name is not None else name or "column_1")
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        return data.assign(**{header: correlations.get(header) for header in HEADERS})
+    if numpy is not None and type(data) is numpy.ndarray:
+        made = data.view(_correlated_array(numpy))
+    elif type(data) is list:
+        made = CorrelatedList(data)
+    else:
+        return Correlated(data, correlations)
+    made.correlations = correlations
+    return made
+
+
+def parted(data: Any) -> tuple[Any, Mapping[str, Any] | None]:
+    """What `correlated` was given; None without correlations."""
+    given = getattr(data, "correlations", None)
+    if isinstance(data, Correlated):
+        return data.data, given
+    if isinstance(data, CorrelatedList):
+        # A plain list is looked at faster.
+        return list(data), given
+    if _array_type and isinstance(data, _array_type[0]):
+        return data.view(sys.modules["numpy"].ndarray), given
+    return data, None
+
+
+def is_spark(data: Any) -> bool:
+    """True for a DataFrame of Spark. Without pyspark in the process there is none."""
+    return any(
+        (module := sys.modules.get(name)) is not None and isinstance(data, getattr(module, "DataFrame", ()))
+        for name in ("pyspark.sql", "pyspark.sql.connect.dataframe")
+    )
+
+
+def _correlated_array(numpy: Any) -> type[Any]:
+    """The type of arrays with correlations: made when there is numpy."""
+    if not _array_type:
+        # What is computed from such an array is another array: its correlations stay behind.
+        _array_type.append(
+            type(
+                "CorrelatedArray",
+                (numpy.ndarray,),
+                {"correlations": None, "__module__": __name__, "__doc__": "An array with correlations."},
+            )
+        )
+    return _array_type[0]

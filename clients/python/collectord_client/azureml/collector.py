@@ -1,0 +1,270 @@
+"""`ModelDataCollector` as the v1 SDK has it: the same calls, in front of a collectord client."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import process
+from ..client import Client
+from ..collector import Collector
+from ..context import Context, Refused
+from ..errors import CollectError
+from ..ids import parse_id, show_id, time_of
+from ..names import as_names
+from ..notices import once, say, trace
+from ..request import current
+from . import correlations as by_value
+from . import printing, settings
+from .arrays import correlated, is_spark, parted
+from .correlations import Correlations
+from .identity import DEFAULT, NOWHERE, Identity, find
+
+DESIGNATIONS = ("inputs", "predictions", "labels", "signals", "general")
+NAMED_FILES = ("signals", "general")
+"""Only with these a collection's name is part of the file's."""
+
+_clients: dict[tuple[object, ...], Client] = {}
+_lock = threading.Lock()
+
+
+class ModelDataCollector:
+    """Collects one designation of one model. Made in a script's `init()`, used in its `run()`; thread-safe.
+
+    Never raises, prints nothing (but in debug mode), installs no signal handler. What cannot be collected is counted in
+    `stats()` and told by the logger `collectord_client`.
+
+    Where an argument is left at its default, the deployment is asked: SERVICE_NAME, model_config_map.json (`config_map`
+    names another file), the workspace's config.json. `feature_names` become the header; data with names of its own needs
+    none. A designation other than the five is taken as it is. `identifier` is what `designation` was called before 2019.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        designation: str = DEFAULT,
+        feature_names: Sequence[str] | None = None,
+        workspace: str = NOWHERE,
+        webservice_name: str = DEFAULT,
+        model_version: str = DEFAULT,
+        collection_name: str = DEFAULT,
+        *,
+        identifier: str | None = None,
+        config_map: str | None = None,
+    ) -> None:
+        if identifier is not None:
+            warnings.warn("identifier is called designation now", DeprecationWarning, stacklevel=2)
+            designation = identifier if designation == DEFAULT else designation
+        designation = "general" if designation == DEFAULT else str(designation)
+        if designation not in DESIGNATIONS:
+            once(
+                logging.WARNING, f"designation {designation}", "the designation %r is none of %s: taken as it is",
+                designation, ", ".join(DESIGNATIONS),
+            )  # fmt: skip
+        self.designation = designation
+        self._settings = settings.read()
+        self._collection = str(collection_name) if designation in NAMED_FILES and collection_name != DEFAULT else ""
+        self._bound: dict[Identity | None, Collector] = {}
+        self._names: tuple[str, ...] | None = None
+        self._unusable = ""
+        self.identity = find(str(model_name), str(workspace), str(webservice_name), str(model_version), config_map)
+        try:
+            self._names = as_names(feature_names)
+            self._client = _client(self.identity, self._collection, self._settings)
+            self._own = self._bound[self.identity] = self._client.collector(designation, self._names)
+        except (TypeError, ValueError) as error:
+            # A script that fails in init() serves nobody. It goes on, and every call is counted as dropped.
+            self._unusable = str(error)
+            log_once = f"unusable {model_name} {designation}"
+            once(logging.ERROR, log_once, "%s of %s cannot be collected: %s", designation, model_name, error)
+            self._client = _client(Identity(NOWHERE, DEFAULT, DEFAULT, DEFAULT), "", self._settings)
+            self._own = self._client.collector("general")
+        self._bound[None] = self._own
+        self._constants = by_value.constants(self.identity, self._settings.boundary)
+        self._printer = printing.Printer(self._names) if self._settings.printing else None
+        self._plain = self._printer is None and not self._unusable
+        self._is_inputs = designation == "inputs"
+
+    def collect(
+        self, input_data: Any, user_correlation_id: Any = "", *, correlations: Any = None, request_id: Any = None
+    ) -> Correlations:
+        """Copies `input_data` into memory, to be sent in the background, and returns the columns its rows carry.
+
+        Inputs get a correlation id of their own, behind `user_correlation_id` and a hyphen where one is given. Predictions
+        in the same request get that of their inputs. What comes later, or from elsewhere, names it: by `correlations` (what
+        collecting the inputs returned, also when it was JSON in between; or the id alone), by `user_correlation_id`, by
+        the columns of a frame, by `add_correlations`, or by the `request_id`.
+        """
+        try:
+            if (
+                self._plain
+                and correlations is None
+                and request_id is None
+                and not user_correlation_id
+                and type(input_data) is self._own._shape[0]
+            ):
+                return by_value.describe(self._own.collect(input_data), self._constants)
+            return by_value.describe(
+                self._collect(input_data, user_correlation_id, correlations, request_id), self._constants
+            )
+        except CollectError as error:
+            refused = error
+        except Exception as error:  # noqa: BLE001
+            # Its message may quote the data.
+            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", type(error).__name__)
+            trace(error)
+            refused = CollectError("internal_error", type(error).__name__)
+        return by_value.describe(self._own._refuse(refused, None, current()), self._constants)
+
+    def add_correlations(self, input_data: Any, correlations: Mapping[str, Any] | None) -> Any:
+        """`input_data` with the correlations that collecting the inputs returned, for `collect`.
+
+        A pandas or Spark frame, and a series, becomes a pandas frame with eight more columns. An array or a list keeps its
+        values, and anything else is for `collect` only.
+        """
+        if correlations is None:
+            return input_data
+        try:
+            name = self._names[0] if self._names is not None and len(self._names) == 1 else None
+            return correlated(input_data, correlations, name)
+        except Exception as error:  # noqa: BLE001
+            say(logging.ERROR, "add", "no correlations were added: %s", type(error).__name__)
+            trace(error)
+            return input_data
+
+    def stats(self) -> dict[str, Any]:
+        """What happened to the rows of this model in this process; see `Client.stats`. `unusable` says why nothing of this
+        collector can be collected."""
+        return {**self._client.stats(), "enabled": self._settings.collecting, "unusable": self._unusable}
+
+    def flush(self, timeout: float | None = 10.0) -> bool:
+        """Sends what was collected so far; see `Client.flush`."""
+        return self._client.flush(timeout)
+
+    def _collect(self, data: Any, user_id: Any, given: Any, request_id: Any) -> Context:
+        if self._unusable:
+            raise CollectError("bad_name", "the collector's arguments are unusable", _length(data))
+        data, added = parted(data)
+        if is_spark(data):
+            data = data.toPandas()
+        given = added if given is None else given
+        pandas = sys.modules.get("pandas")
+        if given is None and pandas is not None and isinstance(data, pandas.DataFrame) and by_value.carries(data):
+            return self._collect_carrying(data)
+        if given is None and not self._is_inputs and _names_inputs(user_id):
+            given = user_id
+        if given is not None:
+            context, stream, doubts = by_value.recall(given)
+            waiting = self._own._pending.get(current())
+            if waiting is not None and waiting._id == context._id:
+                # Of this very request: it also knows how many rows there are.
+                context, doubts = waiting, []
+            if doubts:
+                self._client._outbox.note(doubts)
+            return self._put(self._of(stream), data, context, {"request_id": request_id, "context": context})
+        told: dict[str, Any] = {"request_id": request_id}
+        if self._is_inputs and user_id != "" and user_id is not None:
+            now = time.time_ns()
+            told |= {
+                "correlation_id": f"{show_id(parse_id(user_id))}-{show_id(process.ids.make(now))}",
+                "timestamp": now,
+            }
+        elif user_id != "" and user_id is not None and not self._follows_inputs():
+            told["correlation_id"] = user_id
+        return self._put(self._own, data, None, told)
+
+    def _put(self, bound: Collector, data: Any, context: Context | None, told: dict[str, Any]) -> Context:
+        # In debug mode the pending inputs are looked at before the prediction takes them.
+        pending = bound._pending.get(current()) if self._printer is not None and not self._is_inputs else None
+        made = bound.collect(data, **told)
+        if self._printer is not None:
+            source = context or (None if pending is None or pending._id != made._id else pending)
+            rows = made._request_rows if source is None else source._request_rows
+            shown = self._printer.show(data, 0 if self._is_inputs else rows, printing.told(made, self._constants))
+            if isinstance(made, Refused) and made._expected is None:
+                # They were only printed: the prediction is told how many they are.
+                made._expected = shown
+        return made
+
+    def _collect_carrying(self, frame: Any) -> Context:
+        """A frame whose rows say which request they belong to."""
+        made: Context | None = None
+        for stream, rows in by_value.streams(frame):
+            own, told, doubts = by_value.strip(rows)
+            if doubts:
+                self._client._outbox.note(doubts)
+            made = self._of(stream).collect(own, **told)
+            if self._printer is not None:
+                constants = self._constants if stream is None else by_value.constants(stream, self._settings.boundary)
+                columns = {
+                    **constants,
+                    by_value.CORRELATION: told["correlation_id"],
+                    by_value.TIMESTAMP: list(map(printing.show_time, told["timestamp"])),
+                    by_value.REQUEST: told.get("request_id", constants[by_value.REQUEST]),
+                    by_value.ROW: told["row"],
+                }
+                self._printer.show(own, 0, columns)
+        if made is None:
+            raise CollectError("no_rows", "there are no rows")
+        return made
+
+    def _of(self, stream: Identity | None) -> Collector:
+        """The collector of another stream's rows: they are filed where their inputs are."""
+        found = self._bound.get(stream)
+        if found is None and stream is not None:
+            try:
+                found = _client(stream, self._collection, self._settings).collector(self.designation, self._names)
+            except ValueError as error:
+                raise CollectError("bad_name", str(error)) from None
+            if len(self._bound) >= 1000:
+                self._bound = {self.identity: self._own, None: self._own}
+            self._bound[stream] = found
+        return found or self._own
+
+    def _follows_inputs(self) -> bool:
+        """True where inputs of this request wait for this prediction."""
+        found = self._own._pending.get(current()) if self._own._takes else None
+        return found is not None and not found._taken
+
+
+def _client(identity: Identity, collection: str, given: settings.Settings) -> Client:
+    """The client of a stream: one per process, so that inputs and predictions share a connection and a bound of memory.
+
+    Raises ValueError for names that can never be filed.
+    """
+    key = (identity, collection, given)
+    with _lock:
+        found = _clients.get(key)
+        if found is None:
+            found = _clients[key] = Client(
+                _level(identity.model), _level(identity.version), _level(identity.webservice),
+                "/".join(map(_level, identity.workspace.split("/"))), collection=collection,
+                outbox_bytes=given.outbox_bytes, enabled=given.collecting,
+            )  # fmt: skip
+        return found
+
+
+def _level(level: str) -> str:
+    return "" if level == DEFAULT else level
+
+
+def _names_inputs(user_id: Any) -> bool:
+    """True for an id that inputs were given."""
+    if user_id is None or user_id == "":
+        return False
+    try:
+        return time_of(parse_id(user_id)) is not None
+    except CollectError:
+        return False
+
+
+def _length(data: Any) -> int:
+    try:
+        return len(data)
+    except TypeError:
+        return 1

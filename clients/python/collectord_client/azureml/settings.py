@@ -1,0 +1,63 @@
+"""What the environment variables of the v1 SDK say to a collector."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from ..notices import once
+
+OUTBOX_BYTES = 32 << 20
+LEAST_OUTBOX_BYTES = 64 << 10
+
+OF_THE_DAEMON = {
+    "AML_MODEL_DC_STORAGE": "the daemon writes the blobs: give it the connection string",
+    "AML_MODEL_DC_FILE_PATH_PREFIX": "the daemon writes the files: give it the directory as its store",
+    "AML_MODEL_DC_EVENT_HUB_ENABLED": "there is no Event Hubs backend",
+}
+"""Variables that somebody set on purpose, and that mean nothing to a client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Read when a collector is made."""
+
+    collecting: bool
+    """False: nothing is sent, whatever the daemon says."""
+    printing: bool
+    """Debug mode: rows are printed as CSV."""
+    boundary: int
+    """Minutes in a folder of blobs, as the correlations tell it."""
+    outbox_bytes: int
+
+
+def read() -> Settings:
+    """The settings in the environment.
+
+    AML_MODEL_DC_STORAGE_ENABLED switches collecting on (`true`) or off (anything else). Where it is not set, the daemon
+    decides; in debug mode nothing is collected then, only printed.
+    """
+    switch = os.environ.get("AML_MODEL_DC_STORAGE_ENABLED", "").strip().lower()
+    printing = os.environ.get("AML_MODEL_DC_DEBUG", "").strip().lower() == "true"
+    for name, what in OF_THE_DAEMON.items():
+        if os.environ.get(name):
+            once(logging.WARNING, name, "%s means nothing to collectord's client: %s", name, what)
+    return Settings(
+        collecting=switch == "true" if switch else not printing,
+        printing=printing,
+        boundary=60 if os.environ.get("AML_MODEL_DC_BOUNDARY", "").strip().lower() == "hour" else 1440,
+        outbox_bytes=_bytes("AML_MODEL_DC_STORAGE_MAX_SINGLE_BUFFER_SIZE"),
+    )
+
+
+def _bytes(name: str) -> int:
+    given = os.environ.get(name, "").strip()
+    if not given:
+        return OUTBOX_BYTES
+    if not given.isdecimal() or int(given) < LEAST_OUTBOX_BYTES:
+        once(
+            logging.WARNING, name, "%s is left aside: it is not a number of bytes from %d on", name, LEAST_OUTBOX_BYTES
+        )
+        return OUTBOX_BYTES
+    return int(given)

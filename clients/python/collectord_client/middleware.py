@@ -1,0 +1,64 @@
+"""Middleware for web frameworks: each HTTP request is a `Request`, with the id that its headers give."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+from .request import Request, of_environ
+
+WSGIApp = Callable[..., Iterable[bytes]]
+ASGIApp = Callable[..., Awaitable[None]]
+
+HEADERS = (b"x-request-id", b"x-ms-request-id")
+
+
+class WSGIMiddleware:
+    """Wraps a WSGI application: `app = WSGIMiddleware(app)`. Flask needs none."""
+
+    def __init__(self, app: WSGIApp) -> None:
+        self.app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = of_environ(environ)
+        with request:
+            body = self.app(environ, start_response)
+        # A generator has not begun: what it collects belongs to the request too.
+        return body if isinstance(body, (list, tuple)) else _Body(body, request)
+
+
+class _Body:
+    """An application's answer, made piece by piece in its request."""
+
+    def __init__(self, body: Iterable[bytes], request: Request) -> None:
+        self._body = body
+        self._pieces = iter(body)
+        self._request = request
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        with self._request:
+            return next(self._pieces)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            with self._request:
+                close()
+
+
+class ASGIMiddleware:
+    """Wraps an ASGI application, such as one of FastAPI or Starlette: `app.add_middleware(ASGIMiddleware)`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = dict(scope.get("headers") or ())
+        with Request(next((sent[name].decode("latin-1") for name in HEADERS if sent.get(name)), None)):
+            await self.app(scope, receive, send)

@@ -1,0 +1,380 @@
+"""What scripts for the v1 SDK call, and what becomes of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import sys
+import time
+import types
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from collectord_client import Request
+from collectord_client.azureml import ModelDataCollector
+from collectord_client.azureml import collector as module
+from collectord_client.azureml.arrays import Correlated
+from collectord_client.azureml.correlations import HEADERS
+
+from tests.client.azureml.conftest import Landed, Make, keys
+from tests.client.fakedaemon import FakeDaemon
+
+DAY = 86_400 * 10**9
+
+
+def test_the_signature_is_that_of_v1(make: Make, landed: Landed) -> None:
+    """All seven arguments by position; the file's name follows the collection with signals and general only."""
+    ModelDataCollector("m", "signals", ["a"], "s/g/w", "svc", "7", "clicks").collect([1])
+    ModelDataCollector("m", "labels", ["a"], "s/g/w", "svc", "7", "clicks").collect([1])
+    assert {row.stream for row in landed("signals") + landed("labels")} == {"s/g/w/svc/m/7"}
+    assert sorted(client._stream.collection for client in module._clients.values()) == ["", "clicks"]
+
+
+@pytest.mark.parametrize(
+    ("given", "filed"),
+    [*[(name, name) for name in ("inputs", "predictions", "labels", "signals", "general")], ("default", "general")],
+)
+def test_designations(make: Make, landed: Landed, given: str, filed: str) -> None:
+    collector = make(given)
+    assert set(collector.collect([1.0])) == set(HEADERS)
+    assert len(landed(filed)) == 1
+    assert collector.designation == filed
+
+
+def test_identifier_is_called_designation_now(make: Make, landed: Landed) -> None:
+    with pytest.warns(DeprecationWarning, match="designation"):
+        make("default", identifier="inputs").collect([1.0])
+    assert len(landed("inputs")) == 1
+
+
+def test_the_return_value_is_what_the_rows_carry(make: Make, landed: Landed) -> None:
+    """Names, order and forms of v1; `json` and `pickle` keep it."""
+    told = make(workspace="sub/group/Space", webservice_name="svc", model_version="3").collect(np.ones((2, 2)))
+    [first, _] = landed("inputs")
+    stamp = pd.Timestamp(first.time_ns // 1000 * 1000).isoformat(timespec="microseconds")
+    assert list(told) == list(HEADERS)
+    assert list(told.values()) == [
+        first.correlation, stamp, 1440, "sub/group/Space", "svc", "best_model", "3", str(uuid.UUID(int=0)),
+    ]  # fmt: skip
+    assert json.loads(json.dumps(told)) == told == pickle.loads(pickle.dumps(told)) == copy.deepcopy(told)
+    assert isinstance(told, dict)
+
+
+def test_a_user_id_stands_before_the_generated_one(make: Make, landed: Landed) -> None:
+    """As in v1. The prediction has the same, whether it names the user's id again or not."""
+    inputs, predictions = make(), make("predictions")
+    for again in ("", "loan-7"):
+        told = inputs.collect([1.0], "loan-7")["$aml_dc_correlation_id"]
+        assert told.startswith("loan-7-")
+        assert uuid.UUID(told[-36:]).version == 7
+        assert predictions.collect([2.0], again)["$aml_dc_correlation_id"] == told
+    assert keys(landed("inputs")) == keys(landed("predictions"))
+    assert predictions.collect([3.0], 12)["$aml_dc_correlation_id"] == "12"
+
+
+def test_the_hosts_request_id_is_told(make: Make, landed: Landed) -> None:
+    with Request("request-1"):
+        assert make().collect([1.0])["$aml_request_id"] == "request-1"
+        assert make("predictions").collect([1.0])["$aml_request_id"] == "request-1"
+    assert make().collect([1.0], request_id="mine")["$aml_request_id"] == "mine"
+    assert [row.request for row in landed("inputs")] == ["request-1", "mine"]
+
+
+def test_inputs_and_predictions_share_a_client(make: Make) -> None:
+    """One connection and one bound of memory, however many collectors a script makes."""
+    for _ in range(20):
+        make(), make("predictions")
+    assert len(module._clients) == 1
+
+
+# ------------------------------------------------------------------ correlations by value
+
+
+AUGMENTED = {
+    "list": ([0.1, 0.2, 0.3], "values"),
+    "rows": ([[0.1], [0.2], [0.3]], "values"),
+    "array": (np.array([0.1, 0.2, 0.3]), "values"),
+    "float32": (np.array([[0.1], [0.2], [0.3]], "f4"), "values"),
+    "frame": (pd.DataFrame({"p": [0.1, 0.2, 0.3]}), "columns"),
+    "series": (pd.Series([0.1, 0.2, 0.3]), "columns"),
+    "dictionary": ({"p": [0.1, 0.2, 0.3]}, "holder"),
+    "tuple": ((0.1, 0.2, 0.3), "holder"),
+}
+
+
+@pytest.mark.parametrize("kind", AUGMENTED)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_added_correlations_are_the_rows(make: Make, landed: Landed, kind: str, as_json: bool) -> None:
+    """Whatever carries them; also where the dictionary was kept as JSON by another process."""
+    data, how = AUGMENTED[kind]
+    inputs, predictions = make(), make("predictions", ["p"])
+    with Request("r"):
+        told: dict[str, Any] = inputs.collect(np.ones((3, 4)))
+    inputs.collect(np.ones((1, 4)))
+    given = json.loads(json.dumps(told)) if as_json else told
+    augmented = predictions.add_correlations(data, given)
+    if how == "columns":
+        assert list(augmented.columns) == ["p", *HEADERS]
+        assert list(pd.DataFrame({"p": [0.1, 0.2, 0.3]}).columns) == ["p"]
+    elif how == "values":
+        assert type(data) is not type(augmented)
+        assert np.array_equal(augmented, data)
+        assert getattr(augmented, "dtype", None) == getattr(data, "dtype", None)
+    else:
+        assert isinstance(augmented, Correlated)
+    assert predictions.collect(augmented) == told
+    rows = landed("predictions")
+    assert [(row.correlation, row.row, row.time_ns // 1000, row.request) for row in rows] == [
+        (row.correlation, row.row, row.time_ns // 1000, row.request) for row in landed("inputs")[:3]
+    ]
+    assert [float(row.values[0]) for row in rows] == pytest.approx([0.1, 0.2, 0.3])
+    assert [row.names for row in rows] == [("p",)] * 3
+
+
+@pytest.mark.parametrize("how", ["id", "json", "user"])
+def test_what_names_the_inputs_of_this_request_knows_their_rows(make: Make, landed: Landed, how: str) -> None:
+    """Two rows and two names: only the inputs tell that these two values are rows."""
+    inputs, predictions = make(), make("predictions", ["p", "q"])
+    with Request("r"):
+        told = inputs.collect(np.ones((2, 4)))
+        id = told["$aml_dc_correlation_id"]
+        given = {"id": {"correlations": id}, "json": {"correlations": dict(told)}, "user": {"user_correlation_id": id}}
+        assert predictions.collect(np.array([0.1, 0.2]), **given[how]) == told
+    assert keys(landed("predictions")) == keys(landed("inputs"))
+
+
+def test_no_correlations_change_nothing(make: Make) -> None:
+    data = np.ones(3)
+    assert make().add_correlations(data, None) is data
+
+
+def test_what_is_computed_from_an_array_with_correlations_has_none(make: Make) -> None:
+    inputs = make()
+    augmented = inputs.add_correlations(np.ones((2, 2)), inputs.collect(np.ones((2, 2))))
+    assert (augmented * 2).correlations is None
+    assert augmented[:1].correlations is None
+
+
+def test_labels_days_later_from_another_process(make: Make, landed: Landed) -> None:
+    """By what was kept as JSON, by the id alone, by the user's id with it, by the request id: on the day of the inputs."""
+    told: dict[str, Any] = json.loads(json.dumps(make(webservice_name="svc", model_version="3").collect([1.0])))
+    then = time.time_ns() - 3 * DAY
+    stamp = pd.Timestamp(then).isoformat(timespec="microseconds")
+    labels = make("labels", ["y"])
+    labels.collect([1], correlations={**told, "$aml_dc_scoring_timestamp": stamp})
+    labels.collect([2], correlations={**told, "$aml_dc_scoring_timestamp": stamp + "Z"})
+    labels.collect([3], correlations=told["$aml_dc_correlation_id"])
+    labels.collect([4], told["$aml_dc_correlation_id"])
+    labels.collect([5], request_id="request-1")
+    rows = sorted(landed("labels"), key=lambda row: row.values)
+    assert [row.time_ns // DAY for row in rows[:2]] == [then // DAY] * 2
+    assert {row.correlation for row in rows[:4]} == {told["$aml_dc_correlation_id"]}
+    # What names its stream is filed there, although this process knows neither service nor version.
+    assert [row.stream.split("/")[3:] for row in rows] == [["svc", "best_model", "3"]] * 2 + [
+        ["default", "best_model", "default"]
+    ] * 3
+    assert rows[4].request == "request-1"
+    assert labels.stats()["notes"] == {"undated": 1}
+
+
+def test_a_frame_of_inputs_that_landed_becomes_one_of_labels(make: Make, landed: Landed) -> None:
+    """Read from the blobs, joined with the truth, shuffled, with some rows of a foreign service and one without an id."""
+    now = time.time_ns()
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+    frame = pd.DataFrame(
+        {
+            "y": [10.0, 11.0, 12.0, 13.0, 14.0],
+            "$aml_dc_correlation_id": [ids[0], ids[0], ids[1], ids[2], None],
+            "$aml_dc_scoring_timestamp": [
+                pd.Timestamp(now - days * DAY).isoformat(timespec="microseconds") for days in (2, 2, 5, 9, 0)
+            ],
+            "$aml_dc_boundary": 1440,
+            "$aml_workspace": "sub/group/space",
+            "$aml_service_name": ["svc", "svc", "svc", "other", "svc"],
+            "$aml_model_name": "best_model",
+            "$aml_model_version": 10,
+            "$aml_request_id": ["r", "r", str(uuid.UUID(int=0)), "s", None],
+            "$aml_dc_row": [1, 0, 4, 0, 0],
+        }
+    )
+    labels = make("labels", ["y"])
+    labels.collect(frame)
+    rows = sorted(landed("labels"), key=lambda row: row.values)
+    assert [row.values[0] for row in rows] == [10.0, 11.0, 12.0, 13.0, 14.0]
+    assert [row.names for row in rows] == [("y",)] * 5
+    assert [(row.correlation, row.row) for row in rows[:4]] == [(ids[0], 1), (ids[0], 0), (ids[1], 4), (ids[2], 0)]
+    assert [(now - row.time_ns + DAY // 2) // DAY for row in rows] == [2, 2, 5, 9, 0]
+    nil = str(uuid.UUID(int=0))
+    assert [row.request or nil for row in rows] == ["r", "r", nil, "s", nil]
+    assert [row.stream for row in rows] == [
+        f"sub/group/space/{name}/best_model/10" for name in ("svc", "svc", "svc", "other", "svc")
+    ]
+    assert labels.stats()["notes"] == {"uncorrelated": 1}
+
+
+def test_rows_are_counted_where_the_frame_has_no_index(make: Make, landed: Landed) -> None:
+    frame = pd.DataFrame({"y": [1, 2, 3], "$aml_dc_correlation_id": ["a", "b", "a"]})
+    make("labels").collect(frame)
+    assert [(row.correlation, row.row) for row in landed("labels")] == [("a", 0), ("b", 0), ("a", 1)]
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"$aml_dc_correlation_id": 1.5}, {"$aml_dc_correlation_id": None}, 1.5, b"x", object()]
+)
+def test_correlations_that_are_none_are_counted(make: Make, given: Any) -> None:
+    collector = make("labels")
+    collector.collect([1.0], correlations=given)
+    assert collector.stats()["dropped"] == {"bad_id": 1}
+
+
+# ------------------------------------------------------------------ switches
+
+
+@pytest.mark.parametrize(
+    ("variable", "daemon_says", "collects"),
+    [
+        (None, True, True), (None, False, False), ("true", True, True), ("True ", True, True), ("true", False, False),
+        ("false", True, False), ("1", True, False), ("", True, True),
+    ],
+)  # fmt: skip
+def test_who_switches_collecting_on(
+    make: Make, landed: Landed, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch,
+    variable: str | None, daemon_says: bool, collects: bool,
+) -> None:  # fmt: skip
+    """Both must agree; where the variable is not set, the daemon decides."""
+    if variable is not None:
+        monkeypatch.setenv("AML_MODEL_DC_STORAGE_ENABLED", variable)
+    general = make("general")
+    if variable not in ("false", "1"):
+        general.collect([0.0])
+        assert general.flush()
+        daemon.settings(daemon_says)
+        assert daemon.wait(lambda: general.stats()["collecting"] is daemon_says)
+    told = make().collect([1.0])
+    assert make("predictions").collect([2.0]) == told
+    assert len(landed("inputs")) == len(landed("predictions")) == collects
+
+
+def test_the_boundary_is_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AML_MODEL_DC_BOUNDARY", "hour")
+    assert make().collect([1.0])["$aml_dc_boundary"] == 60
+
+
+@pytest.mark.parametrize(
+    ("given", "bound"), [("1048576", 1 << 20), ("", 32 << 20), ("many", 32 << 20), ("1", 32 << 20)]
+)
+def test_the_buffer_size_bounds_the_outbox(make: Make, monkeypatch: pytest.MonkeyPatch, given: str, bound: int) -> None:
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE_MAX_SINGLE_BUFFER_SIZE", given)
+    assert make().stats()["outbox_limit_bytes"] == bound
+
+
+def test_variables_of_the_daemon_are_pointed_out(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By name: the value of one is a secret."""
+    monkeypatch.setattr("collectord_client.notices._last", {})
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE", "AccountKey=secret")
+    make()
+    assert "AML_MODEL_DC_STORAGE means nothing" in caplog.text
+    assert "secret" not in caplog.text
+
+
+# ------------------------------------------------------------------ hosts and errors
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"model": "m\n"}, {"names": ["\ud800"]}, {"names": 5}, {"workspace": "a/b/c/d"}, {"model": "x" * 300}],
+    ids=["a control character", "no Unicode", "no names", "four levels", "too long"],
+)
+def test_arguments_that_cannot_work_do_not_stop_the_script(make: Make, bad: Any) -> None:
+    broken = make(**bad)
+    assert set(broken.collect([[1.0], [2.0]])) == set(HEADERS)
+    assert broken.add_correlations([1.0], {"a": 1}) == [1.0]
+    assert broken.stats()["dropped"]["bad_name"] >= 2
+    assert broken.stats()["unusable"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"image", object(), [], np.ones((2, 2, 2)), {1, 2}, None, [[1], [1, 2]]],
+    ids=["bytes", "object", "empty", "cube", "set", "None", "ragged"],
+)
+def test_data_that_cannot_work_does_not_break_scoring(make: Make, data: Any) -> None:
+    for designation in ("inputs", "predictions"):
+        assert set(make(designation).collect(data)) == set(HEADERS)
+
+
+def test_an_error_of_ours_does_not_break_scoring(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = make()
+    monkeypatch.setattr(module, "parted", lambda _: 1 / 0)
+    assert set(collector.collect([1.0])) == set(HEADERS)
+    assert collector.stats()["dropped"] == {"internal_error": 1}
+
+
+def test_a_spark_frame_is_collected_where_the_host_has_spark(
+    make: Make, landed: Landed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyspark is looked at only if the script has loaded it."""
+    assert "pyspark" not in sys.modules
+
+    class DataFrame:
+        def toPandas(self) -> pd.DataFrame:
+            return pd.DataFrame({"a": [1.0, 2.0]})
+
+    sql = types.ModuleType("pyspark.sql")
+    sql.DataFrame = DataFrame  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
+    inputs, labels = make(), make("labels")
+    told = inputs.collect(DataFrame())
+    labels.collect(labels.add_correlations(DataFrame(), told))
+    assert [(row.names, row.values) for row in landed("inputs")] == [(("a",), (1.0,)), (("a",), (2.0,))]
+    assert [(r.values, r.correlation, r.row) for r in landed("labels")] == [
+        (r.values, r.correlation, r.row) for r in landed("inputs")
+    ]
+
+
+def test_debug_mode_prints_and_collects_only_if_told(
+    make: Make, landed: Landed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """N predictions of N rows are as many printed rows, with the ids of the inputs."""
+    monkeypatch.setenv("AML_MODEL_DC_DEBUG", "true")
+    for storage in ("", "true"):
+        monkeypatch.setenv("AML_MODEL_DC_STORAGE_ENABLED", storage)
+        told = make().collect(np.arange(4.0).reshape(2, 2))
+        make("predictions", ["p", "q"]).collect(np.array([0.5, 0.25]))
+        said = capsys.readouterr().out.splitlines()
+        tail = [",".join([*map(str, told.values()), str(row)]) for row in (0, 1)]
+        assert said[1:3] == [f"0.0,1.0,{tail[0]}", f"2.0,3.0,{tail[1]}"]
+        assert said[4:] == [f"0.5,{tail[0]}", f"0.25,{tail[1]}"]
+    assert len(landed("inputs")) == len(landed("predictions")) == 2
+
+
+def test_debug_mode_prints_all_kinds_of_values(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the dialect of the blobs: null is empty, an empty text is quoted."""
+    monkeypatch.setenv("AML_MODEL_DC_DEBUG", "true")
+    collector = make("general")
+    time_at = pd.Timestamp("2018-12-31T23:59:59.5Z")
+    collector.collect([[1, 0.5, True, None, "", 'a "b",\nc', time_at, float("nan")]])
+    collector.collect(np.array([[0.1]], "f4"))
+    collector.collect(pd.DataFrame({"y": [7], "$aml_dc_correlation_id": ["loan-1"], "$aml_dc_row": [3]}))
+    said = capsys.readouterr().out
+    assert '\n1,0.5,true,,"","a ""b"",\nc",2018-12-31T23:59:59.500000Z,NaN,' in said
+    assert "\n0.1," in said
+    assert said.splitlines()[-1].startswith("7,loan-1,")
+    assert said.splitlines()[-1].endswith(",3")
+
+
+def test_it_is_found_under_the_old_names(tmp_path: Path) -> None:
+    from azureml.datacollector import ModelDataCollector as collector
+    from azureml.monitoring import ModelDataCollector as monitoring
+    from azureml.monitoring.modeldatacollector import ModelDataCollector as modeldatacollector
+
+    assert monitoring is collector is modeldatacollector is ModelDataCollector

@@ -1,0 +1,294 @@
+"""What is collected in one request belongs together, and nothing of another request does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import flask
+import numpy as np
+import pytest
+from collectord_client import Client, Context, Request
+from collectord_client.collector import NO_SHAPE
+from collectord_client.middleware import ASGIMiddleware, WSGIMiddleware
+from collectord_client.request import current
+
+from tests.client.fakedaemon import FakeDaemon, Row
+
+
+def rows(client: Client, daemon: FakeDaemon, designation: str) -> list[Row]:
+    assert client.flush(10)
+    return [row for row in daemon.rows if row.designation == designation]
+
+
+def test_a_prediction_alone_on_a_reused_thread_takes_nothing(client: Client, daemon: FakeDaemon) -> None:
+    """The request before ended between its inputs and its prediction, on the same thread of a pool."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def broken() -> Context:
+            with Request():
+                return client.collect([[1.0]])
+
+        def alone() -> Context:
+            with Request():
+                return client.collect([[2.0]], "predictions")
+
+        inputs, prediction = pool.submit(broken).result(), pool.submit(alone).result()
+    assert prediction.correlation != inputs.correlation
+    assert client.stats()["notes"] == {"uncorrelated": 1}
+
+
+def test_inputs_outside_of_a_request_are_not_taken_inside(client: Client) -> None:
+    inputs = client.collect([[1.0]])
+    with Request():
+        assert client.collect([[2.0]], "predictions").correlation != inputs.correlation
+
+
+def test_two_models_in_one_request(make: Any) -> None:
+    """Each prediction takes the inputs of its own model, in whatever order they come."""
+    one, other = make(strict=True), make(model="other", strict=True)
+    with Request("r"):
+        inputs = one.collect([[1.0]]), other.collect([[2.0]])
+        predictions = other.collect([[2.0]], "predictions"), one.collect([[1.0]], "predictions")
+    assert [context.correlation for context in predictions] == [inputs[1].correlation, inputs[0].correlation]
+    assert {context.request_id for context in (*inputs, *predictions)} == {"r"}
+
+
+def test_threads_of_a_pool_that_work_for_a_request(client: Client) -> None:
+    """Inputs on one thread, predictions on another: both were given the request's context."""
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        for number in range(5):
+            with Request():
+                inputs = first.submit(contextvars.copy_context().run, client.collect, [[float(number)]]).result()
+                task = contextvars.copy_context().run
+                prediction = second.submit(task, client.collect, [[float(number)]], "predictions").result()
+            assert prediction.correlation == inputs.correlation
+    assert client.stats()["notes"] == {}
+
+
+def test_a_task_hands_its_work_to_threads(client: Client) -> None:
+    """As FastAPI does with functions that are not async: many at once, each finds its own."""
+
+    async def request() -> None:
+        with Request():
+            inputs = await asyncio.to_thread(client.collect, np.ones((3, 2)))
+            prediction = await asyncio.to_thread(client.collect, np.ones(3), "predictions", ["p"])
+            assert (prediction.correlation, prediction.rows) == (inputs.correlation, 3)
+
+    async def serve() -> None:
+        await asyncio.gather(*(request() for _ in range(20)))
+
+    asyncio.run(serve())
+    assert client.stats()["notes"] == {}
+
+
+@pytest.mark.parametrize("id", [None, uuid.UUID(int=7), "gateway-7"])
+@pytest.mark.parametrize("names", [None, ["p"]])
+def test_the_fast_way_is_the_slow_way(make: Any, daemon: FakeDaemon, id: Any, names: Any) -> None:
+    """Ids, rows and request ids are the same, for arrays of one and two dimensions."""
+    client = make()
+    inputs, predictions = client.collector("inputs"), client.collector("predictions", names)
+    for fast in (False, True):
+        for count in (1, 3, 3, 1, 2):
+            if not fast:
+                inputs._shape = predictions._shape = NO_SHAPE
+            with Request(id):
+                context = inputs.collect(np.arange(2.0 * count).reshape(count, 2))
+                predictions.collect(np.arange(float(count)))
+                assert context.rows == count
+    got = rows(client, daemon, "inputs"), rows(client, daemon, "predictions")
+    assert [(r.correlation, r.row, r.time_ns, r.request) for r in got[0]] == [
+        (r.correlation, r.row, r.time_ns, r.request) for r in got[1]
+    ]
+    assert {r.request for r in got[0]} == {None if id is None else str(id)}
+    halves = (
+        [[r.values for r in some[: len(some) // 2]] for some in got],
+        [[r.values for r in some[len(some) // 2 :]] for some in got],
+    )
+    assert halves[0] == halves[1]
+    assert client.stats()["notes"] == {}
+
+
+def test_an_array_without_dimensions_after_those_of_one(client: Client, daemon: FakeDaemon) -> None:
+    collector = client.collector("predictions", ["p"])
+    for value in (np.array([1.0, 2.0]), np.array([3.0]), np.array(4.0)):
+        collector.collect(value)
+    assert [row.values for row in rows(client, daemon, "predictions")] == [(1.0,), (2.0,), (3.0,), (4.0,)]
+
+
+@pytest.mark.parametrize("id", ["x" * 1025, "\ud800", "a\0b", "", 1.5, str(uuid.UUID(int=0))])
+def test_an_unusable_id_costs_no_row(client: Client, daemon: FakeDaemon, id: Any) -> None:
+    with Request(id):
+        client.collect([[1.0]])
+    assert [row.request for row in rows(client, daemon, "inputs")] == [None]
+
+
+# ------------------------------------------------------------------ Flask
+
+
+@pytest.fixture
+def app(client: Client) -> Iterator[flask.Flask]:
+    """Collects inputs with `/inputs`, a prediction with `/predictions`, both with `/both`."""
+    app = flask.Flask("scoring")
+
+    @app.route("/<what>")
+    def score(what: str) -> list[str]:
+        wanted = ["inputs", "predictions"] if what == "both" else [what]
+        return [str(client.collect([[1.0]], designation).correlation) for designation in wanted]
+
+    yield app
+
+
+def test_flask_needs_no_middleware(app: flask.Flask, client: Client) -> None:
+    """A request of Flask is one of ours: a prediction alone takes nothing of the request before on this thread."""
+    asked = app.test_client()
+    [inputs] = asked.get("/inputs").get_json()
+    [alone] = asked.get("/predictions").get_json()
+    first, second = asked.get("/both").get_json()
+    assert len({inputs, alone, first}) == 3
+    assert first == second
+    assert client.stats()["notes"] == {"uncorrelated": 1}
+
+
+def _before(app: flask.Flask) -> None:
+    """As azureml-inference-server-http does since 0.8."""
+
+    @app.before_request
+    def remember() -> None:
+        flask.g.request_id = flask.request.headers.get("x-request-id", "made by the server")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sent", "expected"),
+    [
+        (_before, {}, "made by the server"),
+        (_before, {"headers": {"x-request-id": "mine", "x-ms-request-id": "old"}}, "mine"),
+        (None, {"environ_overrides": {"REQUEST_ID": "of server 0.4"}, "headers": {"x-ms-request-id": "x"}}, "of server 0.4"),
+        (None, {"headers": {"x-request-id": "mine", "x-ms-request-id": "old"}}, "mine"),
+        (None, {"headers": {"x-ms-request-id": "old"}}, "old"),
+        (None, {"headers": {"x-request-id": "x" * 2000, "x-ms-request-id": "old"}}, "old"),
+        (None, {}, None),
+    ],
+)  # fmt: skip
+def test_where_the_request_id_comes_from(
+    app: flask.Flask, client: Client, daemon: FakeDaemon, prepare: Any, sent: Any, expected: str | None
+) -> None:
+    if prepare is not None:
+        prepare(app)
+    app.test_client().get("/both", **sent)
+    assert [row.request for row in rows(client, daemon, "inputs")] == [expected]
+    assert [row.request for row in rows(client, daemon, "predictions")] == [expected]
+
+
+def test_the_callers_own_request_id_wins(client: Client, daemon: FakeDaemon) -> None:
+    with Request("the host's"):
+        client.collect([[1.0]], request_id="mine")
+        client.collect([[2.0]], "predictions")
+    assert [row.request for row in rows(client, daemon, "predictions")] == ["mine"]
+
+
+def test_a_broken_flask_costs_no_row(client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another module of that name, or one that is being imported."""
+    monkeypatch.setitem(__import__("sys").modules, "flask", object())
+    client.collect([[1.0]])
+    assert len(rows(client, daemon, "inputs")) == 1
+
+
+# ------------------------------------------------------------------ middleware
+
+
+def test_wsgi_middleware_makes_a_request_of_each(client: Client, daemon: FakeDaemon) -> None:
+    """Also for what an application collects while its answer is being sent; on one thread, as a pool's."""
+
+    def app(environ: dict[str, Any], _start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/alone":
+            client.collect([[1.0]])
+        if environ["PATH_INFO"] == "/broken":
+            raise ValueError("the model fails")
+        if environ["PATH_INFO"] == "/later":
+            return later()
+        client.collect([[2.0]], "predictions")
+        return [b"done"]
+
+    def later() -> Iterator[bytes]:
+        yield b"some"
+        client.collect([[2.0]], "predictions")
+        yield b"more"
+
+    wrapped = WSGIMiddleware(app)
+    with pytest.raises(ValueError, match="the model fails"):
+        wrapped({"PATH_INFO": "/broken", "HTTP_X_REQUEST_ID": "1"}, lambda *_: None)
+    for number, path in enumerate(("/alone", "/", "/later"), 2):
+        body = wrapped({"PATH_INFO": path, "HTTP_X_REQUEST_ID": str(number)}, lambda *_: None)
+        list(body)
+        getattr(body, "close", lambda: None)()
+    inputs = {row.correlation: row.request for row in rows(client, daemon, "inputs")}
+    said = {row.request: row.correlation for row in rows(client, daemon, "predictions")}
+    assert set(said) == {"2", "3", "4"}
+    assert said["2"] not in inputs
+    assert (inputs[said["3"]], inputs[said["4"]]) == ("3", "4")
+
+
+def test_asgi_middleware_makes_a_request_of_each(client: Client, daemon: FakeDaemon) -> None:
+    """Many at once in one loop, with the work in threads; what is not HTTP passes through."""
+    seen: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["type"])
+        if scope["type"] == "http":
+            await asyncio.to_thread(client.collect, [[1.0]])
+            await asyncio.sleep(0)
+            await asyncio.to_thread(client.collect, [[2.0]], "predictions")
+
+    async def serve() -> None:
+        wrapped = ASGIMiddleware(app)
+        await wrapped({"type": "lifespan"}, None, None)
+        requests = [{"type": "http", "headers": [(b"x-request-id", str(n).encode())]} for n in range(20)]
+        await asyncio.gather(*(wrapped(request, None, None) for request in requests))
+
+    asyncio.run(serve())
+    assert seen == ["lifespan"] + ["http"] * 20
+    inputs = {row.request: row.correlation for row in rows(client, daemon, "inputs")}
+    assert inputs == {row.request: row.correlation for row in rows(client, daemon, "predictions")}
+    assert set(inputs) == set(map(str, range(20)))
+
+
+def test_requests_may_be_nested(client: Client) -> None:
+    """The inner one, of a script that scores by calling itself, has its own inputs; afterwards the outer one is back."""
+    with Request():
+        outer = client.collect([[1.0]])
+        with Request():
+            inner = client.collect([[2.0]])
+            assert client.collect([[2.0]], "predictions").correlation == inner.correlation
+        assert client.collect([[1.0]], "predictions").correlation == outer.correlation
+
+
+def test_one_request_on_two_threads_at_once(client: Client) -> None:
+    """Each leaves it for itself."""
+    request = Request()
+    inside = threading.Barrier(2)
+
+    def work() -> None:
+        with request:
+            inside.wait(10)
+        inside.wait(10)
+        assert current() is None
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(work), pool.submit(work)]:
+            done.result()
+
+
+def test_a_thread_that_was_given_nothing_is_no_part_of_the_request(client: Client) -> None:
+    with Request():
+        inputs = client.collect([[1.0]])
+        made: list[Context] = []
+        thread = threading.Thread(target=lambda: made.append(client.collect([[2.0]], "predictions")))
+        thread.start()
+        thread.join()
+    assert made[0].correlation != inputs.correlation
