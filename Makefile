@@ -13,6 +13,9 @@ WRITERS ?= 4
 SEED ?=
 KERNELS := $(shell find collectord -name '_*.pyx')
 
+# Tests start hundreds of processes: what is compiled once need not be compiled by each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-azureml test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
