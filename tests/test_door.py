@@ -89,39 +89,40 @@ def test_a_drain_is_remembered_through_opening_and_shutting(opens: bool) -> None
     asyncio.run(scenario())
 
 
+class Health:
+    """What a door has told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+
+    async def tell(self, open_: bool) -> None:
+        self.told.append(open_)
+
+
 def test_it_tells_whether_clients_are_let_in_each_time_that_changes() -> None:
     """What gRPC's health says follows this: also while it stops, and after a drain that was cancelled."""
-    told: list[bool] = []
-
-    async def tell(open_: bool) -> None:
-        told.append(open_)
 
     async def scenario() -> None:
-        door = Door()
+        door, health = Door(), Health()
         lead(door)
-        await door.open(tell)
-        assert told == [True]
+        await door.open(health.tell)
+        assert health.told == [True]
         await asyncio.to_thread(door.drain, True)
-        assert told == [True, False]
+        assert health.told == [True, False]
         await asyncio.to_thread(door.drain, False)
-        assert told == [True, False, True]
+        assert health.told == [True, False, True]
         await door.shut()
-        assert told == [True, False, True, False]
+        assert health.told == [True, False, True, False]
 
     asyncio.run(scenario())
 
 
 def test_a_drain_that_was_asked_for_before_it_opened_is_told() -> None:
-    told: list[bool] = []
-
-    async def tell(open_: bool) -> None:
-        told.append(open_)
-
     async def scenario() -> None:
-        door = Door()
+        door, health = Door(), Health()
         lead(door)
         await asyncio.to_thread(door.drain, True)
-        await door.open(tell)
-        assert told == [False]
+        await door.open(health.tell)
+        assert health.told == [False]
 
     asyncio.run(scenario())
