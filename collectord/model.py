@@ -237,6 +237,10 @@ class FrameTag:
     rows: int
 
 
+MAX_FILTER = 16 * 1024
+"""Bytes of the largest filter of ids."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameIds:
     """Which correlation ids a frame may hold. Rides along in the blob where the codec allows; see `encode/frame_index.py`."""

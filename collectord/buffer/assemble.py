@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from collectord.batch import WIDTHS, find
 from collectord.buffer import _assemble
-from collectord.model import Buffer, ColumnType, FrameIds, IdLayout, Schema
+from collectord.model import MAX_FILTER, Buffer, ColumnType, FrameIds, IdLayout, Schema
 
 _ARROW: dict[ColumnType, pa.DataType] = {
     ColumnType.BOOL: pa.uint8(),
@@ -37,10 +37,6 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 
 # Words of the batch kernel's table.
 _TIMES, _CORRELATION, _REQUEST, _SAMPLING, _TENSOR, _FIRST_COLUMN, _COLUMN_WORDS, _DATA = 4, 7, 10, 13, 14, 17, 6, 4
-
-
-_MAX_FILTER = 16 * 1024
-"""Bytes of the largest filter of ids."""
 
 
 class Rows:
@@ -68,7 +64,7 @@ class Rows:
 
     def ids(self) -> FrameIds:
         """Which correlation ids they have."""
-        found = bytearray(_MAX_FILTER)
+        found = bytearray(MAX_FILTER)
         layout = self._schema.correlation
         first, last, size = self._gather.present(_CORRELATION, layout is IdLayout.TEXT, found)
         return FrameIds(layout, first, last, bytes(found[:size]))
@@ -76,14 +72,14 @@ class Rows:
 
 def ids_of_uuids(raw: bytes, filter_size: int) -> FrameIds:
     """What `Rows.ids` says of rows with these uuids, 16 bytes each, if it makes a filter of this size."""
-    found = bytearray(_MAX_FILTER)
+    found = bytearray(MAX_FILTER)
     first, last, size = _assemble.present(raw, None, len(raw) // 16, filter_size, found)
     return FrameIds(IdLayout.UUID, first, last, bytes(found[:size]))
 
 
 def ids_of_texts(texts: pa.Array[Any], filter_size: int) -> FrameIds:
     """The same for texts, an array of type binary that begins at its buffers' beginning."""
-    found = bytearray(_MAX_FILTER)
+    found = bytearray(MAX_FILTER)
     offsets, data = (memoryview(buffer or b"").cast("B") for buffer in texts.buffers()[1:])
     first, last, size = _assemble.present(data, offsets, len(texts), filter_size, found)
     return FrameIds(IdLayout.TEXT, first, last, bytes(found[:size]))

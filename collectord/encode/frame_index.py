@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import xxhash
 
-from collectord.model import FrameIds, IdLayout
+from collectord.model import MAX_FILTER, FrameIds, IdLayout
 
 MAGIC = b"cdI1"
 PROBES = 5
-MIN_FILTER, MAX_FILTER = 8, 16 * 1024
-"""Bytes of a filter. It has a byte for each request at least, and as a power of two less than twice as many; beyond the
-largest it gets less selective, never wrong."""
+MIN_FILTER = 8
+"""Bytes of the smallest filter. One has a byte for each request at least, and as a power of two less than twice as many;
+beyond `MAX_FILTER` it gets less selective, never wrong."""
 
 _BODY = struct.Struct("<IIIQQ")
 _HEAD = struct.Struct("<4sI")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from collectord.batch import WIDTHS
 from collectord.buffer.assemble import Rows, assemble, ids_of_texts, ids_of_uuids
-from collectord.encode.frame_index import MAX_FILTER, PROBES, may_hold
-from collectord.model import ColumnType, FrameIds, IdLayout, Schema
+from collectord.encode.frame_index import PROBES, may_hold
+from collectord.model import MAX_FILTER, ColumnType, FrameIds, IdLayout, Schema
 from tests.reference_batch import NOW, Request, Values, build, make_schema
 from tests.strategies import schemas, values
 

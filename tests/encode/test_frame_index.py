@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from collectord.encode.frame import FrameEncoder
 from collectord.encode.frame_index import (
     HEAD_LENGTH,
-    MAX_FILTER,
     MAX_LENGTH,
     FrameIndex,
     decode_index,
@@ -22,7 +21,7 @@ from collectord.encode.frame_index import (
     milliseconds,
     raw_uuid,
 )
-from collectord.model import FrameIds, FrameTag, IdLayout
+from collectord.model import MAX_FILTER, FrameIds, FrameTag, IdLayout
 
 V7 = UUID("019a9f3e-7c1b-7abc-8000-000000000001")
 V4 = UUID("019a9f3e-7c1b-4abc-8000-000000000001")

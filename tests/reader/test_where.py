@@ -13,8 +13,7 @@ import pytest
 
 from collectord.buffer.assemble import ids_of_texts, ids_of_uuids
 from collectord.encode.frame import CODECS, FrameEncoder
-from collectord.encode.frame_index import MAX_FILTER
-from collectord.model import FrameIds, FrameTag, IdLayout
+from collectord.model import MAX_FILTER, FrameIds, FrameTag, IdLayout
 from collectord.reader import where as module
 from collectord.reader.blobs import data_blobs
 from collectord.reader.verify import OUR_COLUMNS
