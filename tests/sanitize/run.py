@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -20,7 +21,12 @@ from setuptools import Distribution, Extension
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "sanitize"
 FLAVOURS: Mapping[str, list[str]] = {"native": [], "portable": ["-DCOLLECTORD_PORTABLE"]}
-TESTS = ("tests/test_batch.py", "tests/buffer", "tests/encode/test_csv*.py", "tests/encode/test_frame.py")
+TESTS = (
+    "tests/test_batch.py",
+    "tests/buffer/test_assemble.py",
+    "tests/encode/test_csv*.py",
+    "tests/encode/test_frame.py",
+)
 COMPILE = [
     "-std=c++17", "-O1", "-g", "-fno-omit-frame-pointer", "-D_GLIBCXX_ASSERTIONS",
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
@@ -105,31 +111,31 @@ def try_canary(environment: Mapping[str, str]) -> None:
         print(f"canary.{call}: caught ({said})", flush=True)
 
 
+def run(flavour: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Builds a flavour and runs the tests on it; what they print is in the answer."""
+    tree = prepare(flavour)
+    tests = sorted({str(path.relative_to(tree)) for pattern in TESTS for path in tree.glob(pattern)})
+    if len(tests) < len(TESTS):
+        sys.exit(f"some of {TESTS} match no test")
+    # The report of a sanitizer goes to the file descriptor, which is therefore left alone.
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.sanitize.proof", "--capture=sys", "--timeout", "1800", *tests],
+        cwd=tree, env={**environment, "PYTHONPATH": str(tree)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
 def main() -> None:
     os.chdir(ROOT)
     environment = {**os.environ, **runtime(), "PYTHONDONTWRITEBYTECODE": "1"}
     try_canary(environment)
-    for flavour in FLAVOURS:
-        tree = prepare(flavour)
-        tests = sorted({str(path.relative_to(tree)) for pattern in TESTS for path in tree.glob(pattern)})
-        if len(tests) < len(TESTS):
-            sys.exit(f"some of {TESTS} match no test")
-        print(f"{flavour}: {' '.join(tests)}", flush=True)
-        # The report of a sanitizer goes to the file descriptor, which is therefore left alone.
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "tests.sanitize.proof",
-            "--capture=sys",
-            "--timeout",
-            "1800",
-            *tests,
-        ]
-        answer = subprocess.run(command, cwd=tree, env={**environment, "PYTHONPATH": str(tree)})
-        if answer.returncode:
-            sys.exit(f"{flavour}: pytest ended with {answer.returncode}")
+    print(f"building and testing, side by side: {', '.join(FLAVOURS)}", flush=True)
+    with ProcessPoolExecutor(len(FLAVOURS)) as pool:
+        answers = {flavour: pool.submit(run, flavour, environment) for flavour in FLAVOURS}
+        for flavour, answer in answers.items():
+            print(f"---- {flavour}\n{answer.result().stdout}", flush=True)
+    for flavour, answer in answers.items():
+        if status := answer.result().returncode:
+            sys.exit(f"{flavour}: pytest ended with {status}")
 
 
 if __name__ == "__main__":
