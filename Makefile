@@ -16,7 +16,7 @@ KERNELS := $(shell find collectord -name '_*.pyx')
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench test-disk test-pythons test-spark test-azureml test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench bench-fleet test-disk test-pythons test-spark test-azureml test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -56,6 +56,10 @@ typecheck: venv ## mypy, strict, for the daemon and the clients
 
 bench: venv ## Our benchmarks, each checking its output first
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
+
+bench-fleet: venv ## What a fleet of nodes does to the blobs it shares: the table and plot of docs/capacity.md
+	$(BIN)/python -m pip install -q "matplotlib>=3.9"
+	$(BIN)/python -m benchmarks.fleet --svg docs/images/fleet.svg
 
 test-pythons: venv ## The client on every Python from 3.10 to 3.13 that is here; needs two
 	$(BIN)/python -m pytest tests/pythons

@@ -1,0 +1,1 @@
+"""What a fleet of nodes does to the blobs it shares, simulated."""
