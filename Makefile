@@ -16,7 +16,7 @@ KERNELS := $(shell find collectord -name '_*.pyx')
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench bench-fleet test-disk test-pythons test-spark test-azureml test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pythons test-spark test-azureml test-hosts test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -83,6 +83,27 @@ build/azureml/.ready: $(VENV)/.ready $(shell find clients -name '*.py' -not -pat
 
 test-azureml: venv build/azureml/.ready ## Under Azure ML's own inference server, from the registry
 	$(BIN)/python -m pytest tests/azureml
+
+# What web services have, and the libraries that models come from. MLflow's wishes and those of the server above exclude each other.
+build/hosts/.ready: build/azureml/.ready
+	rm -rf build/hosts
+	$(PYTHON) -m venv build/hosts
+	build/hosts/bin/python -m pip install -q flask gunicorn fastapi uvicorn uvicorn-worker pandas "scikit-learn>=1.5" mlflow-skinny xgboost-cpu lightgbm build/azureml/wheels/*.whl
+	touch $@
+
+test-hosts: venv build/hosts/.ready ## Under gunicorn with Flask and uvicorn with FastAPI; names from MLflow, XGBoost and LightGBM
+	$(BIN)/python -m pytest tests/hosts
+
+# v1 is a source distribution that wants libraries which no image has any more.
+build/bench-azureml/.ready: build/azureml/.ready
+	rm -rf build/bench-azureml
+	$(PYTHON) -m venv build/bench-azureml
+	build/bench-azureml/bin/python -m pip install -q numpy pandas requests build/azureml/wheels/collectord_client-*.whl
+	build/bench-azureml/bin/python -m pip install -q --no-deps azureml-monitoring==0.1.0a21 azureml-ai-monitoring==1.0.0
+	touch $@
+
+bench-azureml: build/bench-azureml/.ready ## What a request pays for collecting: Azure ML's two SDKs and ours in one run
+	build/bench-azureml/bin/python -m benchmarks.azureml.compare
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan; needs g++ with both
 	nice $(BIN)/python -m tests.sanitize.run

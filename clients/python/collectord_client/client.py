@@ -14,7 +14,7 @@ from .collector import Collector, CorrelationId, RequestId, Timestamp, refusal
 from .context import Context, pending
 from .endpoint import check
 from .errors import CollectError
-from .names import as_names
+from .features import names_of
 from .names import check as check_name
 from .notices import once, trace
 from .outbox import Outbox
@@ -87,12 +87,13 @@ class Client:
         self._collectors: dict[tuple[str, tuple[str, ...] | None], Collector] = {}
         weakref.finalize(self, setattr, self._outbox, "abandoned", True).atexit = False
 
-    def collector(self, designation: str = "inputs", feature_names: Sequence[str] | None = None) -> Collector:
+    def collector(self, designation: str = "inputs", feature_names: Any = None) -> Collector:
         """A collector for one designation with fixed names: the fast way. Raises ValueError for unusable names.
 
-        A single text is one name.
+        `feature_names` is a sequence of texts, a single text (one name), or what has names: a frame or its columns, a
+        fitted model of scikit-learn, XGBoost or LightGBM, a signature or model of MLflow.
         """
-        names = as_names(feature_names)
+        names = names_of(feature_names, designation)
         _check_level(designation)
         try:
             for name in names or ():
@@ -107,7 +108,7 @@ class Client:
         self,
         data: Any,
         designation: str = "inputs",
-        feature_names: Sequence[str] | None = None,
+        feature_names: Any = None,
         correlation_id: CorrelationId | None = None,
         request_id: RequestId | Sequence[RequestId] | None = None,
         context: Context | None = None,
@@ -116,7 +117,7 @@ class Client:
     ) -> Context:
         """Copies `data` into memory, to be sent in the background; see `Collector.collect`."""
         try:
-            key = (designation, as_names(feature_names))
+            key = (designation, names_of(feature_names, designation))
             found = self._collectors.get(key)
             if found is None:
                 if len(self._collectors) > 1000:

@@ -1,10 +1,14 @@
-"""Middleware for web frameworks: each HTTP request is a `Request`, with the id that its headers give."""
+"""Middleware for web frameworks: each HTTP request is a `Request`, with the id that its headers give.
+
+In front of an ASGI application it also sends what is held when the server shuts down.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
+from . import process
 from .request import Request, of_environ
 
 WSGIApp = Callable[..., Iterable[bytes]]
@@ -56,9 +60,28 @@ class ASGIMiddleware:
         self.app = app
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, _Shutdown(send))
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         sent = dict(scope.get("headers") or ())
         with Request(next((sent[name].decode("latin-1") for name in HEADERS if sent.get(name)), None)):
             await self.app(scope, receive, send)
+
+
+class _Shutdown:
+    """Looks at what an application tells of its life.
+
+    When it has shut down, no request is under way any more. uvicorn then ends by the signal that it got, without running
+    exit handlers.
+    """
+
+    def __init__(self, send: ASGIApp) -> None:
+        self._send = send
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            process.settle()
+        await self._send(message)

@@ -93,6 +93,18 @@ def drain() -> None:
         sender.finish(deadline)
 
 
+def settle() -> None:
+    """Sends what is held, and everything goes on as before. Takes at most the timeout.
+
+    For hosts that end by a signal as soon as they have shut down: exit handlers do not run then.
+    """
+    deadline = time.monotonic() + exit_timeout()
+    with _lock:
+        senders = list(_senders.values())
+    for sender in senders:
+        sender.settle(deadline)
+
+
 def _before_fork() -> None:
     for sender in list(_senders.values()):
         sender.rest()

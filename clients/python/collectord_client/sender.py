@@ -123,8 +123,11 @@ class Sender:
         with self._lock:
             self._session.give_up_unconfirmed()
 
-    def finish(self, deadline: float) -> None:
-        """At exit: drains all outboxes until `deadline` (monotonic seconds), then stops."""
+    def settle(self, deadline: float) -> list[Outbox]:
+        """Sends what is held and waits until `deadline` (monotonic seconds). Returns the outboxes that still hold something.
+
+        Does not wait where no daemon listens and none ever did.
+        """
         with self._lock:
             outboxes = list(self._session.outboxes)
         held = [outbox for outbox in outboxes if not outbox.idle()]
@@ -139,6 +142,11 @@ class Sender:
                 held = [outbox for outbox in held if not outbox.idle()]
             else:
                 held = [outbox for outbox in held if not outbox.wait_settled(deadline)]
+        return held
+
+    def finish(self, deadline: float) -> None:
+        """At exit: drains all outboxes until `deadline` (monotonic seconds), then stops."""
+        held = self.settle(deadline)
         if held and self._session.connects:
             rows = sum(outbox.waiting() for outbox in held)
             why = self._session.last_error or "no time"

@@ -17,18 +17,25 @@ from tests.e2e.process import Daemon
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SCORE = HERE / "score.py"
+PRINTING = HERE / "printing_score.py"
+MODEL = "sklearn_regression_model.pkl"
 SHIMS = HERE / "shims"
 FEATURES = [f"feat{at}" for at in range(1, 7)]
 PREDICTIONS = ["prediction1", "prediction2"]
 FOLDER = "1a2b3c4d-5e6f-7g8h-9i10-j11k12l13m14/myresourcegrp/myWorkspace/aks-w-collv9/best_model/10"
 
 
-def deploy(folder: Path, daemon: Daemon) -> dict[str, str]:
-    """Lays down the model and the map of the deployment; returns the variables that its processes have."""
+def lay_model(folder: Path) -> None:
+    """Lays down the model."""
     generator = np.random.default_rng(7)
     data = generator.normal(size=(200, 6))
     model = Ridge().fit(data, data @ generator.normal(size=(6, 2)) + generator.normal(size=(200, 2)))
-    joblib.dump(model, folder / "sklearn_regression_model.pkl")
+    joblib.dump(model, folder / MODEL)
+
+
+def deploy(folder: Path, daemon: Daemon) -> dict[str, str]:
+    """Lays down the model and the map of the deployment; returns the variables that its processes have."""
+    lay_model(folder)
     config_map = folder / "model_config_map.json"
     config_map.write_text(
         json.dumps(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .correlations import HEADERS
+from .correlations import CORRELATION, HEADERS
 
 _array_type: list[type[Any]] = []
 
@@ -35,7 +36,7 @@ def correlated(data: Any, correlations: Mapping[str, Any], name: str | None) -> 
     """
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     if is_spark(data):
-        data = data.toPandas()
+        data = _as_pandas(from_spark(data))
         pandas = sys.modules["pandas"]
     if pandas is not None and isinstance(data, pandas.Series):
         data = data.to_frame(data.name if data.name is not None else name or "column_1")
@@ -70,6 +71,28 @@ def is_spark(data: Any) -> bool:
         (module := sys.modules.get(name)) is not None and isinstance(data, getattr(module, "DataFrame", ()))
         for name in ("pyspark.sql", "pyspark.sql.connect.dataframe")
     )
+
+
+def from_spark(data: Any) -> Any:
+    """The rows of a Spark DataFrame, as an Arrow table: beside nulls whole numbers stay whole, and times are UTC.
+
+    A pandas frame where Spark or the host has no Arrow, and where the rows carry correlations.
+    """
+    if hasattr(data, "toArrow") and CORRELATION not in data.columns:
+        try:
+            return data.toArrow()
+        except ImportError:
+            # No pyarrow, or too old a one for this Spark.
+            return data.toPandas()
+    return data.toPandas()
+
+
+def _as_pandas(data: Any) -> Any:
+    """A table of Arrow as a pandas frame with the same types, nulls among them."""
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and isinstance(data, pyarrow.Table):
+        return data.to_pandas(types_mapper=importlib.import_module("pandas").ArrowDtype)
+    return data
 
 
 def _correlated_array(numpy: Any) -> type[Any]:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from .. import process
@@ -15,13 +15,13 @@ from ..client import Client
 from ..collector import Collector
 from ..context import Context, Refused
 from ..errors import CollectError
+from ..features import NoNames, names_of
 from ..ids import parse_id, show_id, time_of
-from ..names import as_names
 from ..notices import once, say, trace
 from ..request import current
 from . import correlations as by_value
 from . import printing, settings
-from .arrays import correlated, is_spark, parted
+from .arrays import correlated, from_spark, is_spark, parted
 from .correlations import Correlations
 from .identity import DEFAULT, NOWHERE, Identity, find
 
@@ -41,14 +41,14 @@ class ModelDataCollector:
 
     Where an argument is left at its default, the deployment is asked: SERVICE_NAME, model_config_map.json (`config_map`
     names another file), the workspace's config.json. `feature_names` become the header; data with names of its own needs
-    none. A designation other than the five is taken as it is. `identifier` is what `designation` was called before 2019.
+    none; a frame, a fitted model, or a signature or model of MLflow may stand for them. A designation other than the five is taken as it is. `identifier` is what `designation` was called before 2019.
     """
 
     def __init__(
         self,
         model_name: str,
         designation: str = DEFAULT,
-        feature_names: Sequence[str] | None = None,
+        feature_names: Any = None,
         workspace: str = NOWHERE,
         webservice_name: str = DEFAULT,
         model_version: str = DEFAULT,
@@ -74,7 +74,7 @@ class ModelDataCollector:
         self._unusable = ""
         self.identity = find(str(model_name), str(workspace), str(webservice_name), str(model_version), config_map)
         try:
-            self._names = as_names(feature_names)
+            self._names = self._names_in(feature_names)
             self._client = _client(self.identity, self._collection, self._settings)
             self._own = self._bound[self.identity] = self._client.collector(designation, self._names)
         except (TypeError, ValueError) as error:
@@ -146,12 +146,21 @@ class ModelDataCollector:
         """Sends what was collected so far; see `Client.flush`."""
         return self._client.flush(timeout)
 
+    def _names_in(self, given: Any) -> tuple[str, ...] | None:
+        """The feature names; none for a model that has none, whose data is collected all the same. Raises ValueError."""
+        try:
+            return names_of(given, self.designation)
+        except NoNames as error:
+            where = f"{self.designation} of {self.identity.model}"
+            once(logging.WARNING, f"nameless {where}", "%s have no feature names: %s", where, error)
+            return None
+
     def _collect(self, data: Any, user_id: Any, given: Any, request_id: Any) -> Context:
         if self._unusable:
             raise CollectError("bad_name", "the collector's arguments are unusable", _length(data))
         data, added = parted(data)
         if is_spark(data):
-            data = data.toPandas()
+            data = from_spark(data)
         given = added if given is None else given
         pandas = sys.modules.get("pandas")
         if given is None and pandas is not None and isinstance(data, pandas.DataFrame) and by_value.carries(data):
