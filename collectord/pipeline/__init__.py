@@ -3,8 +3,9 @@
 `journey.py` says who moves and when; `state.py` holds what its threads share, and the lock. `reading.py` takes the log's
 entries in, `sending.py` brings them into their blobs, `upkeep.py` lets go of what has landed, `overview.py` answers. On the way:
 `known.py` (what a partition is), `framer.py` (frames), `sources.py` (where an entry's bytes are), `troubles.py` (what fails for
-now), `poison.py` (what can never land), `shelf.py` (the quarantine), `parking.py` (what waits for long leaves the log). After
-the loss of the ledger: `rebuild.py` (how far a partition has landed), `rebuilding.py` (all of them).
+now), `poison.py` (what can never land), `parking.py` (what waits for long leaves the log). The quarantine: `shelf.py` (in and
+out), `holdings.py` (what it holds), `returning.py` (what comes back through the log). After the loss of the ledger:
+`rebuild.py` (how far a partition has landed), `rebuilding.py` (all of them), `undecided.py` (whose the quarantine's rows are).
 
 Promises: every row of the log lands once, or is set aside and counted. Assumes: the log gives back what it has confirmed.
 Threads: one that reads and decides, `workers` that upload, one that parks; questions come from any.

@@ -118,8 +118,8 @@ class Pipeline:
         )  # fmt: skip
         """Answers to whoever asks."""
         self._reading = Reading(
-            state, reader=reader, ledger=ledger, known=self._known, parked=parked, shelf=self.shelf, marks=marks,
-            openings=self._openings, metrics=metrics, clock=clock, received_to=received_to,
+            state, reader=reader, ledger=ledger, known=self._known, parked=parked, returning=self.shelf.returning,
+            marks=marks, openings=self._openings, metrics=metrics, clock=clock, received_to=received_to,
         )  # fmt: skip
         self._sending = Sending(
             state, ledger=ledger, appender=appender, publisher=schemas, known=self._known, sources=self._sources,
@@ -202,7 +202,7 @@ class Pipeline:
         if self._thread.is_alive():
             self._thread.join()
         self._parking.stop()
-        self.shelf.close()
+        self.shelf.returning.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._state.lock:
             while self._running and self._clock.monotonic() < deadline:
@@ -396,7 +396,8 @@ class Pipeline:
     def search_for_landed(self, store: BlobStore, options: Options) -> Search:
         """What finds out how far a partition has landed."""
         return Search(
-            store, self._known, self._framer, self._sources.read_payload, self.shelf.set_aside, self._ledger.writer_id, options
+            store, self._known, self._framer, self._sources.read_payload, self.shelf.undecided.set_aside,
+            self._ledger.writer_id, options,
         )  # fmt: skip
 
     def rebuild(self, findings: Iterable[Found]) -> None:
@@ -410,7 +411,7 @@ class Pipeline:
         for one in findings:
             landed[one.stream] += one.landed
             given_up[one.stream] += one.given_up
-        aside = self.shelf.passed({partition: progress.cursor for partition, progress in cursors.items()})
+        aside = self.shelf.undecided.passed({partition: progress.cursor for partition, progress in cursors.items()})
         self._ledger.rebuilt(cursors, landed, {stream: rows for stream, rows in given_up.items() if rows}, aside)
         self._appender.sweep()
         with state.lock:
@@ -420,5 +421,5 @@ class Pipeline:
                 state.books.quarantine(one.stream, one.given_up)
                 if one.after is not None:
                     state.index.landed(one.partition, one.after, now)
-        self.shelf.decide(aside)
+        self.shelf.undecided.decide(aside)
         self.let_go(REBUILD)

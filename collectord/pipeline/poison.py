@@ -103,8 +103,6 @@ def _narrow(
 class _Refused:
     since: float
     times: int = 0
-    doubtful: bool = False
-    """An attempt may have landed without our knowing."""
 
 
 class Refusals:
@@ -113,18 +111,9 @@ class Refusals:
     def __init__(self) -> None:
         self._of: dict[int, _Refused] = {}
 
-    def begun(self, frame_id: int, now: float, *, doubtful: bool) -> None:
-        """A frame is about to be attempted. `doubtful`: an earlier run of the daemon may have attempted it."""
-        self._of.setdefault(frame_id, _Refused(now, doubtful=doubtful))
-
-    def doubt(self, frame_id: int) -> None:
-        """It is not known what became of an attempt."""
-        if frame_id in self._of:
-            self._of[frame_id].doubtful = True
-
     def refused(self, frame_id: int, result: BlockedFor, now: float) -> bool:
         """The store has said no. Returns whether it is time to give up."""
-        one = self._of.setdefault(frame_id, _Refused(now, doubtful=True))
+        one = self._of.setdefault(frame_id, _Refused(now))
         if result.reason not in NEVER_HEALS:
             one.since, one.times = now, 0
             return False
@@ -132,9 +121,6 @@ class Refusals:
             one.since = now
         one.times += 1
         return one.times >= GIVE_UP_TRIES and now - one.since >= GIVE_UP_SECONDS
-
-    def is_doubtful(self, frame_id: int) -> bool:
-        return frame_id not in self._of or self._of[frame_id].doubtful
 
     def over(self, frame_id: int) -> None:
         """It has landed, or was given up."""

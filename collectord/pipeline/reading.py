@@ -18,7 +18,7 @@ from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import EntryKind, Lsn, Stored
 from collectord.pipeline.known import Known
-from collectord.pipeline.shelf import Shelf
+from collectord.pipeline.returning import Returning
 from collectord.pipeline.state import State
 from collectord.schema import stream_of
 from collectord.upload.ledger import Ledger
@@ -42,7 +42,7 @@ class Reading:
         ledger: Ledger,
         known: Known,
         parked: ParkedLog,
-        shelf: Shelf,
+        returning: Returning,
         marks: Marks,
         openings: Openings,
         metrics: Metrics,
@@ -55,7 +55,7 @@ class Reading:
         self._ledger = ledger
         self._known = known
         self._parked = parked
-        self._shelf = shelf
+        self._returning = returning
         self._marks = marks
         self._openings = openings
         self._metrics = metrics
@@ -88,7 +88,7 @@ class Reading:
             finally:
                 # What could not be taken in is tried again, and until then nothing behind it counts as read.
                 self._state.taken_to = self._pending[0].lsn if self._pending else self._reader.position
-        self._shelf.settle_round()
+        self._returning.settle_round()
         return found
 
     def _take(self, stored: Stored, now: float, wall: int) -> None:
@@ -96,7 +96,7 @@ class Reading:
         if stored.kind is EntryKind.DROPPED:
             self._take_dropped(stored)
         known = stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id)
-        again = known and self._shelf.recognise(stored)
+        again = known and self._returning.recognise(stored)
         if stored.sequence:
             self._marks.observe(stored.client, stored.sequence, wall)
         if stored.kind is not EntryKind.BATCH:

@@ -65,8 +65,6 @@ class Sending:
         self._shelf = shelf
         self._metrics = metrics
         self._clock = clock
-        self._first_frame = ledger.last_frame_id
-        """What an earlier run of the daemon has staged is not above this."""
         self._suspects = Suspects()
         self._refusals = Refusals()
 
@@ -161,18 +159,12 @@ class Sending:
     def _attempt(self, base: str, intent: Intent) -> None:
         """One pass of the recipe for an open intent."""
         began = time.perf_counter()
-        self._refusals.begun(intent.frame_id, self._clock.monotonic(), doubtful=intent.frame_id <= self._first_frame)
-        try:
-            result = self._appender.attempt(intent)
-        except BaseException:
-            self._refusals.doubt(intent.frame_id)
-            raise
+        result = self._appender.attempt(intent)
         self._metrics.observe("collectord_upload_duration_seconds", time.perf_counter() - began)
         match result:
             case Landed():
                 self._landed(base, intent, result)
             case Retry(after_seconds, detail):
-                self._refusals.doubt(intent.frame_id)
                 self.failed(base, after_seconds, detail)
             case BlockedFor(after_seconds, reason, detail):
                 hopeless = self._refusals.refused(intent.frame_id, result, self._clock.monotonic())
@@ -207,7 +199,7 @@ class Sending:
 
     def _give_up(self, intent: Intent, refused: BlockedFor) -> bool:
         """The store will never take a frame. False if it has to stay: it may be in its blob."""
-        if self._refusals.is_doubtful(intent.frame_id) and not self._appender.is_absent(intent):
+        if not self._appender.is_absent(intent):
             return False
         with self._state.lock:
             slices = self._state.index.upto(intent.partition, intent.after)

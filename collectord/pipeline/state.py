@@ -1,8 +1,8 @@
 """What the threads of the pipeline share, and the one lock that guards it.
 
 Who changes what: `Reading` fills index and books and moves `taken_to`; `Sending` opens and closes intents and troubles, and
-takes what has landed, or was set aside, off the index and into the books; `Shelf` likewise what enters and leaves the
-quarantine; `Pipeline.rebuild` all of these at once; `Upkeep` forgets what is over. `Overview` and `Parking` only look. What
+takes what has landed, or was set aside, off the index and into the books; `Shelf` and its parts likewise what enters and leaves
+the quarantine; `Pipeline.rebuild` all of these at once; `Upkeep` forgets what is over. `Overview` and `Parking` only look. What
 else one of these classes holds is its own, and its own thread's, unless it says otherwise.
 """
 

@@ -21,7 +21,6 @@ from collectord.wal.writer import LogWriter
 
 RETIRE_EVERY = 1.0
 PRUNE_EVERY = 3600.0
-KEPT_FRAMES = 100_000
 KEPT_PARTS_NS = 40 * 86_400_000_000_000
 
 
@@ -73,7 +72,7 @@ class Upkeep:
         with self._state.lock:
             free = self._free_before()
         self._shelf.settle()
-        if free > self._retired and self._shelf.settled:
+        if free > self._retired and self._shelf.returning.settled:
             self.checkpoint(retire=True)
             self._retired = free
         self._parking.maintain(self._state.taken_to)
@@ -105,7 +104,7 @@ class Upkeep:
         silent_since = wall - int(self._mark_seconds * 1e9)
         gone = self._marks.expire(silent_since, self._connected())
         self._ledger.forget_clients(silent_since)
-        self._ledger.prune(KEPT_FRAMES, wall - KEPT_PARTS_NS)
+        self._ledger.prune(wall - KEPT_PARTS_NS)
         bases = [segment.base for segment in self._log.catalog.segments()]
         first = min([free, *bases, *(file.base for file in self._parked.files())])
         self._ledger.forget_cursors(first)

@@ -19,6 +19,7 @@ Threads: `stage` and `attempt` may be called from any thread, for one intent fro
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections import Counter
@@ -31,6 +32,7 @@ import xxhash
 
 from collectord import files
 from collectord.clock import Clock
+from collectord.logs import event
 from collectord.model import Cursor, FrameTag, Partition, Stream
 from collectord.upload import backoff, reconcile, rollover
 from collectord.upload.ledger import Ledger
@@ -51,6 +53,8 @@ from collectord.upload.store import (
     Unknown,
     WrongPosition,
 )
+
+_log = logging.getLogger("collectord.upload")
 
 MAX_STEPS = 24
 """Appends of one attempt: with many writers on one blob each may lose the race a few times."""
@@ -144,12 +148,10 @@ class Appender:
         self._codec = codec
         self._clock = clock
         self._chance = chance
-        self._started = clock.monotonic()
-        self._earlier = ledger.last_frame_id
-        """The last frame of an earlier run, which may have sent it just before it ended."""
         self._lock = threading.Lock()  # guards the three below
         self._failures: Counter[int] = Counter()  # per open intent, failures in a row
-        self._doubts: dict[int, float] = {}  # per open intent, when an append was last given up without an answer
+        # Per open intent, when an append was last left without a clear answer: an earlier run may have ended in the middle.
+        self._doubts = dict.fromkeys((intent.frame_id for intent in ledger.intents()), clock.monotonic())
         self._counts: Counter[str] = Counter()
         self.on_finding: Callable[[str, str], None] = _nobody_asks
         """Told, on the thread that appends, what was found (a name of `Counts`: settled, races, replaced, rolled) and where."""
@@ -228,6 +230,14 @@ class Appender:
         data = self._load(intent)
         if isinstance(data, Blocked):
             return self._failed(intent, data)
+        try:
+            return self._send(intent, data)
+        except BaseException:
+            # It may even have landed, and the ledger was not told.
+            self._doubt(intent)
+            raise
+
+    def _send(self, intent: Intent, data: bytes) -> Attempt:
         for _ in range(MAX_STEPS):
             blob = self._layout.blob(intent.base, intent.part)
             ours = data if intent.position == 0 else data[intent.header_length :]
@@ -236,6 +246,7 @@ class Appender:
             match outcome:
                 case Appended(end, blocks):
                     if end != intent.position + len(ours):
+                        self._doubt(intent)
                         return self._failed(intent, Unknown(f"{blob}: appended, but up to {end}"))
                     return self._landed(intent, blob, end, blocks)
                 case Absent():
@@ -247,8 +258,7 @@ class Appender:
                 case NotAppendable(reason):
                     step = self._leave(intent, blob, ours, reason)
                 case Unknown():
-                    with self._lock:
-                        self._doubts[intent.frame_id] = self._clock.monotonic()
+                    self._doubt(intent)
                     step = self._failed(intent, outcome)
                 case Blocked():
                     step = self._failed(intent, outcome)
@@ -258,7 +268,15 @@ class Appender:
         return self._failed(intent, Unknown(f"{intent.base}: other writers were faster {MAX_STEPS} times"))
 
     def is_absent(self, intent: Intent) -> bool:
-        """Whether the store says, clearly, that an open frame is not in its blob."""
+        """Whether an open frame is surely not in its blob, and will not get there unless it is sent once more.
+
+        Where an append of it may have landed, the store is asked, once none can arrive any more.
+        """
+        rest = self._in_doubt(intent)
+        if rest is None:
+            return True
+        if rest > 0:
+            return False
         intent = self._ledger.intent(intent.frame_id)
         data = self._load(intent)
         if isinstance(data, Blocked):
@@ -274,7 +292,7 @@ class Appender:
 
     def forget(self, intent: Intent) -> None:
         """The ledger has given an intent up: its bytes are not needed any more."""
-        self._path(intent).unlink(missing_ok=True)
+        self._remove(intent)
         self._settled(intent)
 
     # ------------------------------------------------------------------ one step
@@ -337,18 +355,24 @@ class Appender:
         end = intent.position + len(ours)
         if length is not None and length >= end and (settled := self._compare(intent, blob, ours, length)) is not None:
             return settled
-        if (rest := self._in_doubt(intent)) > 0:
+        rest = self._in_doubt(intent)
+        if rest is not None and rest > 0:
             # What is truly closed takes no late append either. But not every refusal is true, and to leave on a false one
             # while an append may yet arrive would double the frame.
             return Retry(rest, f"{blob} takes no more ({reason}), and an earlier append to it may be on its way")
         header = intent.header if intent.position else None
         return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
 
-    def _in_doubt(self, intent: Intent) -> float:
-        """Seconds for which an append of this frame may still arrive that nobody waits for any more."""
+    def _doubt(self, intent: Intent) -> None:
         with self._lock:
-            since = self._doubts.get(intent.frame_id, self._started if intent.frame_id <= self._earlier else None)
-        return 0.0 if since is None else since + self._store.lateness - self._clock.monotonic()
+            self._doubts[intent.frame_id] = self._clock.monotonic()
+
+    def _in_doubt(self, intent: Intent) -> float | None:
+        """Seconds for which an append of this frame may still arrive that nobody waits for any more; not above 0: it has
+        arrived by now, or never will. None: no append of it was ever in doubt."""
+        with self._lock:
+            since = self._doubts.get(intent.frame_id)
+        return None if since is None else since + self._store.lateness - self._clock.monotonic()
 
     def _compare(self, intent: Intent, blob: str, ours: bytes, length: int) -> Intent | Attempt | None:
         """Whether an earlier attempt has landed in a blob that is long enough. None: other bytes stand there."""
@@ -411,12 +435,21 @@ class Appender:
 
     def _landed(self, intent: Intent, blob: str, end: int, blocks: int | None, length: int = 0) -> Landed:
         self._ledger.confirm(intent, max(end, length), blocks, self._clock.wall_ns())
-        # A file that stays behind after a crash is removed at the next start.
-        self._path(intent).unlink(missing_ok=True)
+        self._remove(intent)
         self._settled(intent)
         with self._lock:
             self._counts["landed"] += 1
         return Landed(blob, end)
+
+    def _remove(self, intent: Intent) -> None:
+        """A file that stays behind, here or after a crash, harms nothing: `sweep` removes it at the next start."""
+        path = self._path(intent)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            event(
+                _log, logging.WARNING, "a frame's file stays until the next start", path=str(path), error=error.strerror
+            )
 
     def _settled(self, intent: Intent) -> None:
         with self._lock:

@@ -18,7 +18,7 @@ from collectord.model import Cursor, Lsn, Partition
 from collectord.upload import tables
 from collectord.upload.database import Database
 from collectord.upload.held import Held, HeldItem, hold
-from collectord.upload.records import ClientMark, DroppedRows, Intent, LandedFrame, Progress, StreamTotals, columns_of
+from collectord.upload.records import ClientMark, DroppedRows, Intent, Progress, StreamTotals
 from collectord.upload.rollover import Part, PartState, Place
 
 PARKED = "parked"
@@ -57,8 +57,6 @@ class Ledger:
         self.spool_id = bytes(meta["spool_id"])
         """16 random bytes: whose acknowledgements these are."""
         self._sequence = int(meta["sequence"])
-        self.last_frame_id = self._sequence
-        """The highest that had been staged when the ledger was opened."""
         self.held = Held(self._database)
         """What it says of the quarantine."""
         self.was_rebuilt = bool(meta.get("rebuilt", 0))
@@ -127,10 +125,6 @@ class Ledger:
         with self._database.transaction() as db:
             if db.execute("DELETE FROM intents WHERE frame_id = ?", (intent.frame_id,)).rowcount == 0:
                 return
-            before = db.execute(
-                "SELECT lsn, row FROM cursors WHERE schema_id = ? AND start_hour = ? AND boundary_minutes = ?",
-                columns_of(intent.partition),
-            ).fetchone()
             tables.advance(db, intent.partition, intent.after, intent.rows)
             db.execute(
                 "INSERT INTO landed VALUES (?, ?, ?, 1) ON CONFLICT (stream_key) DO UPDATE SET "
@@ -142,12 +136,6 @@ class Ledger:
                 "UPDATE parts SET appends = coalesce(?, appends + 1) WHERE base = ? AND part = ?",
                 (blocks, intent.base, intent.part),
             )
-            frame = LandedFrame(
-                frame_id=intent.frame_id, base=intent.base, part=intent.part, position=intent.position,
-                length=intent.size, rows=intent.rows, partition=intent.partition,
-                before=Cursor(*(before or (Lsn(0), 0))), after=intent.after, landed_ns=now_ns,
-            )  # fmt: skip
-            db.execute(f"INSERT INTO frames ({LandedFrame.COLUMNS}) VALUES ({', '.join('?' * 14)})", frame.row())
 
     def parts(self, base: str) -> list[Part]:
         """What is known about the parts of a day, in their order."""
@@ -316,26 +304,12 @@ class Ledger:
                 db.execute("DELETE FROM clients WHERE id = ?", (client,))
             return len(gone)
 
-    # ------------------------------------------------------------------ looking back
+    # ------------------------------------------------------------------ forgetting
 
-    def frames(self, partition: Partition) -> list[LandedFrame]:
-        """The frames of a partition that are still remembered, oldest first."""
+    def prune(self, parts_before_ns: int) -> None:
+        """Bounds the file: forgets parts not touched since, which are found again, and what 0.1.0 wrote of landed frames."""
         with self._database.transaction() as db:
-            rows = db.execute(
-                f"SELECT {LandedFrame.COLUMNS} FROM frames WHERE schema_id = ? AND start_hour = ? "
-                "AND boundary_minutes = ? ORDER BY frame_id",
-                columns_of(partition),
-            ).fetchall()
-        return [LandedFrame.of_row(row) for row in rows]
-
-    def prune(self, keep_frames: int, parts_before_ns: int) -> None:
-        """Bounds the file: keeps the last `keep_frames` frames, forgets parts not touched since (they are found again)."""
-        with self._database.transaction() as db:
-            db.execute(
-                "DELETE FROM frames WHERE frame_id <= "
-                "(SELECT frame_id FROM frames ORDER BY frame_id DESC LIMIT 1 OFFSET ?)",
-                (keep_frames,),
-            )
+            db.execute("DELETE FROM frames")
             db.execute(
                 "DELETE FROM parts WHERE base IN (SELECT base FROM parts GROUP BY base HAVING max(touched_ns) < ?) "
                 "AND base NOT IN (SELECT base FROM intents)",

@@ -11,6 +11,7 @@ from collectord.model import Cursor, Partition
 from collectord.upload.records import columns_of
 from collectord.upload.rollover import PartState
 
+# `frames` is for 0.1.0 alone, which writes into it, and cannot do without after a downgrade.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE parts (

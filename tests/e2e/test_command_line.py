@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,24 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def _landed(
-    daemon: Daemon, rows: int = 100, columns: tuple[str, ...] = ("n",), model: str = "wire", first: int = 0
-) -> None:
+def _sent(daemon: Daemon, rows: int, columns: tuple[str, ...] = ("n",), first: int = 0) -> None:
     with wire.WireClient(daemon.endpoint) as client:
-        schema = wire.schema(model, columns=columns)
+        schema = wire.schema(columns=columns)
         client.declare(schema)
         client.send(schema, range(first, first + rows), time.time_ns(), len(columns))
         client.wait_acknowledged()
+
+
+def _landed(daemon: Daemon, rows: int, columns: tuple[str, ...] = ("n",), first: int = 0) -> None:
+    _sent(daemon, rows, columns, first)
     daemon.flush()
+
+
+def _start_without_store(daemon: Daemon) -> None:
+    """A file stands where its directory should be; one row waits."""
+    (daemon.folder / "store").touch()
+    daemon.start()
+    _sent(daemon, 1)
 
 
 def test_every_command_explains_itself(folder: Path) -> None:
@@ -140,13 +150,7 @@ def test_commands_end_in_order_when_the_daemon_stops_meanwhile(
     """A flush that waits while the daemon is killed or stopped ends with a sentence, not with a trace of Python."""
     # Without a claim, only what the flush sends out can meet trouble.
     daemon = make_daemon(flush_interval=3600, drain_deadline=0.5, claim_interval=0)
-    (daemon.folder / "store").touch()
-    daemon.start()
-    with wire.WireClient(daemon.endpoint) as client:
-        schema = wire.schema()
-        client.declare(schema)
-        client.send(schema, [1], time.time_ns())
-        client.wait_acknowledged()
+    _start_without_store(daemon)
     env = {**daemon.env, "COLLECTORD_SPOOL": str(daemon.spool)}
     waiting = subprocess.Popen(
         [sys.executable, "-m", "collectord", "flush"],
@@ -303,22 +307,23 @@ def test_health_and_metrics(make_daemon: MakeDaemon) -> None:
     assert values["collectord_bytes_landed_total"] == len(blob)
 
 
-def test_readiness_ends_when_the_daemon_stops(make_daemon: MakeDaemon) -> None:
-    """While it drains, /readyz is 503 and says why, and /livez is 200."""
-    daemon = make_daemon(flush_interval=0.1)
-    (daemon.folder / "store").touch()
-    daemon.start()
-    with wire.WireClient(daemon.endpoint) as client:
-        schema = wire.schema()
-        client.declare(schema)
-        client.send(schema, [1], time.time_ns())
-        client.wait_acknowledged()
+@contextmanager
+def _stopping(daemon: Daemon) -> Iterator[None]:
+    """The daemon was told to stop, and drains until the block is left: only then does the store take its row."""
+    _start_without_store(daemon)
     daemon.signal()
-    eventually(lambda: daemon.http("/readyz") == (503, "stopping\n"), "it is not ready any more")
-    assert daemon.http("/livez")[0] == 200
+    yield
     (daemon.folder / "store").unlink()
     assert daemon.wait() == 0
     assert len(landed.rows(landed.directory(daemon.folder / "store"))) == 1
+
+
+def test_readiness_ends_when_the_daemon_stops(make_daemon: MakeDaemon) -> None:
+    """While it drains, /readyz is 503 and says why, and /livez is 200."""
+    daemon = make_daemon(flush_interval=0.1)
+    with _stopping(daemon):
+        eventually(lambda: daemon.http("/readyz") == (503, "stopping\n"), "it is not ready any more")
+        assert daemon.http("/livez")[0] == 200
 
 
 def _health(socket: Path, service: str) -> set[str]:
@@ -347,18 +352,9 @@ def test_health_is_served_over_grpc_on_both_sockets(make_daemon: MakeDaemon) -> 
 def test_health_says_not_serving_while_the_daemon_stops(make_daemon: MakeDaemon) -> None:
     """The clients' socket is closed soon; the admin socket answers until the end."""
     daemon = make_daemon(drain_deadline=10)
-    (daemon.folder / "store").touch()
-    daemon.start()
-    with wire.WireClient(daemon.endpoint) as client:
-        schema = wire.schema()
-        client.declare(schema)
-        client.send(schema, range(1), time.time_ns())
-        client.wait_acknowledged()
-    daemon.signal()
-    eventually(lambda: daemon.status()["state"] == "stopping", "it stops")
-    assert _health(daemon.spool / "admin.sock", "collectord.v1.Control") == {"NOT_SERVING"}
-    (daemon.folder / "store").unlink()
-    assert daemon.wait() == 0
+    with _stopping(daemon):
+        eventually(lambda: daemon.status()["state"] == "stopping", "it stops")
+        assert _health(daemon.spool / "admin.sock", "collectord.v1.Control") == {"NOT_SERVING"}
 
 
 def test_control_is_not_served_where_pods_can_reach(make_daemon: MakeDaemon) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from collectord.books import StreamBooks
 from collectord.errors import SpoolFull
 from collectord.pipeline import parking
 from collectord.testing.store import MemoryStore
@@ -36,9 +37,6 @@ class PickyStore(MemoryStore):
         if self.word and self.word in blob:
             return self.answer
         return super().append(blob, data, position)
-
-    def create(self, blob: str, content_type: str, metadata: Any) -> Any:
-        return super().create(blob, content_type, metadata)
 
 
 @pytest.fixture
@@ -68,10 +66,12 @@ def node(tmp_path: Path, store: PickyStore) -> Iterator[Callable[..., Node]]:
         made.stop()
 
 
-def blocked(running: Node, sick: Client, rows: int = 20) -> None:
-    """Rows of the bad stream, until it is known to be bad."""
+def blocked(running: Node, rows: int = 20) -> tuple[Client, Client]:
+    """The clients of a bad stream and of a good one; rows of the bad one, until it is known to be bad."""
+    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     running.append(sick.batch(rows))
     wait_until(lambda: any(one.blocked for _, one in running.pipeline.overview.troubles()))
+    return sick, healthy
 
 
 def fill(running: Node, healthy: Client, sick: Client | None, times: int, rows: int = 1000) -> None:
@@ -83,28 +83,43 @@ def fill(running: Node, healthy: Client, sick: Client | None, times: int, rows: 
             running.append(sick.batch(5))
 
 
+def parked(running: Node, healthy: Client, sick: Client, times: int) -> None:
+    """So much of both streams that some of the bad one leaves the log."""
+    fill(running, healthy, sick, times)
+    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+
+
 def heal(running: Node, store: PickyStore) -> None:
     store.word = ""
     wait_until(lambda: running.pipeline.flush(0.5))
 
 
+def healed(running: Node, store: PickyStore, sick: Client) -> None:
+    """The bad stream is good again, and its rows land, in their order and once."""
+    heal(running, store)
+    assert landed_ids(store, "inputs") == sick.ids
+
+
+def book_of_the_sick(running: Node) -> StreamBooks:
+    (book,) = (book for book in running.pipeline.overview.books() if "inputs" in book.stream)
+    return book
+
+
 def test_a_blocked_stream_is_parked_and_others_land(node: Callable[..., Node], store: PickyStore) -> None:
     """Four times the log's budget goes through while one stream waits; its rows land in order, once, when it heals."""
     running = node()
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
+    sick, healthy = blocked(running)
     fill(running, healthy, sick, 4 * LOG // 40_000)
     assert running.log.used_bytes <= LOG
     # Between the copy and the end of its segments both are there, for a moment.
     wait_until(lambda: running.log.used_bytes + running.pipeline.overview.parked()["bytes"] <= LOG)
     assert not running.pipeline.overview.parked()["refused_partitions"]
-    (book,) = (book for book in running.pipeline.overview.books() if "inputs" in book.stream)
+    book = book_of_the_sick(running)
     assert (book.received, book.landed, book.missing) == (len(sick.ids), 0, 0)
     assert 0 < book.parked <= running.pipeline.overview.parked()["rows"]
     assert book.in_log == book.received - book.parked
     assert running.balanced()
-    heal(running, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(running, store, sick)
     assert landed_ids(store, "labels") == healthy.ids
     wait_until(lambda: running.pipeline.overview.parked()["files"] == 0)
     assert running.log.budget == LOG
@@ -114,10 +129,8 @@ def test_a_blocked_stream_is_parked_and_others_land(node: Callable[..., Node], s
 def test_a_restart_reads_what_is_parked_before_the_log(node: Callable[..., Node], store: PickyStore) -> None:
     """Half of it lands before the stop and half after it, nothing twice."""
     running = node(flush_bytes=2048)
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick, rows=600)
-    fill(running, healthy, sick, 40)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running, rows=600)
+    parked(running, healthy, sick, 40)
     rows = running.pipeline.overview.parked()["rows"]
     running.stop()
     again = node(flush_bytes=2048)
@@ -141,8 +154,7 @@ def test_a_restart_reads_what_is_parked_before_the_log(node: Callable[..., Node]
     store.append = take  # type: ignore[method-assign]
     third = node()
     assert third.balanced()
-    heal(third, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(third, store, sick)
     wait_until(lambda: not list((third.spool / "parked").iterdir()))
     assert third.balanced()
 
@@ -175,8 +187,7 @@ def test_a_store_that_is_down_for_all_parks_nothing(node: Callable[..., Node], s
 def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., Node], store: PickyStore) -> None:
     """Others go on for as long as they like; the stream is let in again when it has healed."""
     running = node(parked_budget=5 * SEGMENT)
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
+    sick, healthy = blocked(running)
     partition = sick.batch(1).partition
     del sick.ids[-1]
     sick.sequence -= 1
@@ -191,8 +202,7 @@ def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., N
     assert running.pipeline.is_refused(partition)
     assert running.pipeline.overview.parked()["bytes"] <= 5 * SEGMENT
     assert running.balanced()
-    heal(running, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(running, store, sick)
     assert landed_ids(store, "labels") == healthy.ids
     wait_until(lambda: not running.pipeline.is_refused(partition))
     assert running.balanced()
@@ -244,15 +254,12 @@ def test_parking_that_fails_is_tried_again(node: Callable[..., Node], store: Pic
     """A full or failing disk: nothing is left behind, nothing is lost, and it goes on later."""
     disk = FailingDisk(step, OSError(28, "no space"))
     running = node(parked_disk=disk)
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
-    fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 80)
     assert disk.fired == 1
     # The next file may be under way just now.
     wait_until(lambda: {path.suffix for path in (running.spool / "parked").iterdir()} == {".parked"})
-    heal(running, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(running, store, sick)
     assert running.balanced()
 
 
@@ -263,8 +270,7 @@ def test_a_kill_at_any_step_of_parking_loses_and_doubles_nothing(
     """Between two steps of the copy, and between the copy and the end of the segment: entries that are in both count once."""
     disk = FailingDisk(step, Kill())
     running = node(parked_disk=disk)
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
+    sick, healthy = blocked(running)
     while not disk.fired:
         running.append(healthy.batch(500), sick.batch(5))
     running.stop()
@@ -273,8 +279,7 @@ def test_a_kill_at_any_step_of_parking_loses_and_doubles_nothing(
     assert sum(book.received for book in again.pipeline.overview.books()) == len(sick.ids) + len(healthy.ids)
     assert bool(again.pipeline.overview.parked()["files"]) == (step == "after rename")
     again.append(sick.batch(3))
-    heal(again, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(again, store, sick)
     assert landed_ids(store, "labels") == healthy.ids
     assert again.balanced()
 
@@ -286,18 +291,15 @@ def test_a_kill_while_a_parked_file_goes_doubles_nothing(
 ) -> None:
     disk = FailingDisk(step, Kill())
     running = node(parked_disk=disk)
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
-    fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 80)
     store.word = ""
     running.pipeline.flush(0.1)
     wait_until(lambda: disk.fired)
     running.stop()
     again = node()
     assert again.balanced()
-    heal(again, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(again, store, sick)
     wait_until(lambda: again.pipeline.overview.parked()["files"] == 0)
     assert again.balanced()
 
@@ -305,10 +307,8 @@ def test_a_kill_while_a_parked_file_goes_doubles_nothing(
 def test_damage_in_a_parked_file_is_counted_and_the_rest_lands(node: Callable[..., Node], store: PickyStore) -> None:
     """A flipped bit in a payload while the daemon runs, and one in a header while it does not: each costs its entry."""
     running = node()
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
-    fill(running, healthy, sick, 100)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 100)
     running.stop()
     path = sorted((running.spool / "parked").iterdir())[0]
     (file, *_) = ParkedLog(running.spool / "parked", running.ledger_spool_id).files()
@@ -323,7 +323,7 @@ def test_damage_in_a_parked_file_is_counted_and_the_rest_lands(node: Callable[..
     heal(again, store)
     landed = landed_ids(store, "inputs")
     assert landed == [one for one in sick.ids if one in set(landed)] and len(landed) == len(sick.ids) - 10
-    (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
+    book = book_of_the_sick(again)
     assert (book.quarantined, book.missing) == (10, 0)
     assert again.balanced()
 
@@ -333,8 +333,7 @@ def test_an_entry_that_was_damaged_before_it_was_parked_stays_damaged(
 ) -> None:
     """Parking never makes good what was not: its rows are quarantined when their turn comes, with the bytes there were."""
     running = node()
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
+    sick, healthy = blocked(running)
     segment = running.log.catalog.segments()[-1]
     running.append(sick.batch(7))
     del sick.ids[-7:]
@@ -342,14 +341,12 @@ def test_an_entry_that_was_damaged_before_it_was_parked_stays_damaged(
     with segment.path.open("r+b") as file:
         file.seek(place.lsn - segment.base + 96 + 60)
         file.write(os.urandom(8))
-    fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    parked(running, healthy, sick, 80)
     running.stop()
     again = node()
     assert again.balanced()
-    heal(again, store)
-    assert landed_ids(store, "inputs") == sick.ids
-    (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
+    healed(again, store, sick)
+    book = book_of_the_sick(again)
     assert (book.quarantined, book.missing) == (7, 0)
     assert again.pipeline.shelf.totals() == (1, 7)
 
@@ -359,10 +356,8 @@ def test_a_parked_file_that_comes_back_after_a_power_loss_lands_nothing_twice(
 ) -> None:
     """It was removed, and the disk forgot that. All of it has landed, and the cursors that said so are gone by now."""
     running = node()
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
-    fill(running, healthy, sick, 40)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 40)
     path = sorted((running.spool / "parked").iterdir())[0]
     content = path.read_bytes()
     heal(running, store)
@@ -379,8 +374,7 @@ def test_a_parked_file_that_comes_back_after_a_power_loss_lands_nothing_twice(
     again = node()
     assert again.balanced()
     again.append(sick.batch(4))
-    heal(again, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(again, store, sick)
     wait_until(lambda: again.pipeline.overview.parked()["files"] == 0)
     assert again.balanced()
 
@@ -390,10 +384,8 @@ def test_rows_of_a_parked_file_that_somebody_took_away_are_lost_and_told(
 ) -> None:
     """They are counted once, at the next start; the rest lands, and the books balance."""
     running = node()
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
-    fill(running, healthy, sick, 100)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 100)
     running.stop()
     path = sorted((running.spool / "parked").iterdir())[0]
     path.unlink()
@@ -402,7 +394,7 @@ def test_rows_of_a_parked_file_that_somebody_took_away_are_lost_and_told(
         told = [record for record in caplog.records if "parked files are gone" in record.getMessage()]
         assert len(told) == 1 and path.name in str(told[0].__dict__)
         assert again.balanced()
-        (book,) = (book for book in again.pipeline.overview.books() if "inputs" in book.stream)
+        book = book_of_the_sick(again)
         assert book.quarantined > 0
         if not start:
             again.stop()
@@ -419,10 +411,8 @@ def test_a_parked_file_that_goes_by_itself_is_missed_by_nobody(
     """The ledger forgets it first: a kill in between leaves a file, and never a gap."""
     disk = FailingDisk("before remove", OSError(5, "the disk fails"))
     running = node(parked_disk=disk)
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
-    blocked(running, sick)
-    fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 80)
     there = {file.base for file in running.pipeline._parked.files()}
     assert there <= running.ledger.parked()
     heal(running, store)
@@ -438,7 +428,6 @@ def test_a_ledger_without_room_parks_nothing(
 ) -> None:
     """No segment goes for a file that would not be missed; it is tried again."""
     running = node()
-    sick, healthy = Client(schema("inputs")), Client(schema("labels"))
     note, refused = Ledger.note_parked, [2]
 
     def full(self: Ledger, bases: Any) -> None:
@@ -449,12 +438,10 @@ def test_a_ledger_without_room_parks_nothing(
         note(self, bases)
 
     monkeypatch.setattr(Ledger, "note_parked", full)
-    blocked(running, sick)
-    fill(running, healthy, sick, 80)
-    wait_until(lambda: running.pipeline.overview.parked()["files"] > 0)
+    sick, healthy = blocked(running)
+    parked(running, healthy, sick, 80)
     assert refused[0] == 0
-    heal(running, store)
-    assert landed_ids(store, "inputs") == sick.ids
+    healed(running, store, sick)
     assert running.balanced()
     running.stop()
     assert {file.path for file in running.pipeline._parked.files()} == set((running.spool / "parked").iterdir())

@@ -86,15 +86,11 @@ def test_a_fault_of_the_machine_is_never_held_against_an_entry(error: Exception)
 def test_a_frame_is_given_up_after_enough_refusals_over_enough_time_only() -> None:
     """Ten at once are not enough, nor two in an hour; a refusal that can heal begins the count again."""
     refusals, no = Refusals(), BlockedFor(1, "bad_name", "")
-    refusals.begun(1, 0, doubtful=False)
     assert not any(refusals.refused(1, no, 1.0) for _ in range(100))
     assert refusals.refused(1, no, 1.0 + poison.GIVE_UP_SECONDS)
     assert not refusals.refused(1, BlockedFor(1, "forbidden", ""), 9000)
     assert not refusals.refused(1, no, 9001)
     assert not refusals.refused(1, no, 99_000)
-    assert not refusals.is_doubtful(1)
-    refusals.doubt(1)
-    assert refusals.is_doubtful(1)
 
 
 def garbage(client: Client, rows: int = 3) -> Entry:
@@ -240,17 +236,20 @@ def test_what_can_heal_is_never_given_up(
 
 
 @pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("when", ["after", "later"])
 def test_a_frame_whose_fate_is_unknown_is_read_back_before_it_is_given_up(
-    node: Callable[..., Node], store: MemoryStore, tmp_path: Path
+    node: Callable[..., Node], store: MemoryStore, tmp_path: Path, when: str
 ) -> None:
-    """It had landed, the answer was lost, and then the store refused: no row of it goes into quarantine."""
+    """The answer was lost, and then the store refused: had it landed, or does it yet, no row of it goes into quarantine."""
+    store.lateness = 3600.0 if when == "later" else 0.0
     running = node()
     client = Client(schema())
     running.append(client.batch(2))
     no = Fault(Blocked("bad_request", "no"))
-    store.plan("append", None, Fault(Unknown("reset"), when="after"), *[no] * 8)
+    store.plan("append", None, Fault(Unknown("reset"), when), *[no] * 8)
     wait_until(lambda: running.pipeline.flush(0.05) or store.fired >= 6)
     assert not quarantined(tmp_path)
+    assert store.release() == (when == "later")
     store.heal()
     assert running.pipeline.flush(10)
     assert landed_ids(store) == client.ids

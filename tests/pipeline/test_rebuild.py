@@ -27,7 +27,7 @@ from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
 from tests.pipeline.node import NOON, Client, Node, landed_ids, schema, wait_until
-from tests.pipeline.test_shelf import Kill, directory, impatient, numbers, refused
+from tests.pipeline.set_aside import Kill, directory, impatient, numbers, refused
 
 __all__ = ["impatient"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from collectord import files
+from collectord.errors import SpoolFull
 from collectord.testing.clock import ManualClock
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.appender import MAX_STEPS, BlockedFor, Landed, Retry, header_hash
@@ -336,18 +339,20 @@ def test_a_frame_that_landed_as_the_last_one_is_not_repeated_in_the_next_part(
     check_books(store, [(writer, 3)])
 
 
+@pytest.mark.parametrize("cut", [Unknown("cut"), OSError("cut")], ids=["told", "raised"])
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_part_is_not_left_while_an_append_to_it_may_still_arrive(
-    tmp_path: Path, store: MemoryStore, restarted: bool
+    tmp_path: Path, store: MemoryStore, restarted: bool, cut: Unknown | OSError
 ) -> None:
     """Its connection was cut, and then the store says something untrue: that the part is sealed."""
     clock = ManualClock()
     store.lateness = 60.0
     writer = Writer(tmp_path / "w", store, clock=clock)
     writer.run(1)
-    store.plan("append", Fault(Unknown("cut"), "later"), *[Fault(NotAppendable("sealed"))] * 3)
+    store.plan("append", Fault(cut, "later"), *[Fault(NotAppendable("sealed"))] * 3)
     intent = writer.stage(2)
-    writer.appender.attempt(intent)
+    with suppress(OSError):
+        writer.appender.attempt(intent)
     if restarted:
         writer.close()
         writer = Writer(tmp_path / "w", store, clock=clock)
@@ -435,6 +440,101 @@ def test_a_part_is_rolled_before_the_service_refuses(writer: Writer, store: Memo
     assert store.blobs[part(writer)].blocks == MAX_APPENDS
     assert store.blobs[part(writer, 1)].blocks == 2
     check_books(store, [(writer, 4)])
+
+
+# ---------------------------------------------------------------------- is it surely not there
+
+
+def test_a_frame_that_was_refused_only_is_absent_and_the_store_is_not_asked(writer: Writer, store: MemoryStore) -> None:
+    """Where it says no to everything it would never say so clearly."""
+    intent = writer.stage(1)
+    store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 2)
+    store.plan("length", Fault(Blocked("bad_name", "no")))
+    for _ in range(2):
+        assert isinstance(writer.appender.attempt(intent), BlockedFor)
+    assert writer.appender.is_absent(intent)
+    assert operations(store) == ["append"] * 2
+
+
+def test_a_frame_has_landed_though_its_file_cannot_be_removed(
+    tmp_path: Path,
+    writer: Writer,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    intent = writer.stage(1)
+    file = tmp_path / "spool" / "frames" / str(intent.frame_id)
+    assert file.exists()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        assert isinstance(writer.appender.attempt(intent), Landed)
+    assert "stays until the next start" in caplog.text
+    assert file.exists() and not writer.ledger.intents()
+    writer.run(2)
+    writer.close()
+    Writer(tmp_path / "spool", store).close()
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("landed", [True, False])
+@pytest.mark.parametrize("how", ["lost", "elsewhere", "raised", "not written down", "restarted"])
+def test_a_frame_in_doubt_is_absent_when_the_store_says_so(
+    tmp_path: Path, writer: Writer, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, how: str, landed: bool
+) -> None:
+    """However it came to be in doubt; a refusal afterwards does not take that back."""
+    writer.run(1)
+    intent = writer.stage(2)
+    answers = {
+        "lost": Unknown("lost"),
+        "elsewhere": Appended(7),
+        "raised": OSError("lost"),
+        "restarted": OSError("lost"),
+    }
+    answer = answers.get(how, Appended(len(store.blobs[part(writer)].content) + intent.size))
+    store.plan("append", Fault(answer, "after" if landed else "instead"), Fault(Blocked("bad_request", "no")))
+
+    def full(*_: object) -> None:
+        raise SpoolFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.ledger, "confirm", full)
+        with suppress(OSError, SpoolFull):
+            assert isinstance(writer.appender.attempt(intent), Retry)
+    if how == "restarted":
+        writer.close()
+        writer = Writer(tmp_path / "spool", store)
+    assert isinstance(writer.appender.attempt(intent), BlockedFor)
+    store.plan("length", Fault(Unknown("no answer")))
+    assert not writer.appender.is_absent(intent)
+    assert writer.appender.is_absent(intent) is not landed
+    assert store.fired == 3
+    writer.close()
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_frame_is_not_absent_while_an_append_of_it_may_still_arrive(
+    tmp_path: Path, store: MemoryStore, arrives: bool
+) -> None:
+    clock = ManualClock()
+    store.lateness = 60.0
+    writer = Writer(tmp_path / "w", store, clock=clock)
+    writer.run(1)
+    intent = writer.stage(2)
+    store.plan("append", LATE)
+    assert isinstance(writer.appender.attempt(intent), Retry)
+    store.requests.clear()
+    clock.advance(59.0)
+    assert not writer.appender.is_absent(intent)
+    assert store.requests == []
+    assert not arrives or store.release() == 1
+    clock.advance(2.0)
+    assert writer.appender.is_absent(intent) is not arrives
+    writer.close()
 
 
 # ---------------------------------------------------------------------- files
