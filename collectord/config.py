@@ -223,12 +223,15 @@ class Settings(BaseSettings):
         return self.model_dump(mode="json") | {"socket_mode": f"{self.socket_mode:04o}"}
 
 
-def load(config_file: Path | None = None, overrides: Mapping[str, object] | None = None) -> Settings:
+def load(
+    config_file: Path | None = None, overrides: Mapping[str, object] | None = None, kind: type[Settings] = Settings
+) -> Settings:
     """Reads all sources.
 
     Args:
         config_file: a TOML file of settings.
         overrides: what the command line said; None values are ignored.
+        kind: where other rules hold for some of them.
 
     Raises:
         ConfigError: naming field, value and what is allowed.
@@ -239,7 +242,7 @@ def load(config_file: Path | None = None, overrides: Mapping[str, object] | None
             raise ConfigError(f"config: {config_file} is not a file")
         given["config_file"] = config_file
     try:
-        return Settings(**given)
+        return kind(**given)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(dict(item)) for item in error.errors())) from None
     except (ValueError, OSError) as error:  # TOML syntax, or a file that cannot be read

@@ -2,6 +2,7 @@
 
 Start: spool lock, ledger, log, replay, listeners. Stop, on the first signal: listeners close, the log commits what is
 queued, the pipeline uploads what fits into the drain deadline, the rest stays in the log. A second signal stops at once.
+What concerns a whole process (signals, malloc, its end) is in `serve` alone: `embedded.py` runs a daemon in somebody else's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import grpc.aio
 
@@ -43,6 +46,7 @@ from collectord.malloc import tune_malloc
 from collectord.metrics import Metrics
 from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuilding import Rebuilding
+from collectord.pipeline.workers import Workers
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
 from collectord.upload.appender import Appender
@@ -69,6 +73,9 @@ STOP_GRACE = 0.25
 STOP_PATIENCE = 2.0
 """Seconds beyond the drain deadline for an upload that is under way."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _log = logging.getLogger("collectord.daemon")
 
 
@@ -85,6 +92,9 @@ class Daemon:
         self._listeners = Listeners(settings.socket_mode, settings.socket_group)
         self._started = time.time()
         self._door = Door()
+        self._spool_lock: int | None = None
+        # Started before it is needed: while an interpreter ends, no thread starts any more.
+        self._aside = Workers(1, "collectord-end")
 
     # ------------------------------------------------------------------ opening
 
@@ -215,22 +225,15 @@ class Daemon:
 
     # ------------------------------------------------------------------ serving
 
-    async def run(self) -> None:
-        """Serves until a signal, then stops. `open` came before."""
+    async def run(self, stop: asyncio.Future[float | None], ready: Callable[[], None] = lambda: None) -> bool:
+        """Serves until `stop`, whose result is how many seconds may go into uploading what there is; None: nothing is
+        uploaded any more. `open` came before. `ready` is called once clients are let in.
+
+        Returns whether nothing is under way any more; if not, what it does is settled by the next start.
+        """
         settings = self.settings
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-
-        def on_signal() -> None:
-            if stop.is_set():
-                event(_log, logging.WARNING, "second signal: stopping at once, the rest stays in the log")
-                logging.shutdown()
-                os._exit(1)
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, on_signal)
-        gate = self._make_gate(loop)
+        gate = self._make_gate(asyncio.get_running_loop())
+        self._aside.start()
         async with AsyncExitStack() as undo:
             server, health = await new_server(
                 pb.DESCRIPTOR.services_by_name["Collector"].full_name, server_options(settings.max_clients)
@@ -265,11 +268,13 @@ class Daemon:
             _log, logging.INFO, "ready", version=__version__, pid=os.getpid(), listen=list(settings.listen),
             store=self._store.describe(), admin=settings.admin,
         )  # fmt: skip
-        await stop.wait()
+        ready()
+        drain = await stop
         await admin_health.say(False)
-        await self._stop(server, admin)
-        if runner is not None:
+        idle = await self._stop(server, admin, drain)
+        if runner is not None and idle:
             await runner.cleanup()
+        return idle
 
     def _make_gate(self, loop: asyncio.AbstractEventLoop) -> Gate:
         settings = self.settings
@@ -293,38 +298,51 @@ class Daemon:
 
     # ------------------------------------------------------------------ the end
 
-    async def _stop(self, server: grpc.aio.Server, admin: grpc.aio.Server) -> None:
-        deadline = self._clock.monotonic() + self.settings.drain_deadline
+    async def _stop(self, server: grpc.aio.Server, admin: grpc.aio.Server, drain: float | None) -> bool:
+        grace = None if drain is None else STOP_GRACE
+        deadline = self._clock.monotonic() + (drain or 0.0)
         await self._door.shut()
-        event(_log, logging.INFO, "stopping", deadline_seconds=self.settings.drain_deadline)
-        await server.stop(STOP_GRACE)
-        await asyncio.to_thread(self._log_writer.close)
-        complete = await asyncio.to_thread(self._pipeline.flush, max(0.0, deadline - self._clock.monotonic()))
+        event(_log, logging.INFO, "stopping", deadline_seconds=drain)
+        await server.stop(grace)
+        await self._blocking(self._log_writer.close)
+        complete = drain is not None and await self._blocking(
+            self._pipeline.flush, max(0.0, deadline - self._clock.monotonic())
+        )
         left = self.answers.waiting_rows()
-        idle = await asyncio.to_thread(self._end_uploads)
+        idle = await self._blocking(self._end_uploads)
         # After the pipeline, whose end answers the flushes that wait for it.
-        await admin.stop(STOP_GRACE)
+        await admin.stop(grace)
+        self._aside.stop(wait=True)
         event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
-        if not idle:
-            # A request to a store that does not answer holds its thread, and the interpreter would wait for it. What it
-            # does or does not do is settled by the next start, as after a crash.
-            event(_log, logging.WARNING, "an upload was under way; the next start settles it")
-            logging.shutdown()
-            os._exit(0)
-        self._store.close()
-        self._ledger.close()
+        if idle:
+            self._let_go()
+        return idle
+
+    async def _blocking(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.wrap_future(self._aside.submit(do, *args, **kwargs))
 
     def close(self) -> bool:
         """Ends what `open` began, without listeners. Returns whether nothing is under way any more; if not, the claim
         is kept, and what was under way is settled by whoever comes next."""
         self._log_writer.close()
         idle = self._end_uploads()
+        self._aside.stop(wait=True)
         if idle:
-            self._store.close()
-            self._ledger.close()
-            # Else what is under way still writes to the spool: the lock goes with the process.
-            os.close(self._spool_lock)
+            self._let_go()
         return idle
+
+    def _let_go(self) -> None:
+        """The spool is free for the next one. While something is under way it is not: the locks go with the process."""
+        self._store.close()
+        self._ledger.close()
+        self.release_locks()
+
+    def release_locks(self) -> None:
+        """Also for a child of a fork, which would hold them as long as it lives. May be repeated."""
+        self._listeners.release_locks()
+        if self._spool_lock is not None:
+            os.close(self._spool_lock)
+            self._spool_lock = None
 
     def _end_uploads(self) -> bool:
         """Returns whether nothing is under way any more, at most twice `STOP_PATIENCE` later."""
@@ -375,4 +393,25 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     daemon = Daemon(settings)
     daemon.open()
-    asyncio.run(daemon.run())
+    asyncio.run(_run_until_signal(daemon))
+
+
+async def _run_until_signal(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[float | None] = loop.create_future()
+
+    def on_signal() -> None:
+        if stop.done():
+            event(_log, logging.WARNING, "second signal: stopping at once, the rest stays in the log")
+            logging.shutdown()
+            os._exit(1)
+        stop.set_result(daemon.settings.drain_deadline)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if not await daemon.run(stop):
+        # A request to a store that does not answer holds its thread, and the interpreter would wait for what else runs.
+        # What it does or does not do is settled by the next start, as after a crash.
+        event(_log, logging.WARNING, "an upload was under way; the next start settles it")
+        logging.shutdown()
+        os._exit(0)

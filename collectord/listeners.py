@@ -61,6 +61,12 @@ class Listeners:
             if group is not None:
                 _give_to(path, group)
 
+    def release_locks(self) -> None:
+        """Another daemon may listen here; the servers have stopped. May be repeated."""
+        locks, self._locks = self._locks, []
+        for fd in locks:
+            os.close(fd)
+
     def _bind_socket(self, server: grpc.aio.Server, path: Path, field: str, mode: int, group: int | None) -> None:
         if len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise ConfigError(

@@ -6,10 +6,11 @@ What belongs to a stream is in `collectord ledger` and `collectord status`, not 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Metric as Family
 
 from collectord import __version__
 
@@ -104,12 +105,21 @@ TABLE: tuple[Metric, ...] = (
 )
 
 
+class _Registry(CollectorRegistry):
+    """Without the time at which each series was made. The library's own switch for that is one for the whole process, which may
+    be somebody else's."""
+
+    def collect(self) -> Iterator[Family]:
+        for family in super().collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
 class Metrics:
     """The table, alive. One per daemon, with a registry of its own; safe from any thread."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
+        self.registry = _Registry()
         self._made: dict[str, Counter | Gauge | Histogram] = {}
         for metric in TABLE:
             if metric.kind == "counter":

@@ -28,6 +28,8 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
     there = [path for path in sockets if Path(path).exists()]
     endpoint = said or "unix:" + (there[0] if there else sockets[0])
     why = "COLLECTORD_ENDPOINT" if said else "the default"
+    if endpoint.startswith("dir:"):
+        return Link("client", None, f"{endpoint} ({why}) needs no daemon: the process that scores collects by itself")
     target = endpoint
     if endpoint.startswith("unix:"):
         path = Path(endpoint[5:].removeprefix("//")).absolute()

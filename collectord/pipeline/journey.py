@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 from collectord.books import LOST
@@ -36,6 +36,7 @@ from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
 from collectord.pipeline.upkeep import Upkeep
+from collectord.pipeline.workers import Workers
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
@@ -137,7 +138,7 @@ class Pipeline:
         if ledger.rebuild_needed:
             self._holds[REBUILD] = ("the ledger was lost; run `collectord ledger rebuild`", True)
         self._thread = threading.Thread(target=self._run, name="collectord-pipeline", daemon=True)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="collectord-upload")
+        self._pool = Workers(workers, "collectord-upload")
 
     # ------------------------------------------------------------------ life
 
@@ -188,6 +189,8 @@ class Pipeline:
         """Starts the threads."""
         self._log.on_commit = self._wake
         self._appender.on_finding = self._sending.found
+        self._pool.start()
+        self._parking.start()
         self._thread.start()
 
     def stop(self, patience: float = 60.0) -> bool:
@@ -203,7 +206,7 @@ class Pipeline:
             self._thread.join()
         self._parking.stop()
         self.shelf.returning.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.stop(wait=False)
         with self._state.lock:
             while self._running and self._clock.monotonic() < deadline:
                 self._state.lock.wait(max(0.0, deadline - self._clock.monotonic()))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from collectord.clock import Clock
@@ -27,6 +27,7 @@ from collectord.logs import event
 from collectord.model import Lsn, Partition, Place
 from collectord.pipeline.known import Known
 from collectord.pipeline.state import State
+from collectord.pipeline.workers import Workers
 from collectord.upload.ledger import Ledger
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.parked import ParkedLog
@@ -94,7 +95,7 @@ class Parking:
         self._total = log.budget
         self.budget = budget
         self._landing_seconds = max(LANDING_SECONDS, 2 * flush_interval)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="collectord-parking")
+        self._pool = Workers(1, "collectord-parking")
         self._copying: Future[None] | None = None
         self._noting = threading.Lock()
         """Held while the ledger is told which files there are, until they are; taken before the state's lock."""
@@ -129,9 +130,13 @@ class Parking:
         if run is not None:
             self._copying = self._pool.submit(self._park, run)
 
+    def start(self) -> None:
+        """Starts the thread that copies."""
+        self._pool.start()
+
     def stop(self) -> None:
         """Waits for a copy that is under way."""
-        self._pool.shutdown(wait=True)
+        self._pool.stop(wait=True)
 
     # ------------------------------------------------------------------ deciding
 

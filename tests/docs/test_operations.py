@@ -96,6 +96,16 @@ def test_what_a_manifest_sets_is_a_setting(manifest: str) -> None:
     assert load(overrides=given).store == "az://modeldata"
 
 
+def test_the_example_without_a_daemon_names_settings_and_a_mounted_path() -> None:
+    text = (ROOT / "deploy" / "manifests" / "aci.yaml").read_text(encoding="utf-8")
+    given = {name: value.strip('"') for name, value in re.findall(r"name: COLLECTORD_(\w+), value: ([^}]+)}", text)}
+    endpoint = given.pop("ENDPOINT")
+    mounts = re.findall(r"mountPath: (\S+)}", text)
+    assert endpoint.removeprefix("dir:").startswith(mounts[0])
+    assert given["SPOOL"] in mounts
+    assert load(overrides={name.lower(): value for name, value in given.items()}).flush_interval == 5.0
+
+
 def test_a_manifest_gives_more_time_to_stop_than_the_daemon_takes() -> None:
     """Its deadline, the patience with what is under way, and some room."""
     for manifest in ("daemonset.yaml", "sidecar.yaml"):

@@ -157,6 +157,12 @@ def test_a_socket_that_nobody_answers_on_gives_no_welcome(listening: Path, monke
     assert "COLLECTORD_ENDPOINT" in found.what
 
 
+def test_a_client_that_collects_by_itself_needs_no_daemon() -> None:
+    found = near.client({"COLLECTORD_ENDPOINT": "dir:/data"}, ("./a.sock",), None)
+    assert (found.ok, found.todo) == (None, "")
+    assert found.what.startswith("dir:/data (COLLECTORD_ENDPOINT) needs no daemon")
+
+
 def test_the_client_takes_the_first_socket_that_is_there(folder: Path) -> None:
     found = near.client({}, ("./a.sock", "./b.sock"), None)
     assert "unix:./a.sock (the default) does not exist" in found.what

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from . import process
+from . import embedded, process
 from .collector import Collector, CorrelationId, RequestId, Timestamp, refusal
 from .context import Context, pending
 from .endpoint import check
@@ -20,17 +20,18 @@ from .notices import once, trace
 from .outbox import Outbox
 from .wire import Stream
 
-NOT_CONNECTED = {"connected": False, "reconnects": 0, "resent_elsewhere": 0, "last_error": ""}
+NOT_CONNECTED: dict[str, Any] = {"connected": False, "reconnects": 0, "resent_elsewhere": 0, "last_error": ""}
 
 
 class Client:
     """Collects what one model sees and says. Thread-safe; may be made before a fork and used on both sides.
 
-    `workspace` is `subscription/resource_group/workspace`, or the last one or two of them. `endpoint` is `unix:/path` or
-    `host:port`; by default COLLECTORD_ENDPOINT, else the usual sockets, looked up whenever it connects. `outbox_bytes`
-    bounds what is held until the daemon has acknowledged it; when that is full, `outbox="drop"` gives up the rows of
-    the call and counts them, `outbox="block"` waits. `linger` (seconds) and `page_bytes` say when a page is sent. A client
-    that is not `enabled` collects nothing, whatever the daemon says, and its contexts are as ever.
+    `workspace` is `subscription/resource_group/workspace`, or the last one or two of them. `endpoint` is `unix:/path`,
+    `host:port`, or `dir:/path` to collect without a daemon; by default COLLECTORD_ENDPOINT, else the usual sockets, looked
+    up whenever it connects. `outbox_bytes` bounds what is held until the daemon has acknowledged it; when that is full,
+    `outbox="drop"` gives up the rows of the call and counts them, `outbox="block"` waits. `linger` (seconds) and
+    `page_bytes` say when a page is sent. A client that is not `enabled` collects nothing, whatever the daemon says, and its
+    contexts are as ever.
 
     Nothing is connected before the first `collect()`. Raises ValueError for arguments that can never work, and later
     nothing at all unless `strict`, which is for tests.
@@ -67,7 +68,7 @@ class Client:
         if not 0 <= linger <= 3600:
             raise ValueError(f"linger lies between 0 and 3600 seconds, not {linger}")
         if endpoint is not None:
-            check(endpoint)
+            endpoint = check(endpoint)
         subscription, resource_group, last = ([""] * 3 + levels)[-3:]
         self._stream = Stream(subscription, resource_group, last, webservice, model, version, "", collection)
         for level in (subscription, resource_group, last, webservice, model, version, collection):
@@ -75,6 +76,7 @@ class Client:
         self.strict = strict
         self._pending = pending((subscription, resource_group, last, webservice, model, version))
         # Asked again after a fork.
+        self._endpoint = endpoint
         carrier = partial(process.attach, endpoint, token)
         self._outbox = Outbox(
             carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block", enabled
@@ -84,6 +86,7 @@ class Client:
             # What is known of the daemon counts from the first call on: it may have switched collecting off.
             self._outbox.attach()
         process.arrange_drain()
+        embedded.prepare(endpoint)
         self._collectors: dict[tuple[str, tuple[str, ...] | None], Collector] = {}
         weakref.finalize(self, setattr, self._outbox, "abandoned", True).atexit = False
 
@@ -165,7 +168,9 @@ class Client:
         `dropped`, whose other rows were never taken in.
         """
         carrier = self._outbox.carrier
-        return self._outbox.stats() | (NOT_CONNECTED if carrier is None else carrier.stats())
+        connection = NOT_CONNECTED if carrier is None else carrier.stats()
+        by = embedded.served_by(self._endpoint, connection["connected"])
+        return self._outbox.stats() | connection | {"embedded": by}
 
     def _refuse(self, stream: Stream, error: CollectError) -> None:
         self._outbox.drop(stream, error.reason, max(1, error.rows))

@@ -1,7 +1,8 @@
-"""Where the daemon listens."""
+"""Where the daemon listens, or `dir:PATH` where there is none and a process collects by itself (`embedded.py`)."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 
@@ -10,6 +11,11 @@ MAX_SOCKET_PATH = 107
 
 DEFAULT_SOCKETS = ("/run/collectord/collectord.sock", "./collectord-data/collectord.sock")
 
+SPOOL = os.path.join("_collectord", "embedded")  # noqa: PTH118
+SOCKET = "collectord.sock"
+
+_PLAIN = re.compile(r"[\w./+-]+", re.ASCII)
+"""What gRPC takes as it stands in the address of a socket."""
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):(\d{1,5})")
 
 
@@ -18,9 +24,22 @@ class EndpointError(ValueError):
 
 
 def check(endpoint: str) -> str:
-    """`endpoint` itself if it is `unix:/path` or `host:port`. Raises EndpointError."""
+    """`endpoint` itself if it is `unix:/path`, `host:port` or `dir:/path`, the last with its path made absolute: it is where
+    the rows go, whatever the working directory becomes. Raises EndpointError."""
     _parse(endpoint)
-    return endpoint
+    directory = directory_of(endpoint)
+    return endpoint if directory is None else f"dir:{directory}"
+
+
+def directory_of(endpoint: str | None) -> str | None:
+    """PATH, absolute, of an endpoint `dir:PATH`; None of any other. None is COLLECTORD_ENDPOINT. Raises EndpointError."""
+    chosen = endpoint or os.environ.get("COLLECTORD_ENDPOINT") or ""
+    if not chosen.startswith("dir:"):
+        return None
+    path = chosen.removeprefix("dir:").removeprefix("//")
+    if not path or "\0" in path:
+        raise EndpointError(f"{chosen!r}: a directory must follow dir:")
+    return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def resolve(endpoint: str | None) -> tuple[str, str | None]:
@@ -35,11 +54,30 @@ def resolve(endpoint: str | None) -> tuple[str, str | None]:
     return _parse(chosen)
 
 
+def spool_of(directory: str) -> str:
+    """Where rows wait until they are in their files: COLLECTORD_SPOOL, else under PATH beside the other control files."""
+    return os.path.abspath(os.environ.get("COLLECTORD_SPOOL") or os.path.join(directory, SPOOL))  # noqa: PTH100, PTH118
+
+
+def socket_of(directory: str) -> str:
+    """The socket of whoever serves `directory`: in the spool, or where its path is short enough."""
+    spool = os.path.realpath(spool_of(directory))
+    path = os.path.join(spool, SOCKET)  # noqa: PTH118
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH and _PLAIN.fullmatch(path):
+        return path
+    name = f"collectord-{os.geteuid()}-{hashlib.sha256(os.fsencode(spool)).hexdigest()[:16]}"
+    return os.path.join("/tmp", name, SOCKET)  # noqa: PTH118
+
+
 def _parse(endpoint: str) -> tuple[str, str | None]:
+    directory = directory_of(endpoint)
+    if directory is not None:
+        path = socket_of(directory)
+        return f"unix:{path}", path
     if not endpoint.startswith("unix:"):
         found = _HOST_PORT.fullmatch(endpoint)
         if not found or not 1 <= int(found[2]) <= 65535:
-            raise EndpointError(f"{endpoint!r} is neither unix:/path/of.sock nor host:port")
+            raise EndpointError(f"{endpoint!r} is none of unix:/path/of.sock, host:port and dir:/path")
         return endpoint, None
     path = endpoint.removeprefix("unix:").removeprefix("//")
     if not path or "\0" in path:

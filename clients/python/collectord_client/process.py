@@ -15,6 +15,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from . import embedded
 from .ids import Uuid7
 
 if TYPE_CHECKING:
@@ -76,21 +77,22 @@ def arrange_exit() -> None:
         util.Finalize(None, drain, exitpriority=10)
 
 
-def exit_timeout() -> float:
-    """COLLECTORD_EXIT_TIMEOUT in seconds; 2 where it is not a number."""
+def exit_timeout(endpoint: str | None) -> float:
+    """COLLECTORD_EXIT_TIMEOUT in seconds. Where it is not a number: 2, or 10 where the process may collect by itself."""
+    default = embedded.EXIT_TIMEOUT if embedded.may_serve(endpoint) else EXIT_TIMEOUT
     try:
-        return min(60.0, max(0.0, float(os.environ.get("COLLECTORD_EXIT_TIMEOUT", EXIT_TIMEOUT))))
+        return min(60.0, max(0.0, float(os.environ.get("COLLECTORD_EXIT_TIMEOUT", default))))
     except ValueError:
-        return EXIT_TIMEOUT
+        return default
 
 
 def drain() -> None:
     """Sends what is held, by the threads that already run, and puts the connections down. Takes at most the timeout."""
-    deadline = time.monotonic() + exit_timeout()
+    began = time.monotonic()
     with _lock:
         senders = list(_senders.values())
     for sender in senders:
-        sender.finish(deadline)
+        sender.finish(began + exit_timeout(sender.endpoint))
 
 
 def settle() -> None:
@@ -98,19 +100,21 @@ def settle() -> None:
 
     For hosts that end by a signal as soon as they have shut down: exit handlers do not run then.
     """
-    deadline = time.monotonic() + exit_timeout()
+    began = time.monotonic()
     with _lock:
         senders = list(_senders.values())
     for sender in senders:
-        sender.settle(deadline)
+        sender.settle(began + exit_timeout(sender.endpoint))
 
 
 def _before_fork() -> None:
     for sender in list(_senders.values()):
         sender.rest()
+    embedded.before_fork()
 
 
 def _after_fork_in_parent() -> None:
+    embedded.after_fork_in_parent()
     for sender in list(_senders.values()):
         sender.resume()
 
@@ -120,6 +124,7 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
     _graveyard.extend(_senders.values())
     _senders.clear()
+    embedded.after_fork_in_child()
     ids.reseed()
     for outbox in list(outboxes):
         outbox.after_fork()

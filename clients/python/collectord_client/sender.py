@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import process
+from . import embedded, process
 from .dial import METHOD, dial, knock, may_answer, pause
-from .endpoint import EndpointError, resolve
+from .endpoint import EndpointError, directory_of, resolve
 from .link import Link
 from .notices import say, trace
 from .outbox import Outbox
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SETTLING = 0.02
 LEAVING_WITHIN = 0.5
+LOOKING_EVERY = 0.25
 
 
 class Sender:
@@ -122,6 +123,7 @@ class Sender:
             thread.join(timeout)
         with self._lock:
             self._session.give_up_unconfirmed()
+        embedded.leave(self)
 
     def settle(self, deadline: float) -> list[Outbox]:
         """Sends what is held and waits until `deadline` (monotonic seconds). Returns the outboxes that still hold something.
@@ -131,8 +133,7 @@ class Sender:
         with self._lock:
             outboxes = list(self._session.outboxes)
         held = [outbox for outbox in outboxes if not outbox.idle()]
-        known = self._session.connects > 0
-        if held and not self.stopped and (self.connected or may_answer(self.endpoint, known)):
+        if held and not self.stopped and self._may_answer():
             self._start()
             if self._thread is None:
                 # Collected for the first time while the interpreter ends, and no thread starts any more.
@@ -141,7 +142,7 @@ class Sender:
                 self._attempt()
                 held = [outbox for outbox in held if not outbox.idle()]
             else:
-                held = [outbox for outbox in held if not outbox.wait_settled(deadline)]
+                held = [outbox for outbox in held if not self._wait_settled(outbox, deadline)]
         return held
 
     def finish(self, deadline: float) -> None:
@@ -154,6 +155,17 @@ class Sender:
         for outbox in held:
             self._give_up(outbox)
         self.stop(max(0.1, deadline - time.monotonic()))
+
+    def _may_answer(self) -> bool:
+        known = self._session.connects > 0
+        return self.connected or embedded.may_serve(self.endpoint) or may_answer(self.endpoint, known)
+
+    def _wait_settled(self, outbox: Outbox, deadline: float) -> bool:
+        """Waits in vain no longer than need be."""
+        while not outbox.wait_settled(min(deadline, time.monotonic() + LOOKING_EVERY)):
+            if time.monotonic() >= deadline or embedded.failed(self.endpoint):
+                return False
+        return True
 
     # ------------------------------------------------------------ around a fork
 
@@ -220,6 +232,10 @@ class Sender:
     def _connect(self) -> bool:
         target, path = resolve(self.endpoint)
         refused = knock(path) if path else ""
+        directory = directory_of(self.endpoint)
+        if refused and path and directory is not None:
+            embedded.serve(directory, self)
+            refused = knock(path)
         if refused:
             # Without a daemon, gRPC is not even loaded, and an attempt costs some microseconds.
             self._failed(refused)
@@ -287,7 +303,7 @@ class Sender:
                 return link.alive and (not link.welcomed or bool(self._session.window.batches))
 
         exchange(
-            channel, METHOD, process.exit_timeout(), self._hello(), following,
+            channel, METHOD, process.exit_timeout(self.endpoint), self._hello(), following,
             lambda raw: self._receive(link, ServerMessage.FromString(raw)), waiting,
         )  # fmt: skip
 

@@ -1,0 +1,103 @@
+"""A daemon in a thread: its settings, and that it lets go of what it took. tests/e2e/test_embedded.py has whole processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collectord import embedded, files
+from collectord.config import Settings
+from collectord.embedded import DEFAULTS, Embedded, settings_of
+from collectord.errors import CallHuman, ConfigError
+from collectord.spool import LOCK_FILE
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"COLLECTORD_{name.upper()}", raising=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> tuple[str, str, str]:
+    """Store, spool and socket."""
+    return str(tmp_path / "store"), str(tmp_path / "spool"), str(tmp_path / "c.sock")
+
+
+@pytest.fixture
+def silent() -> Iterator[logging.Logger]:
+    """The daemon's logger, as it was before."""
+    logger = logging.getLogger("collectord")
+    before = logger.handlers[:]
+    logger.handlers.clear()
+    yield logger
+    logger.handlers[:] = before
+
+
+def free(spool: str) -> bool:
+    """Whether another daemon could have the spool."""
+    fd = files.try_lock(Path(spool) / LOCK_FILE)
+    if fd is None:
+        return False
+    os.close(fd)
+    return True
+
+
+def test_the_environment_wins_over_a_guests_defaults_and_the_path_over_the_environment(
+    place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(*place)
+    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+    own = {name: field.default for name, field in Settings.model_fields.items()}
+    assert all(own[name] != value for name, value in DEFAULTS.items())
+    monkeypatch.setenv("COLLECTORD_FLUSH_INTERVAL", "3")
+    monkeypatch.setenv("COLLECTORD_CODEC", "none")
+    monkeypatch.setenv("COLLECTORD_STORE", "az://elsewhere")
+    monkeypatch.setenv("COLLECTORD_LISTEN", "unix:/elsewhere.sock")
+    settings = settings_of(*place)
+    assert (settings.flush_interval, settings.codec) == (3.0, "none")
+    assert (settings.store, str(settings.spool), settings.listen) == (place[0], place[1], (f"unix:{place[2]}",))
+    assert settings.admin_socket == Path(place[2]).with_name("admin.sock")
+
+
+def test_the_admin_socket_of_a_long_path_lies_beside_the_short_one(tmp_path: Path) -> None:
+    long = str(tmp_path / ("x" * 120))
+    assert settings_of(long, long, "/tmp/y/c.sock").admin_socket == Path("/tmp/y/admin.sock")
+    with pytest.raises(ConfigError, match="longer than 107 bytes"):
+        settings_of(long, long, f"{long}/c.sock")
+
+
+def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(place: tuple[str, str, str], silent: logging.Logger) -> None:
+    """Also where nothing is to land, as before a fork; and no thread is left."""
+    for land in (True, False):
+        first = embedded.start(*place)
+        assert first is not None
+        assert first.running
+        assert embedded.start(*place) is None
+        assert not free(place[1])
+        assert first.stop(land)
+        assert free(place[1])
+        assert not first.running
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("collectord")]
+    assert [type(handler) for handler in silent.handlers] == [logging.NullHandler]
+
+
+def test_a_start_that_fails_leaves_the_spool_free(
+    place: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Early, because of a setting, and late, when the log was replayed and the socket cannot be made."""
+    monkeypatch.setenv("COLLECTORD_LAYOUT", "no/such/level.csv")
+    with pytest.raises(CallHuman, match="layout"):
+        Embedded(settings_of(*place)).start()
+    assert free(place[1])
+    monkeypatch.delenv("COLLECTORD_LAYOUT")
+    (tmp_path / "c.sock").mkdir()
+    with pytest.raises(CallHuman, match="is a file and no socket"):
+        Embedded(settings_of(*place)).start()
+    assert free(place[1])
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("collectord")]
