@@ -11,12 +11,12 @@ APPENDS ?= 10000
 FAULTS ?= 5000
 WRITERS ?= 4
 SEED ?=
-KERNELS := $(shell find collectord -name '_*.pyx')
+KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.pyx')
 
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pythons test-spark test-azureml test-hosts test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 help: ## Show what can be made
@@ -61,7 +61,10 @@ bench-fleet: venv ## What a fleet of nodes does to the blobs it shares: the tabl
 	$(BIN)/python -m pip install -q "matplotlib>=3.9"
 	$(BIN)/python -m benchmarks.fleet --svg docs/images/fleet.svg
 
-test-pythons: venv ## The client on every Python from 3.10 to 3.13 that is here; needs two
+test-pure: venv ## The client's tests with its core in Python; in make test most run with the compiled one
+	COLLECTORD_CLIENT_PURE=1 nice $(BIN)/python -m pytest tests/client --numprocesses $(JOBS) --dist loadfile
+
+test-pythons: venv ## The client, its core compiled, on every Python from 3.10 to 3.13 that is here; needs two
 	$(BIN)/python -m pytest tests/pythons
 
 test-disk: venv ## Full and read-only disks; needs root, for mounting small ones
@@ -74,7 +77,7 @@ test-spark: venv ## Read what landed with Spark; needs Java
 	$(BIN)/python -m pytest tests/spark
 
 # An environment as an image for Azure ML has it: our wheels, not the checkout.
-build/azureml/.ready: $(VENV)/.ready $(shell find clients -name '*.py' -not -path '*/_pb/*' -not -path '*/build/*')
+build/azureml/.ready: $(VENV)/.ready $(KERNELS) $(shell find clients -name '*.py' -not -path '*/_pb/*' -not -path '*/build/*')
 	rm -rf build/azureml
 	$(PYTHON) -m venv build/azureml
 	for client in python azureml; do $(BIN)/python -m build --no-isolation --wheel --outdir build/azureml/wheels clients/$$client >/dev/null || exit 1; done
@@ -127,5 +130,5 @@ fuzz: venv build/fuzz/.ready ## Hostile bytes for everything that reads bytes, S
 
 clean: ## Remove what was built
 	rm -rf build dist *.egg-info clients/*/build clients/*/*.egg-info demo-data
-	find collectord clients -name '*.so' -delete -o -name '_*.cpp' -delete
+	find collectord clients -name '*.so' -delete -o -name '_*.cpp' -delete -o -name '_core.c' -delete
 	find collectord clients -type d -name _pb -prune -exec rm -rf {} +

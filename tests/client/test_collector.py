@@ -13,8 +13,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from collectord_client import Client, CollectError, Context
-from collectord_client import collector as module
-from collectord_client.collector import NO_SHAPE
+from collectord_client import core as module
+from collectord_client.core import NO_SHAPE
 
 from tests.client.fakedaemon import FakeDaemon
 
@@ -186,7 +186,8 @@ def test_an_array_that_does_not_fit_into_memory_is_counted(make: Any, monkeypatc
     def fail(*_: object) -> None:
         raise MemoryError("123 is somebody's number")
 
-    monkeypatch.setattr(client._outbox, "put", fail)
+    assert client.flush(10)
+    monkeypatch.setattr(client._outbox, "_make_room", fail)
     assert bound.collect(np.ones((1, 2))).rows == 0
     assert client.stats()["dropped"] == {"internal_error": 1}
 

@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 
-from collectord_client.ids import Uuid7
+from collectord_client.core import Uuid7
 
 
 def test_they_are_version_7_of_rfc_9562_and_tell_their_time() -> None:

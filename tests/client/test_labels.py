@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from collectord_client import Client, CollectError, Request
-from collectord_client.ids import Uuid7, time_of
+from collectord_client.core import Uuid7
+from collectord_client.ids import time_of
 
 from tests.client.fakedaemon import FakeDaemon, Row
 

@@ -14,7 +14,7 @@ import flask
 import numpy as np
 import pytest
 from collectord_client import Client, Context, Request
-from collectord_client.collector import NO_SHAPE
+from collectord_client.core import NO_SHAPE
 from collectord_client.middleware import ASGIMiddleware, WSGIMiddleware
 from collectord_client.request import current
 

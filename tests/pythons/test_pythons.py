@@ -1,4 +1,4 @@
-"""Forks, exits and gunicorn on every supported Python that is here, with the built wheel, not the checkout.
+"""Forks, exits and gunicorn on every supported Python that is here, installed from the sources, not run in the checkout.
 
 Interpreters are looked for on PATH and among pyenv's. Each gets a virtual environment, kept in `.venv-matrix` beside the
 repository's files; only the first run has to install things. The oldest Python gets the oldest gRPC and protobuf that the
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -44,21 +43,17 @@ def interpreters() -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client's wheel, built from a copy of the sources."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the client's sources: each Python compiles a core of its own."""
     copy = tmp_path_factory.mktemp("sources")
-    skip = shutil.ignore_patterns("build", "*.egg-info", "_pb", "__pycache__", "dist")
+    skip = shutil.ignore_patterns("build", "*.egg-info", "_pb", "__pycache__", "dist", "*.so", "*.c")
     shutil.copytree(ROOT / "clients" / "python", copy / "clients" / "python", ignore=skip)
     shutil.copytree(ROOT / "proto", copy / "proto", ignore=skip)
-    out = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", out]
-    subprocess.run([*pip, copy / "clients" / "python"], check=True, capture_output=True)
-    [made] = out.glob("*.whl")
-    return made
+    return copy / "clients" / "python"
 
 
 @cache
-def made(version: str, wheel: Path) -> Path:
+def made(version: str, sources: Path) -> Path:
     """The interpreter of a virtual environment with the client in it."""
     home = CACHE / version
     python = home / "bin" / "python"
@@ -72,7 +67,7 @@ def made(version: str, wheel: Path) -> Path:
         done = subprocess.run(pip, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         ready.touch()
-    again = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", wheel]
+    again = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", sources]
     done = subprocess.run(again, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return python
@@ -86,16 +81,24 @@ def test_there_are_several_pythons_to_look_at() -> None:
 class TestPython:
     """One after the other, each against a fresh daemon."""
 
+    def test_the_core_is_compiled(self, sources: Path, tmp_path: Path, version: str) -> None:
+        code = "import collectord_client as c; print(c.CORE)"
+        environment = hosts.environment(False)
+        done = subprocess.run(
+            [made(version, sources), "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.split() == ["compiled"], done.stderr
+
     @pytest.mark.parametrize("how", hosts.LEAVINGS)
-    def test_leaving(self, wheel: Path, daemon: FakeDaemon, tmp_path: Path, version: str, how: str) -> None:
-        hosts.leave(made(version, wheel), how, daemon, False, tmp_path)
+    def test_leaving(self, sources: Path, daemon: FakeDaemon, tmp_path: Path, version: str, how: str) -> None:
+        hosts.leave(made(version, sources), how, daemon, False, tmp_path)
 
     @pytest.mark.parametrize("how", hosts.FORKINGS)
-    def test_forking(self, wheel: Path, daemon: FakeDaemon, tmp_path: Path, version: str, how: str) -> None:
-        hosts.fork(made(version, wheel), how, daemon, False, tmp_path)
+    def test_forking(self, sources: Path, daemon: FakeDaemon, tmp_path: Path, version: str, how: str) -> None:
+        hosts.fork(made(version, sources), how, daemon, False, tmp_path)
 
     @pytest.mark.parametrize(("worker", "preload", "warm"), hosts.GUNICORNS)
     def test_gunicorn(
-        self, wheel: Path, daemon: FakeDaemon, tmp_path: Path, version: str, worker: str, preload: bool, warm: bool
+        self, sources: Path, daemon: FakeDaemon, tmp_path: Path, version: str, worker: str, preload: bool, warm: bool
     ) -> None:
-        hosts.gunicorn(made(version, wheel), worker, preload, warm, daemon, False, tmp_path)
+        hosts.gunicorn(made(version, sources), worker, preload, warm, daemon, False, tmp_path)

@@ -14,9 +14,10 @@ and protobuf, and loads them when there is something to send and somebody to sen
 from .client import Client
 from .collector import Collector
 from .context import Context
+from .core import CORE
 from .endpoint import EndpointError
 from .errors import CollectError
 from .request import Request
 from .version import VERSION as __version__
 
-__all__ = ["Client", "CollectError", "Collector", "Context", "EndpointError", "Request", "__version__"]
+__all__ = ["CORE", "Client", "CollectError", "Collector", "Context", "EndpointError", "Request", "__version__"]

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 from . import embedded, process
-from .collector import Collector, CorrelationId, RequestId, Timestamp, refusal
+from .collector import Collector, refusal
 from .context import Context, pending
+from .core import CORE, CorrelationId, RequestId, Timestamp
 from .endpoint import check
 from .errors import CollectError
 from .features import names_of
@@ -164,13 +165,14 @@ class Client:
     def stats(self) -> dict[str, Any]:
         """What happened so far in this process, in rows where nothing else is said.
 
+        `core` says which one this process runs: "compiled" or "pure".
         `collected` = `acknowledged` + `rejected` + `waiting` + `lost`. What is lost was collected and is part of
         `dropped`, whose other rows were never taken in.
         """
         carrier = self._outbox.carrier
         connection = NOT_CONNECTED if carrier is None else carrier.stats()
         by = embedded.served_by(self._endpoint, connection["connected"])
-        return self._outbox.stats() | connection | {"embedded": by}
+        return self._outbox.stats() | connection | {"embedded": by, "core": CORE}
 
     def _refuse(self, stream: Stream, error: CollectError) -> None:
         self._outbox.drop(stream, error.reason, max(1, error.rows))

@@ -6,7 +6,6 @@ import datetime
 import logging
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,14 +14,24 @@ from typing import TYPE_CHECKING, Any
 from . import process
 from .block import Block
 from .context import Context, Refused
+from .core import (
+    HOUR,
+    LARGE,
+    REQUEST_BYTES,
+    CorrelationId,
+    RequestId,
+    ShortWay,
+    Slot,
+    Timestamp,
+    columns_of,
+    only_block,
+)  # fmt: skip
 from .errors import CollectError
 from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, time_of
 from .intake import tabulate
 from .names import resolve
 from .notices import once, say, trace
-from .outbox import LARGE, MAX_SLOT_COLUMNS, MAX_SLOTS, Slot
-from .page import HOUR, REQUEST_BYTES
-from .request import current
+from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
 from .values import Memory, nanoseconds
 from .wire import NO_IDS, TEXTS, UUIDS, Schema
 
@@ -30,119 +39,56 @@ if TYPE_CHECKING:
     from .client import Client
     from .request import Request
 
-CorrelationId = str | int | uuid.UUID | Sequence[str | int | uuid.UUID]
-Timestamp = int | datetime.datetime
-RequestId = str | int | uuid.UUID
-
 # Assigned, not imported: CPython binds a method anew for each call where the name comes from an import.
 _ids = process.ids
 _now = time.time_ns
 
 Known = tuple[Slot, list[str], tuple[int, ...] | None]
 """What a kind of data becomes: its slot, what there is to note each time, which columns in which order."""
-Shape = tuple[Any, object, tuple[int, ...], int, int, Any, type]
-"""The fast way: array type, dtype, shape of a row, most rows, rows from which on an array is large, slot, type of the
-request's id."""
-NO_SHAPE: Shape = (None, None, (), 0, 0, None, type(None))
 
 
-class Collector:
+class Collector(ShortWay):
     """Collects for one designation. Made by `Client.collector`; thread-safe."""
 
+    _outbox: Outbox
+
     def __init__(self, client: Client, designation: str, names: tuple[str, ...] | None) -> None:
+        super().__init__(client._outbox, client._pending, _ids, designation)
         self._client = client
-        self._outbox = client._outbox
         self._stream = replace(client._stream, designation=designation)
         self._names = names
-        self._pending = client._pending
-        self._offers = designation == "inputs"
-        self._takes = designation == "predictions"
         self._dates = designation == "labels"
         self._memory = Memory()
         self._slots: dict[tuple[object, ...], Known] = {}
         self._columns = 0
-        # What the last array of two dimensions looked like: if the next one does as well, it goes the short way. Threads
-        # share it: so it is one object, read once per call and replaced as a whole.
-        self._shape = NO_SHAPE
 
-    def collect(
+    def _long_way(
         self,
         data: Any,
-        correlation_id: CorrelationId | None = None,
-        request_id: RequestId | Sequence[RequestId] | None = None,
-        context: Context | None = None,
-        timestamp: Timestamp | Sequence[Timestamp] | None = None,
-        row: Sequence[int] | None = None,
+        correlation_id: CorrelationId | None,
+        request_id: RequestId | Sequence[RequestId] | None,
+        context: Context | None,
+        timestamp: Timestamp | Sequence[Timestamp] | None,
+        row: Sequence[int] | None,
+        request: Request | None,
     ) -> Context:
-        """Copies `data` into memory, to be sent in the background; later changes to `data` do not matter.
-
-        `correlation_id` is one for all rows, or a sequence with one per row; by default a new UUIDv7. `context` is what
-        collecting the inputs returned: then id, time and row indices are theirs. Without one, a prediction takes the last
-        inputs of the model in this request, or on this thread or task, once. `timestamp` is the scoring time, in
-        nanoseconds since 1970 or as a datetime (UTC if it has no zone). What is not inputs and names an id that this
-        package generated, has that id's time. `request_id` and `timestamp` may be sequences with one per row too, and
-        `row` the index of each row in its request, for labels that come later. Returns the context, also where the rows
-        were refused.
-
-        Never raises unless the client is strict, then CollectError; what is refused or dropped is counted.
-        """
-        request = current()
         try:
-            array, dtype, tail, most_rows, large, slot, marked = self._shape
-            if (
-                type(data) is array
-                and data.dtype is dtype
-                and (shape := data.shape)
-                and shape[1:] == tail
-                and 0 < (rows := shape[0]) <= most_rows
-                and correlation_id is None
-                and request_id is None
-                and timestamp is None
-                and row is None
-                and (context is None or isinstance(context, Context))
-                and self._outbox.collecting
-            ):
-                source = context
-                if self._takes:
-                    if source is None and (source := self._pending.get(request)) is not None and source._taken:
-                        source = None
-                    if source is not None:
-                        source._taken = True
-                context = None
-                asked = source._request if source is not None else None if request is None else request.id
-                if type(asked) is not marked:
-                    pass
-                elif source is None:
-                    now = _now()
-                    context = Context(_ids.make(now), now, rows, asked)
-                    if self._offers:
-                        self._pending.set(request, context)
-                    elif self._takes:
-                        self._outbox.note(("uncorrelated",))
-                elif type(source._id) is bytes and source._keys is None:
-                    if self._offers:
-                        context = Context(source._id, source.time_ns, rows, asked)
-                        self._pending.set(request, context)
-                    else:
-                        context = source if source.rows == rows else Context(source._id, source.time_ns, rows, asked)
-                if context is not None:
-                    # A large array goes into the page directly; for a small one, the view costs more than a copy.
-                    raw = data.tobytes() if rows < large or not data.flags.c_contiguous else memoryview(data).cast("B")
-                    reason = self._outbox.put(slot, raw, context.time_ns, context._id, rows, asked)  # type: ignore[arg-type]
-                    if reason is not None:
-                        raise CollectError(reason, "the rows of this call were dropped", rows)
-                    return context
-                context = source
             return self._collect(data, correlation_id, request_id, context, timestamp, row, request)
         except CollectError as error:
             refused = error
         except Exception as error:  # noqa: BLE001
-            # Its message may quote the data: it is neither logged nor kept.
-            name = type(error).__name__
-            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
-            trace(error)
-            refused = CollectError("internal_error", name)
+            return self._accident(error, context, request)
         return self._refuse(refused, context, request)
+
+    def _dropped(self, reason: str, made: Context, request: Request | None) -> Context:
+        return self._refuse(CollectError(reason, "the rows of this call were dropped", made.rows), made, request)
+
+    def _accident(self, error: Exception, context: Context | None, request: Request | None) -> Context:
+        # Its message may quote the data: it is neither logged nor kept.
+        name = type(error).__name__
+        say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
+        trace(error)
+        return self._refuse(CollectError("internal_error", name), context, request)
 
     def _refuse(self, error: CollectError, context: Context | None, request: Request | None) -> Context:
         """Counts what was refused; strict clients raise it."""
@@ -236,7 +182,7 @@ class Collector:
         if refused is not None:
             return self._refuse(refused, made, request)
         if block.tensor is not None and order is None and keys is None and not changed:
-            self._remember(data, slot)
+            self._remember(data, slot, block)
         return made
 
     def _put_by_hour(
@@ -319,23 +265,32 @@ class Collector:
             found = self._slots[key] = (slot, notes, order)
         return found
 
-    def _remember(self, data: Any, slot: Slot) -> None:
-        numpy = sys.modules.get("numpy")
+    def _remember(self, data: Any, slot: Slot, block: Block) -> None:
+        """Lets data like this go the short way from now on, if it is of a kind that may."""
+        numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
         if slot.schema.correlation != UUIDS or slot.schema.request == TEXTS:
             return
-        if numpy is None or type(data) is not numpy.ndarray or not data.dtype.isnative:
+        if numpy is None or sys.byteorder != "little" or block.tensor is None:
             return
+        kind, array, labels = type(data), data, None
+        if pandas is not None and kind is pandas.DataFrame:
+            labels = columns_of(data)
+            array = only_block(data, labels)
+            if array is None or array[:1].tobytes() != block.tensor[: array[:1].nbytes]:
+                return
         # In one dimension only a single name says that values are rows, whatever request they come in.
-        if data.ndim != 2 and (data.ndim != 1 or self._names is None or len(self._names) != 1):
+        if type(array) is not numpy.ndarray or (
+            array.ndim != 2 and (array.ndim != 1 or self._names is None or len(self._names) != 1)
+        ):
             return
         # Only numpy's own dtype objects are one per type, so that identity is enough on the short way.
-        if sys.byteorder != "little" or data.dtype is not numpy.dtype(data.dtype.type):
+        if not array.dtype.isnative or array.dtype is not numpy.dtype(array.dtype.type):
             return
-        columns = data.shape[1] if data.ndim == 2 else 1
-        width = data.dtype.itemsize * columns
+        columns = array.shape[1] if array.ndim == 2 else 1
+        width = array.dtype.itemsize * columns
         most_rows = max(0, self._outbox.page_bytes - REQUEST_BYTES - 16) // width
         marked = type(None) if slot.schema.request == NO_IDS else bytes
-        self._shape = (numpy.ndarray, data.dtype, data.shape[1:], most_rows, LARGE // width + 1, slot, marked)
+        self._shape = (kind, array.dtype, array.shape[1:], most_rows, LARGE // width + 1, slot, marked, labels)
 
 
 def refusal(context: Context | None, rows: int | None, request: Request | None) -> Refused:

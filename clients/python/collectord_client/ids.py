@@ -1,16 +1,12 @@
-"""Ids: UUIDv7 (RFC 9562, section 5.7) as 16 raw bytes, and the ids that users bring.
+"""Ids: 16 raw bytes of a UUIDv7 (RFC 9562, section 5.7), which the core makes, and the ids that users bring.
 
-A generated id carries its row's scoring time in milliseconds, so that a late label finds its day from the id alone. The
-74 random bits of the RFC are a random start per process plus a counter (its section 6.2, method 2): ids of a process grow as
-long as its clock does, and two processes meet with a probability that does not matter.
+A generated id carries its row's scoring time in milliseconds, so that a late label finds its day from the id alone.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .errors import CollectError
@@ -19,26 +15,6 @@ MAX_TEXT_ID = 1024
 NIL = bytes(16)
 """Stands in the column of request ids where there is none."""
 LAST_TIME = (1 << 63) - 1
-
-
-class Uuid7:
-    """Makes ids. Thread-safe; a forked child calls `reseed` before its first one."""
-
-    __slots__ = ("head", "step")
-
-    def __init__(self) -> None:
-        self.reseed()
-
-    def reseed(self) -> None:
-        """Begins at another random place, as a forked child must."""
-        seed = int.from_bytes(os.urandom(10), "big")
-        self.head: int = (7 << 76) | ((seed & 0xFFF) << 64) | (2 << 62)
-        # Starting in the lower half of 62 bits leaves 2**61 ids before the counter would reach the variant bits.
-        self.step: Callable[[], int] = itertools.count((seed >> 12) & ((1 << 61) - 1)).__next__
-
-    def make(self, time_ns: int) -> bytes:
-        """16 bytes, big-endian as in the text form, for the scoring time `time_ns` (1970 to the year 10889)."""
-        return ((time_ns // 1_000_000 << 80 | self.head) + self.step()).to_bytes(16, "big")
 
 
 def parse_id(value: object) -> bytes | str:

@@ -13,17 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from .block import Block
+from .core import HOUR, REQUEST_BYTES, Lock, Slot, Tray
 from .ids import Keys
-from .page import HOUR, REQUEST_BYTES, Page, overhead
+from .page import Page, overhead
 from .wire import Schema, Stream
 
 MAX_SLOTS = 1000
 MAX_SLOT_COLUMNS = 100_000
 """Names are held per schema: so many columns of schemas that are not in use are remembered at most."""
-LARGE = 8192
-"""Bytes from which on values go into a pooled buffer."""
-MOST_BUFFERS = 32
-"""With more open pages than this, none begins with a buffer: it would be mostly empty."""
+MOST = 1 << 62
 Id = bytes | str
 
 
@@ -41,19 +39,7 @@ class Carrier(Protocol):
     def stats(self) -> dict[str, Any]: ...
 
 
-class Slot:
-    """A schema and its open pages, at most one per hour. Protected by the outbox's lock."""
-
-    __slots__ = ("page", "pages", "schema")
-
-    def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.page: Page | None = None
-        """The one used last."""
-        self.pages: dict[int, Page] = {}
-
-
-class Outbox:
+class Outbox(Tray):
     """Thread-safe, except `after_fork`."""
 
     def __init__(
@@ -66,7 +52,8 @@ class Outbox:
         enabled: bool = True,
     ) -> None:
         self._carrier = carrier
-        self.limit = limit
+        # The compiled core counts in 64 bits.
+        self.limit = min(int(limit), MOST)
         self.page_bytes = page_bytes
         self.linger = linger
         self.block = block
@@ -85,7 +72,7 @@ class Outbox:
 
     def after_fork(self) -> None:
         """Begins empty: what was unsent at the fork belongs to the parent. Runs with no other thread alive."""
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.changed = threading.Condition(self.lock)
         self.carrier: Carrier | None = None
         for slot in (*self._slots.values(), *self._open.values()):
@@ -127,45 +114,6 @@ class Outbox:
                     self._slot_columns = sum(len(known.names) for known in self._slots) + len(schema.names)
                 found = self._slots[schema] = Slot(schema)
             return found
-
-    def put(
-        self, slot: Slot, tensor: bytes | memoryview, time_ns: int, id: bytes, rows: int, request: bytes | None
-    ) -> str | None:
-        """Copies one request of a tensor schema into its page: the hot end. Returns the reason if it was dropped.
-
-        `request` is 16 bytes where the schema has request ids.
-        """
-        size = len(tensor) + (REQUEST_BYTES if request is None else REQUEST_BYTES + 16)
-        with self.lock:
-            page = slot.page
-            if (
-                page is None
-                or page.hour != time_ns // HOUR
-                or page.size + size > self.page_bytes
-                or self.bytes + size > self.limit
-                or self.closed
-            ):
-                if not self._admit(size + self._for_page(slot, time_ns // HOUR, size)):
-                    return "closed" if self.closed else "outbox_full"
-                page = self._page(slot, time_ns // HOUR, size)
-            if page.buffer is None and (len(tensor) < LARGE or len(self._open) > MOST_BUFFERS):
-                page.data += tensor
-            else:
-                page.write(tensor, self.page_bytes)
-            page.times.append(time_ns)
-            page.ids += id
-            if request is not None:
-                page.requests += request
-            page.counts.append(rows)
-            if page.first_rows is not None:
-                page.first_rows.append(0)
-            page.rows += rows
-            page.size += size
-            self.bytes += size
-            self.collected += rows
-        if self._nudge:
-            self._wake()
-        return None
 
     def put_block(
         self,
@@ -337,6 +285,12 @@ class Outbox:
             self._sender().wake()
             self.changed.wait()
         return not (self.given_up if begun else self.closed)
+
+    def _make_room(self, slot: Slot, hour: int, size: int) -> str | None:
+        if not self._admit(size + self._for_page(slot, hour, size)):
+            return "closed" if self.closed else "outbox_full"
+        self._page(slot, hour, size)
+        return None
 
     def _for_page(self, slot: Slot, hour: int, size: int) -> int:
         """What a page costs that has yet to be begun for `size` more bytes."""

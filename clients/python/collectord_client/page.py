@@ -1,7 +1,6 @@
 """A page: rows of one schema and one UTC hour on their way into a batch.
 
-The hot end of `collect()`; everything is appended to flat byte arrays, so that a row costs its bytes and little more, and
-nothing here is tracked by the garbage collector. A compiled page may take this file's place one day.
+Everything is appended to flat byte arrays, so that a row costs its bytes and little more.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from .block import STRING, Block, Part
+from .core import Sheet
 from .ids import Keys
 from .wire import TEXTS, UUIDS, Buffer, Schema, blob, blobs, number
 
-HOUR = 3_600_000_000_000
-POOLED = 16
+POOLED = 32
 POOL: list[bytearray] = []
 """Buffers of pages that were sent."""
-REQUEST_BYTES = 28
-"""What a request costs beside its values: time, id and row count."""
 PAGE_BYTES = 1000
 COLUMN_BYTES = 300
 """What a page and a column of one cost beside their rows, as measured."""
@@ -56,34 +53,27 @@ class Column:
         return Part(self.data, self.lengths, self.mask)  # type: ignore[arg-type]
 
 
-class Page:
+class Page(Sheet):
     """Not thread-safe: its outbox's lock protects it until it is sealed, then it is only read."""
 
-    __slots__ = (
-        "buffer", "columns", "counts", "data", "first_rows", "hour", "id_lengths", "ids", "opened", "overhead",
-        "request_lengths", "requests", "rows", "schema", "size", "times", "used",
-    )  # fmt: skip
+    __slots__ = ("columns", "id_lengths", "opened", "overhead", "request_lengths", "schema")
 
     def __init__(self, schema: Schema, hour: int, opened: float) -> None:
         self.schema = schema
         self.hour = hour
-        """Hours since 1970."""
         self.opened = opened
         """Monotonic seconds."""
         self.rows = 0
         self.size = 0
-        """Bytes of the rows, as the outbox counts them."""
         self.overhead = overhead(schema)
         """Bytes of the page itself, which the outbox counts as well."""
         self.data = bytearray()
-        """Of a tensor schema, unless they are in `buffer`."""
-        self.buffer: bytearray | None = None
+        self.buffer = None
         self.used = 0
         self.columns: list[Column] = [] if schema.tensor else [Column(kind == STRING) for kind in schema.types]
         self.times = array("q")
         self.counts = array("I")
-        self.first_rows: array[int] | None = None
-        """None while all are 0."""
+        self.first_rows = None
         self.ids = bytearray()
         self.id_lengths = array("i")
         self.requests = bytearray()

@@ -16,7 +16,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from . import embedded
-from .ids import Uuid7
+from .core import Uuid7
 
 if TYPE_CHECKING:
     from .outbox import Outbox

@@ -378,3 +378,15 @@ def test_it_is_found_under_the_old_names(tmp_path: Path) -> None:
     from azureml.monitoring.modeldatacollector import ModelDataCollector as modeldatacollector
 
     assert monitoring is collector is modeldatacollector is ModelDataCollector
+
+
+def test_a_frame_that_carries_correlations_is_seen_after_plain_ones(make: Make, landed: Landed) -> None:
+    """Plain frames with the same columns go the short way."""
+    labels, plain = make("labels", ["p"]), pd.DataFrame({"p": [0.5]})
+    for _ in range(3):
+        labels.collect(plain)
+    given = make("inputs", ["a"]).collect(np.ones((1, 1)))
+    labels.collect(labels.add_correlations(plain, given))
+    rows = landed("labels")
+    assert [row.values for row in rows] == [(0.5,)] * 4
+    assert [row.correlation == given["$aml_dc_correlation_id"] for row in rows] == [False] * 3 + [True]

@@ -14,6 +14,7 @@ from .. import process
 from ..client import Client
 from ..collector import Collector
 from ..context import Context, Refused
+from ..core import Correlations, ValueWay, describe
 from ..errors import CollectError
 from ..features import NoNames, names_of
 from ..ids import parse_id, show_id, time_of
@@ -22,7 +23,6 @@ from ..request import current
 from . import correlations as by_value
 from . import printing, settings
 from .arrays import correlated, from_spark, is_spark, parted
-from .correlations import Correlations
 from .identity import DEFAULT, NOWHERE, Identity, find
 
 DESIGNATIONS = ("inputs", "predictions", "labels", "signals", "general")
@@ -33,7 +33,7 @@ _clients: dict[tuple[object, ...], Client] = {}
 _lock = threading.Lock()
 
 
-class ModelDataCollector:
+class ModelDataCollector(ValueWay):
     """Collects one designation of one model. Made in a script's `init()`, used in its `run()`; thread-safe.
 
     Never raises, prints nothing (but in debug mode), installs no signal handler. What cannot be collected is counted in
@@ -90,36 +90,20 @@ class ModelDataCollector:
         self._plain = self._printer is None and not self._unusable
         self._is_inputs = designation == "inputs"
 
-    def collect(
-        self, input_data: Any, user_correlation_id: Any = "", *, correlations: Any = None, request_id: Any = None
-    ) -> Correlations:
-        """Copies `input_data` into memory, to be sent in the background, and returns the columns its rows carry.
-
-        Inputs get a correlation id of their own, behind `user_correlation_id` and a hyphen where one is given. Predictions
-        in the same request get that of their inputs. What comes later, or from elsewhere, names it: by `correlations` (what
-        collecting the inputs returned, also when it was JSON in between; or the id alone), by `user_correlation_id`, by
-        the columns of a frame, by `add_correlations`, or by the `request_id`.
-        """
+    def _long_way(self, data: Any, user_id: Any, given: Any, request_id: Any) -> Correlations:
         try:
-            if (
-                self._plain
-                and correlations is None
-                and request_id is None
-                and not user_correlation_id
-                and type(input_data) is self._own._shape[0]
-            ):
-                return by_value.describe(self._own.collect(input_data), self._constants)
-            return by_value.describe(
-                self._collect(input_data, user_correlation_id, correlations, request_id), self._constants
-            )
-        except CollectError as error:
-            refused = error
+            return describe(self._collect(data, user_id, given, request_id), self._constants)
         except Exception as error:  # noqa: BLE001
+            return self._accident(error)
+
+    def _accident(self, error: Exception) -> Correlations:
+        if not isinstance(error, CollectError):
             # Its message may quote the data.
-            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", type(error).__name__)
+            name = type(error).__name__
+            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
             trace(error)
-            refused = CollectError("internal_error", type(error).__name__)
-        return by_value.describe(self._own._refuse(refused, None, current()), self._constants)
+            error = CollectError("internal_error", name)
+        return describe(self._own._refuse(error, None, current()), self._constants)
 
     def add_correlations(self, input_data: Any, correlations: Mapping[str, Any] | None) -> Any:
         """`input_data` with the correlations that collecting the inputs returned, for `collect`.

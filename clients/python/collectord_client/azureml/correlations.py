@@ -14,18 +14,18 @@ from typing import Any
 
 from .. import process
 from ..context import Context, Recalled
+from ..core import CORRELATION as CORRELATION
+from ..core import REQUEST as REQUEST
+from ..core import TIMESTAMP as TIMESTAMP
 from ..ids import NIL, parse_id, show_id, time_of
-from ..values import HIGH, moment, nanoseconds
+from ..values import HIGH, nanoseconds
 from .identity import Identity
 
-CORRELATION = "$aml_dc_correlation_id"
-TIMESTAMP = "$aml_dc_scoring_timestamp"
 BOUNDARY = "$aml_dc_boundary"
 WORKSPACE = "$aml_workspace"
 SERVICE = "$aml_service_name"
 MODEL = "$aml_model_name"
 VERSION = "$aml_model_version"
-REQUEST = "$aml_request_id"
 HEADERS = (CORRELATION, TIMESTAMP, BOUNDARY, WORKSPACE, SERVICE, MODEL, VERSION, REQUEST)
 """The columns of the v1 SDK, in its order."""
 ROW = "$aml_dc_row"
@@ -35,40 +35,12 @@ STREAM = (WORKSPACE, SERVICE, MODEL, VERSION)
 NO_REQUEST = str(uuid.UUID(bytes=NIL))
 
 
-class Correlations(dict[str, Any]):
-    """What `collect` returns: the columns that its rows carry beside their own. May be kept as JSON and given back later."""
-
-    __slots__ = ("context",)
-
-    context: Context
-    """The same for this process; it also knows how many rows there were."""
-
-
 def constants(identity: Identity, boundary: int) -> dict[str, Any]:
     """What is the same in all correlations of a collector."""
     return {
         CORRELATION: "", TIMESTAMP: "", BOUNDARY: boundary, WORKSPACE: identity.workspace,
         SERVICE: identity.webservice, MODEL: identity.model, VERSION: identity.version, REQUEST: NO_REQUEST,
     }  # fmt: skip
-
-
-def describe(context: Context, constants: dict[str, Any]) -> Correlations:
-    """The correlations of one call."""
-    made = Correlations(constants)
-    made[CORRELATION] = _text(context._id)
-    # What is finer than a microsecond is not in the CSV either.
-    made[TIMESTAMP] = moment(context.time_ns // 1000 * 1000)
-    if context._request is not None:
-        made[REQUEST] = _text(context._request)
-    made.context = context
-    return made
-
-
-def _text(id: bytes | str) -> str:
-    if isinstance(id, str):
-        return id
-    digits = id.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def recall(given: object) -> tuple[Context, Identity | None, list[str]]:

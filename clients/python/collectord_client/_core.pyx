@@ -1,0 +1,767 @@
+"""The hot end of `collect()`, compiled: the twin of core.py, name for name, which says what everything means.
+
+Promises: the same calls give the same pages as in Python, byte for byte but for ids and times, and the same books.
+
+Why there is no lock on the short way: `Tray._append` runs no Python code and lets go of the GIL nowhere between looking at
+the page and the last byte, so it is one step for all other threads. Whoever changes pages or books in several steps holds the
+outbox's lock, and `Lock.held` tells that without a system call: then the short way waits for it as everybody does. Without a
+GIL none of that holds: core.py does not load this module there.
+
+numpy is asked through the buffer protocol, so that this is built without numpy and for all of its versions. It is asked once
+per kind of array: see `_Shape.known_layout`.
+"""
+
+cimport cython
+from cpython.array cimport array
+from cpython.buffer cimport PyBUF_READ, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_SetItem, PyDict_Update
+from cpython.exc cimport PyErr_Clear
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+from libc.string cimport memcmp, memcpy
+
+import datetime
+import os
+import uuid
+from _thread import allocate_lock
+from contextvars import ContextVar
+
+cdef extern from *:
+    """
+    #include <time.h>
+    #define HOUR 3600000000000LL
+
+    static CYTHON_INLINE long long clock_ns(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
+    }
+
+    static CYTHON_INLINE void write_big(unsigned char *to, unsigned long long value) {
+        int at;
+        for (at = 7; at >= 0; at--, value >>= 8) to[at] = (unsigned char)value;
+    }
+
+    /* How numpy's ndarray begins; see `_Shape.known_layout`. */
+    typedef struct {
+        PyObject_HEAD
+        char *data;
+        int dimensions;
+        Py_ssize_t *shape;
+        Py_ssize_t *strides;
+        PyObject *base;
+        PyObject *dtype;
+    } Array;
+    """
+    const long long HOUR
+    long long clock_ns() noexcept nogil
+    void write_big(unsigned char *to, unsigned long long value) noexcept nogil
+    ctypedef struct Array:
+        char *data
+        int dimensions
+        Py_ssize_t *shape
+        Py_ssize_t *strides
+        PyObject *dtype
+
+cdef extern from "Python.h":
+    int PyContextVar_Get(object variable, PyObject *otherwise, PyObject **value) except -1
+    object PyContextVar_Set(object variable, object value)
+    PyObject *PyImport_GetModuleDict()
+    PyObject *PyDict_GetItemWithError(PyObject *mapping, object key) except? NULL
+    # Without `except`: what fails is undone first.
+    int grow_bytes "PyByteArray_Resize"(PyObject *data, Py_ssize_t size)
+    int grow_array "resize_smart"(array data, Py_ssize_t size)
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
+    void *PyUnicode_1BYTE_DATA(object text)
+
+cdef enum:
+    REQUEST_BYTES = 28
+    LARGE = 8192
+    MOST_BUFFERS = 32
+
+NO_SHAPE = (None, None, (), 0, 0, None, type(None), None)
+
+cdef object _entered = ContextVar("collectord_request", default=None)
+cdef object _of_flask = None
+
+
+def find_requests_by(entered, of_flask):
+    """Takes what tells the request that a thread or task works on, as request.current does: imports lead out of here."""
+    global _entered, _of_flask
+    _entered, _of_flask = entered, of_flask
+
+
+cdef object _request():
+    cdef PyObject *found = NULL
+    cdef PyObject *flask
+    PyContextVar_Get(_entered, NULL, &found)
+    entered = <object>found
+    Py_XDECREF(found)
+    if entered is not None:
+        return entered[0]
+    flask = PyDict_GetItemWithError(PyImport_GetModuleDict(), "flask")
+    return None if flask is NULL else _of_flask(<object>flask)
+
+
+cdef class Lock:
+    """A lock that tells without a system call whether it is held."""
+
+    cdef object _inner
+    cdef bint held
+
+    def __cinit__(self):
+        self._inner = allocate_lock()
+
+    def acquire(self, blocking=True, timeout=-1):
+        if self._inner.acquire(blocking, timeout):
+            self.held = True
+            return True
+        return False
+
+    def release(self):
+        self.held = False
+        self._inner.release()
+
+    def locked(self):
+        return self.held
+
+    def __enter__(self):
+        self._inner.acquire()
+        self.held = True
+
+    def __exit__(self, kind, error, trace):
+        self.held = False
+        self._inner.release()
+
+
+@cython.final
+cdef class Uuid7:
+    """Makes ids. Thread-safe; a forked child calls `reseed` before its first one."""
+
+    cdef unsigned long long head, step
+
+    def __init__(self):
+        self.reseed()
+
+    def reseed(self):
+        """Begins at another random place, as a forked child must."""
+        seed = int.from_bytes(os.urandom(10), "big")
+        self.head = 7 << 12 | (seed & 0xFFF)
+        self.step = <unsigned long long>2 << 62 | <unsigned long long>((seed >> 12) & ((1 << 61) - 1))
+
+    def make(self, unsigned long long time_ns):
+        """16 bytes, big-endian as in the text form, for the scoring time `time_ns` (1970 to 2262)."""
+        cdef unsigned char made[16]
+        self._write(time_ns, made)
+        return PyBytes_FromStringAndSize(<char *>made, 16)
+
+    cdef inline void _write(self, unsigned long long time_ns, unsigned char *to) noexcept:
+        write_big(to, time_ns // 1_000_000 << 16 | self.head)
+        write_big(to + 8, self.step)
+        self.step += 1
+
+
+cdef object _shown(object id):
+    return uuid.UUID(bytes=id) if isinstance(id, bytes) else id
+
+
+# Ids hold nothing that could lead back here: the garbage collector need not know of contexts.
+@cython.no_gc
+@cython.freelist(64)
+cdef class Context:
+    """The correlation of one request's rows: hand what `collect(inputs)` returned to `collect(predictions)`.
+
+    Both then carry the same correlation id, the same scoring time, hence the same day, and the same row indices.
+    Immutable for its users; may be passed between threads.
+    """
+
+    cdef public long long time_ns
+    cdef public Py_ssize_t rows
+    cdef unsigned char _raw[16]
+    cdef object _text
+    """Of an id that is no uuid; else None."""
+    cdef public object _request
+    cdef public object _keys
+    cdef public bint _taken
+
+    def __init__(self, id, time_ns, rows, request=None, keys=None):
+        if isinstance(id, bytes):
+            if len(id) != 16:
+                raise ValueError("an id has 16 bytes")
+            memcpy(self._raw, PyBytes_AS_STRING(id), 16)
+            self._text = None
+        else:
+            self._text = id
+        self.time_ns = time_ns
+        self.rows = rows
+        self._request = request
+        self._keys = keys
+        self._taken = False
+
+    @property
+    def _id(self):
+        return PyBytes_FromStringAndSize(<char *>self._raw, 16) if self._text is None else self._text
+
+    @property
+    def _request_rows(self):
+        return self.rows
+
+    @property
+    def correlation(self):
+        """The correlation id; with a key per row, the first row's."""
+        return _shown(self._id)
+
+    @property
+    def correlations(self):
+        """The correlation id of each row."""
+        if self._keys is not None:
+            return tuple([_shown(key) for key in self._keys])
+        return (_shown(self._id),) * self.rows
+
+    @property
+    def request_id(self):
+        """The request id given to `collect`, if any."""
+        return None if self._request is None else _shown(self._request)
+
+    def __getstate__(self):
+        extra = {name: getattr(self, name) for name in getattr(type(self), "__slots__", ())}
+        return (self._id, self.time_ns, self.rows, self._request, self._keys, self._taken), extra
+
+    def __setstate__(self, state):
+        (id, time_ns, rows, request, keys, taken), extra = state
+        Context.__init__(self, id, time_ns, rows, request, keys)
+        self._taken = taken
+        for name, value in extra.items():
+            setattr(self, name, value)
+
+    def __repr__(self):
+        return f"Context(correlation={str(self.correlation)!r}, time_ns={self.time_ns}, rows={self.rows})"
+
+
+cdef inline Context _context(unsigned char *id, long long time_ns, Py_ssize_t rows, object request):
+    cdef Context made = Context.__new__(Context)
+    memcpy(made._raw, id, 16)
+    made.time_ns = time_ns
+    made.rows = rows
+    made._request = request
+    return made
+
+
+@cython.final
+cdef class Pending:
+    """Where the last inputs of one model wait for the prediction that takes them, once.
+
+    That is in their request; where nobody knows of one, on the thread or task.
+    """
+
+    cdef readonly object _variable
+
+    def __init__(self):
+        self._variable = ContextVar("collectord_inputs", default=None)
+
+    cpdef Context get(self, request):
+        cdef PyObject *found = NULL
+        if request is not None:
+            return request.inputs.get(self)
+        PyContextVar_Get(self._variable, NULL, &found)
+        value = <object>found
+        Py_XDECREF(found)
+        return value
+
+    cpdef set(self, request, Context context):
+        if request is None:
+            PyContextVar_Set(self._variable, context)
+        else:
+            request.inputs[self] = context
+
+
+cdef class Sheet:
+    """What the short way writes of a page. Protected by its outbox's lock until the page is sealed."""
+
+    cdef public long long hour, rows, size
+    cdef public bytearray data
+    cdef public bytearray buffer
+    cdef public Py_ssize_t used
+    cdef public array times
+    cdef public array counts
+    cdef public array first_rows
+    cdef public bytearray ids
+    cdef public bytearray requests
+
+
+@cython.final
+cdef class Slot:
+    """A schema and its open pages, at most one per hour. Protected by the outbox's lock."""
+
+    cdef public object schema
+    cdef public Sheet page
+    cdef public dict pages
+
+    def __init__(self, schema):
+        self.schema = schema
+        self.pages = {}
+
+
+cdef inline Py_ssize_t _size(Py_ssize_t length, bytes request) noexcept:
+    return length + (REQUEST_BYTES if request is None else REQUEST_BYTES + 16)
+
+
+cdef class Tray:
+    """What the short way touches of an outbox."""
+
+    cdef public long long limit, page_bytes, bytes, collected
+    cdef public bint closed, collecting, _nudge
+    cdef public Lock lock
+    cdef public dict _open
+
+    def put(self, Slot slot, tensor, long long time_ns, bytes id, Py_ssize_t rows, request):
+        """Copies one request of a tensor schema into its page. Returns the reason if it was dropped.
+
+        `request` is 16 bytes where the schema has request ids.
+        """
+        if len(id) != 16 or (request is not None and len(request) != 16):
+            raise ValueError("an id has 16 bytes")
+        return self._put(slot, tensor, len(tensor), time_ns, <unsigned char *>PyBytes_AS_STRING(id), rows, request)
+
+    cdef object _put(
+        self, Slot slot, object tensor, Py_ssize_t length, long long time_ns, unsigned char *id, Py_ssize_t rows,
+        bytes request,
+    ):
+        """Copies the `length` bytes of `tensor` in the order in which they lie in memory."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(tensor, &view, PyBUF_STRIDES)
+        try:
+            if view.len != length:
+                raise RuntimeError("the array was changed meanwhile")
+            return self._put_bytes(slot, <char *>view.buf, view.len, time_ns, id, rows, request)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef object _put_bytes(
+        self, Slot slot, char *values, Py_ssize_t length, long long time_ns, unsigned char *id, Py_ssize_t rows,
+        bytes request,
+    ):
+        cdef Py_ssize_t size = _size(length, request)
+        cdef Py_ssize_t used
+        cdef Sheet page
+        with self.lock:
+            if not self._fits(slot, time_ns, size):
+                reason = self._make_room(slot, time_ns // HOUR, size)
+                if reason is not None:
+                    return reason
+            page = slot.page
+            if self._holds(page, length):
+                self._append(page, values, length, time_ns, id, rows, request, size)
+            else:
+                used = page.used if page.buffer is not None else PyByteArray_GET_SIZE(page.data)
+                page.write(PyMemoryView_FromMemory(values, length, PyBUF_READ), self.page_bytes)
+                try:
+                    self._append(page, values, 0, time_ns, id, rows, request, size)
+                except MemoryError:
+                    page.used = used
+                    raise
+        if self._nudge:
+            self._wake()
+        return None
+
+    cdef inline bint _ready(self, Slot slot, Py_ssize_t length, long long time_ns, bytes request) noexcept:
+        """Whether `_append` may follow at once, without the lock."""
+        return (
+            not self.lock.held
+            and not self._nudge
+            and self._fits(slot, time_ns, _size(length, request))
+            and self._holds(slot.page, length)
+        )
+
+    cdef inline bint _fits(self, Slot slot, long long time_ns, Py_ssize_t size) noexcept:
+        cdef Sheet page = slot.page
+        return (
+            page is not None
+            and page.hour == time_ns // HOUR
+            and page.size + size <= self.page_bytes
+            and self.bytes + size <= self.limit
+            and not self.closed
+        )
+
+    cdef inline bint _holds(self, Sheet page, Py_ssize_t length) noexcept:
+        """Whether the values can be appended as the page is: else it takes or grows a buffer."""
+        if page.buffer is not None:
+            return page.used + length <= PyByteArray_GET_SIZE(page.buffer)
+        return PyByteArray_GET_SIZE(page.data) + length < LARGE or len(self._open) > MOST_BUFFERS
+
+    cdef int _append(
+        self, Sheet page, char *values, Py_ssize_t length, long long time_ns, unsigned char *id, Py_ssize_t rows,
+        bytes request, Py_ssize_t size,
+    ) except -1:
+        """Appends what fits. No Python code runs in here, and what fails for want of memory leaves the page as it was."""
+        cdef Py_ssize_t requests = len(page.times)
+        cdef Py_ssize_t ids = PyByteArray_GET_SIZE(page.ids)
+        cdef Py_ssize_t asked = PyByteArray_GET_SIZE(page.requests)
+        cdef Py_ssize_t data = PyByteArray_GET_SIZE(page.data)
+        if (
+            grow_array(page.times, requests + 1) < 0
+            or grow_array(page.counts, requests + 1) < 0
+            or (page.first_rows is not None and grow_array(page.first_rows, requests + 1) < 0)
+            or grow_bytes(<PyObject *>page.ids, ids + 16) < 0
+            or (request is not None and grow_bytes(<PyObject *>page.requests, asked + 16) < 0)
+            or (page.buffer is None and grow_bytes(<PyObject *>page.data, data + length) < 0)
+        ):
+            # All of it is made shorter again, which cannot fail.
+            PyErr_Clear()
+            grow_array(page.times, requests)
+            grow_array(page.counts, requests)
+            if page.first_rows is not None:
+                grow_array(page.first_rows, requests)
+            grow_bytes(<PyObject *>page.ids, ids)
+            grow_bytes(<PyObject *>page.requests, asked)
+            raise MemoryError
+        page.times.data.as_longlongs[requests] = time_ns
+        page.counts.data.as_uints[requests] = <unsigned int>rows
+        if page.first_rows is not None:
+            page.first_rows.data.as_uints[requests] = 0
+        memcpy(PyByteArray_AS_STRING(page.ids) + ids, id, 16)
+        if request is not None:
+            memcpy(PyByteArray_AS_STRING(page.requests) + asked, PyBytes_AS_STRING(request), 16)
+        if page.buffer is None:
+            memcpy(PyByteArray_AS_STRING(page.data) + data, values, length)
+        else:
+            memcpy(PyByteArray_AS_STRING(page.buffer) + page.used, values, length)
+            page.used += length
+        page.rows += rows
+        page.size += size
+        self.bytes += size
+        self.collected += rows
+        return 0
+
+
+cdef object _block(object frame, object labels):
+    """As only_block, but with a row of the array per column of the frame."""
+    try:
+        # Not public: what cannot be found there goes the long way.
+        manager = frame._mgr
+        blocks = manager.blocks
+        if manager.axes[0] is not labels or len(blocks) != 1:
+            return None
+        return blocks[0].values
+    except AttributeError:
+        return None
+
+
+def only_block(frame, labels):
+    """The values of a pandas frame whose columns are `labels`, the very same, and lie in one array. Else None."""
+    values = _block(frame, labels)
+    return None if values is None else values.T
+
+
+@cython.final
+cdef class _Shape:
+    """A shape of core.py, taken apart."""
+
+    cdef object told
+    cdef object kind, dtype, marked, labels
+    cdef Slot slot
+    cdef int dimensions
+    cdef Py_ssize_t columns, most_rows, itemsize
+    cdef object known_layout
+    """The type of array that is laid out as `Array` says: seen by comparing one with what the buffer protocol tells of it.
+    It saves half of what numpy takes to tell it each time, and more for an array that was never asked."""
+
+    def __init__(self, told):
+        self.told = told
+        self.kind, self.dtype, tail, self.most_rows, _, self.slot, self.marked, self.labels = told
+        self.dimensions = 1 + len(tail)
+        self.columns = tail[0] if tail else 1
+        self.itemsize = 0 if self.dtype is None else self.dtype.itemsize
+
+    cdef bint compare(self, object data, Py_buffer *view) except -1:
+        cdef Array *array = <Array *><PyObject *>data
+        if type(data).__basicsize__ < <Py_ssize_t>sizeof(Array):
+            return False
+        return (
+            array.data == view.buf
+            and array.dimensions == view.ndim
+            and <void *>array.dtype == <void *>self.dtype
+            and memcmp(array.shape, view.shape, view.ndim * sizeof(Py_ssize_t)) == 0
+            and memcmp(array.strides, view.strides, view.ndim * sizeof(Py_ssize_t)) == 0
+        )
+
+
+cdef class ShortWay:
+    """`collect()` of a collector: what it has seen the like of goes into the page at once, all else the long way."""
+
+    cdef public Tray _outbox
+    cdef public Pending _pending
+    cdef public Uuid7 _ids
+    cdef public bint _offers, _takes
+    cdef _Shape _known
+
+    def __init__(self, outbox, pending, ids, designation):
+        self._outbox = outbox
+        self._pending = pending
+        self._ids = ids
+        self._offers = designation == "inputs"
+        self._takes = designation == "predictions"
+        self._known = _Shape(NO_SHAPE)
+
+    @property
+    def _shape(self):
+        return self._known.told
+
+    @_shape.setter
+    def _shape(self, told):
+        # One object, read once per call and replaced as a whole: threads share it.
+        self._known = _Shape(told)
+
+    @cython.binding(False)
+    def collect(self, data, correlation_id=None, request_id=None, context=None, timestamp=None, row=None):
+        """Copies `data` into memory, to be sent in the background; later changes to `data` do not matter.
+
+        `correlation_id` is one for all rows, or a sequence with one per row; by default a new UUIDv7. `context` is what
+        collecting the inputs returned: then id, time and row indices are theirs. Without one, a prediction takes the last
+        inputs of the model in this request, or on this thread or task, once. `timestamp` is the scoring time, in
+        nanoseconds since 1970 or as a datetime (UTC if it has no zone). What is not inputs and names an id that this
+        package generated, has that id's time. `request_id` and `timestamp` may be sequences with one per row too, and
+        `row` the index of each row in its request, for labels that come later. Returns the context, also where the rows
+        were refused.
+
+        Never raises unless the client is strict, then CollectError; what is refused or dropped is counted.
+        """
+        return self._collect_this(data, correlation_id, request_id, context, timestamp, row)
+
+    cdef object _collect_this(
+        self, object data, object correlation_id, object request_id, object context, object timestamp, object row
+    ):
+        cdef _Shape known = self._known
+        made = None
+        request = _request()
+        try:
+            if (
+                <object>type(data) is known.kind
+                and correlation_id is None
+                and request_id is None
+                and timestamp is None
+                and row is None
+                and (context is None or isinstance(context, Context))
+                and self._outbox.collecting
+            ):
+                made = self._short(known, data, context, request)
+        except Exception as error:
+            return self._accident(error, context, request)
+        if made is None:
+            return self._long_way(data, correlation_id, request_id, context, timestamp, row, request)
+        if type(made) is tuple:
+            made, reason = made
+            return self._dropped(reason, made, request)
+        return made
+
+    cdef object _short(self, _Shape known, object data, Context context, object request):
+        """The context, beside the reason if the rows were dropped; None where `data` must go the long way."""
+        cdef Array *array
+        cdef Py_buffer view
+        if known.labels is not None:
+            data = _block(data, known.labels)
+            if data is None:
+                return None
+        if <object>type(data) is known.known_layout:
+            array = <Array *><PyObject *>data
+            if <void *>array.dtype != <void *>known.dtype or array.dimensions != known.dimensions:
+                return None
+            return self._take(known, data, array, array.data, array.shape, array.strides, context, request)
+        if data.dtype is not known.dtype:
+            return None
+        PyObject_GetBuffer(data, &view, PyBUF_STRIDES)
+        try:
+            if view.ndim != known.dimensions:
+                return None
+            if known.compare(data, &view):
+                known.known_layout = type(data)
+            return self._take(known, data, NULL, <char *>view.buf, view.shape, view.strides, context, request)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef object _take(
+        self, _Shape known, object data, Array *array, char *values, Py_ssize_t *shape, Py_ssize_t *strides,
+        Context context, object request,
+    ):
+        cdef Context source = context
+        cdef Context made
+        cdef bint turned = known.labels is not None
+        cdef Py_ssize_t rows = shape[turned]
+        cdef Py_ssize_t columns = 1
+        cdef Py_ssize_t row = known.itemsize * known.columns
+        cdef bint whole = rows == 1 or strides[turned] == row
+        cdef long long now
+        cdef unsigned char id[16]
+        if known.dimensions == 2:
+            columns = shape[not turned]
+            whole = whole and (columns == 1 or strides[not turned] == known.itemsize)
+        if columns != known.columns or not 0 < rows <= known.most_rows:
+            return None
+        if source is None and self._takes:
+            source = self._pending.get(request)
+            if source is not None and source._taken:
+                source = None
+        asked = source._request if source is not None else None if request is None else request.id
+        if <object>type(asked) is not known.marked or (asked is not None and PyBytes_GET_SIZE(asked) != 16):
+            return None
+        if source is None:
+            now = clock_ns()
+            self._ids._write(now, id)
+            made = _context(id, now, rows, asked)
+        elif source._text is not None or source._keys is not None:
+            return None
+        elif self._offers or source.rows != rows:
+            made = _context(source._raw, source.time_ns, rows, asked)
+        else:
+            made = source
+        if self._offers:
+            self._pending.set(request, made)
+        elif self._takes:
+            if source is None:
+                self._outbox.note(("uncorrelated",))
+            else:
+                source._taken = True
+        # Up to here, memory that was taken may have let other threads run.
+        if array is not NULL and (
+            array.data != values or array.dimensions != known.dimensions or array.shape[turned] != rows
+        ):
+            raise RuntimeError("the array was changed meanwhile")
+        # From here to the end of `_append` no Python code runs, unless it goes by `_put`, which looks anew.
+        if whole and self._outbox._ready(known.slot, rows * row, made.time_ns, asked):
+            self._outbox._append(
+                known.slot.page, values, rows * row, made.time_ns, made._raw, rows, asked, _size(rows * row, asked)
+            )
+            return made
+        held = data if whole else (data.T if turned else data).tobytes()
+        reason = self._outbox._put(known.slot, held, rows * row, made.time_ns, made._raw, rows, asked)
+        return made if reason is None else (made, reason)
+
+
+CORRELATION = "$aml_dc_correlation_id"
+TIMESTAMP = "$aml_dc_scoring_timestamp"
+REQUEST = "$aml_request_id"
+
+cdef str _correlation = CORRELATION
+cdef str _timestamp = TIMESTAMP
+cdef str _request_key = REQUEST
+cdef object _epoch = datetime.datetime(1970, 1, 1)
+
+cdef extern from *:
+    """
+    static CYTHON_INLINE void write_uuid(char *to, const unsigned char *id) {
+        static const char digits[] = "0123456789abcdef";
+        int at;
+        for (at = 0; at < 16; at++) {
+            if (at == 4 || at == 6 || at == 8 || at == 10) *to++ = '-';
+            *to++ = digits[id[at] >> 4];
+            *to++ = digits[id[at] & 15];
+        }
+    }
+    """
+    void write_uuid(char *to, const unsigned char *id) noexcept nogil
+
+
+@cython.no_gc_clear
+cdef class Correlations(dict):
+    """What `ModelDataCollector.collect` returns: the columns that its rows carry beside their own. May be kept as JSON and
+    given back later."""
+
+    cdef public Context context
+
+    def __getstate__(self):
+        return self.context
+
+    def __setstate__(self, state):
+        self.context = state
+
+
+cdef str _uuid_text(const unsigned char *id):
+    text = PyUnicode_New(36, 127)
+    write_uuid(<char *>PyUnicode_1BYTE_DATA(text), id)
+    return text
+
+
+cpdef str text_of(object id):
+    """An id as the CSV has it."""
+    if isinstance(id, str):
+        return id
+    if len(<bytes?>id) != 16:
+        raise ValueError("an id has 16 bytes")
+    return _uuid_text(<unsigned char *>PyBytes_AS_STRING(id))
+
+
+# The last second that was written, to the second: mostly the next call is in it too.
+cdef long long _second = -1
+cdef char _second_text[20]
+
+
+cdef str _moment(long long time_ns):
+    global _second
+    cdef long long second = time_ns // 1_000_000_000
+    cdef int fraction = <int>(time_ns % 1_000_000_000 // 1000)
+    cdef char *to
+    cdef int at
+    if second != _second:
+        shown = (_epoch + datetime.timedelta(seconds=second)).isoformat().encode()
+        # No Python code between the two.
+        memcpy(_second_text, PyBytes_AS_STRING(shown), 19)
+        _second = second
+    text = PyUnicode_New(26, 127)
+    to = <char *>PyUnicode_1BYTE_DATA(text)
+    memcpy(to, _second_text, 19)
+    to[19] = b"."
+    for at in range(25, 19, -1):
+        to[at] = <char>(48 + fraction % 10)
+        fraction //= 10
+    return text
+
+
+cpdef Correlations describe(Context context, dict constants):
+    """The correlations of one call; `constants` has those of every call, and the order of all."""
+    cdef Correlations made = Correlations.__new__(Correlations)
+    PyDict_Update(made, constants)
+    PyDict_SetItem(made, _correlation, _uuid_text(context._raw) if context._text is None else context._text)
+    PyDict_SetItem(made, _timestamp, _moment(context.time_ns))
+    if context._request is not None:
+        PyDict_SetItem(made, _request_key, text_of(context._request))
+    made.context = context
+    return made
+
+
+cdef class ValueWay:
+    """`collect()` of a collector that returns its correlations by value."""
+
+    cdef public ShortWay _own
+    cdef public dict _constants
+    cdef public bint _plain
+
+    @cython.binding(False)
+    def collect(self, input_data, user_correlation_id="", *, correlations=None, request_id=None):
+        """Copies `input_data` into memory, to be sent in the background, and returns the columns its rows carry.
+
+        Inputs get a correlation id of their own, behind `user_correlation_id` and a hyphen where one is given. Predictions
+        in the same request get that of their inputs. What comes later, or from elsewhere, names it: by `correlations` (what
+        collecting the inputs returned, also when it was JSON in between; or the id alone), by `user_correlation_id`, by
+        the columns of a frame, by `add_correlations`, or by the `request_id`.
+        """
+        cdef _Shape known
+        try:
+            known = self._own._known
+            if (
+                self._plain
+                and correlations is None
+                and request_id is None
+                and (user_correlation_id is None or (type(user_correlation_id) is str and not user_correlation_id))
+                and <object>type(input_data) is known.kind
+                # A frame may carry the columns of its inputs.
+                and known.labels is None
+            ):
+                return describe(
+                    self._own._collect_this(input_data, None, None, None, None, None), self._constants
+                )
+        except Exception as error:
+            return self._accident(error)
+        return self._long_way(input_data, user_correlation_id, correlations, request_id)
