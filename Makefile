@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STORE ?=
 SECONDS ?= 60
 JOBS ?= 2
-TARGETS ?= batch envelope schema log frames csv daemon
+TARGETS ?= batch envelope schema log frames csv mdc daemon
 APPENDS ?= 10000
 FAULTS ?= 5000
 WRITERS ?= 4
@@ -84,7 +84,14 @@ build/azureml/.ready: $(VENV)/.ready $(KERNELS) $(shell find clients -name '*.py
 	build/azureml/bin/python -m pip install -q "azureml-inference-server-http>=1.5" "scikit-learn>=1.5" build/azureml/wheels/*.whl
 	touch $@
 
-test-azureml: venv build/azureml/.ready ## Under Azure ML's own inference server, from the registry
+# Microsoft's v2 SDK as scripts have it, beside nothing of ours: the two have the same module.
+build/azureml-v2/.ready:
+	rm -rf build/azureml-v2
+	$(PYTHON) -m venv build/azureml-v2
+	build/azureml-v2/bin/python -m pip install -q "azureml-ai-monitoring==1.0.0" "pandas>=2.2"
+	touch $@
+
+test-azureml: venv build/azureml/.ready build/azureml-v2/.ready ## Under Azure ML's own inference server, from the registry
 	$(BIN)/python -m pytest tests/azureml
 
 # What web services have, and the libraries that models come from. MLflow's wishes and those of the server above exclude each other.

@@ -68,6 +68,7 @@ class Answers:
             "uptime_seconds": round(time.time() - self._started, 1),
             "state": self._door.state,
             "listen": list(settings.listen),
+            "mdc": settings.mdc,
             "store": self._store.describe(),
             "spool": str(settings.spool.resolve()),
             "writer": self._ledger.writer_id.hex(),

@@ -18,12 +18,17 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from collectord.errors import ConfigError
+from collectord.model import Stream
 
 MAX_SOCKET_PATH = 107
 ADMIN_SOCKET = "admin.sock"
 MOST_DAYS = 36_525
 LEAST_SEGMENTS = 4
 """Segments of the log that the spool's budget must hold."""
+MDC_PORT = 50011
+"""Where the v2 SDK sends to unless AZUREML_MDC_PORT says otherwise."""
+COLUMN_ACTS = ("drop", "mask", "hmac")
+STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
@@ -41,6 +46,23 @@ def parse_size(value: object) -> object:
 
 def _parse_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def parse_pairs(text: str, what: str, allowed: tuple[str, ...] | None = None) -> dict[str, str]:
+    """`a=b,c=d` by name. `what`: the form, for people; `allowed`: the words that may stand behind the `=`.
+
+    Raises:
+        ValueError: it has another form, or names something twice.
+    """
+    found: dict[str, str] = {}
+    for pair in filter(None, map(str.strip, text.split(","))):
+        name, equals, word = (part.strip() for part in pair.rpartition("="))
+        if not equals or not name or not word or (allowed is not None and word not in allowed):
+            raise ValueError(f"{pair!r} is not {what}")
+        if name in found:
+            raise ValueError(f"{name!r} occurs twice")
+        found[name] = word
+    return found
 
 
 def _parse_mode(value: object) -> object:
@@ -70,6 +92,22 @@ class Settings(BaseSettings):
     )
     admin: str | None = Field(
         None, description="HOST:PORT of the HTTP side: /livez, /readyz, /metrics. Off unless set."
+    )
+    mdc: str | None = Field(
+        None,
+        description=f"HOST:PORT, HOST or PORT where payloads of azureml-ai-monitoring are taken; port {MDC_PORT} unless "
+        "named. Without TLS only loopback hosts. Off unless set.",
+    )
+    mdc_names: str = Field(
+        "",
+        description="Names of the streams of such payloads where their headers have none: workspace=W,webservice=S,model=M.",
+    )
+    columns: str = Field(
+        "", description="Column rules for these payloads, comma-separated: COLUMN=drop, COLUMN=mask, COLUMN=hmac."
+    )
+    columns_key: SecretStr | None = Field(None, description="Key of the column rules' hmac.")
+    columns_key_file: Path | None = Field(
+        None, description="A file that holds that key; a newline at its end is none of it."
     )
     codec: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the blobs.")
     level: int = Field(1, ge=1, le=19, description="Compression level; for gzip 1 to 3.")
@@ -146,11 +184,7 @@ class Settings(BaseSettings):
                 _check_socket_path(Path(address[5:]).resolve())
             else:
                 host, _ = split_address(address)
-                if not is_loopback(host):
-                    raise ValueError(
-                        f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
-                        "(127.0.0.1, [::1], localhost) are accepted"
-                    )
+                _check_loopback(address, host)
         return value
 
     @field_validator("admin")
@@ -159,6 +193,33 @@ class Settings(BaseSettings):
         if value:
             split_address(value)
         return value or None
+
+    @field_validator("mdc")
+    @classmethod
+    def _mdc_is_safe(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if value.isdecimal():
+            value = f"127.0.0.1:{value}"
+        elif re.fullmatch(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]", value):
+            value = f"{value}:{MDC_PORT}"
+        host, _ = split_address(value)
+        _check_loopback(value, host)
+        return value
+
+    @field_validator("mdc_names")
+    @classmethod
+    def _mdc_names_are_names(cls, value: str) -> str:
+        unknown = set(parse_pairs(value, "NAME=TEXT")) - set(STREAM_NAMES)
+        if unknown:
+            raise ValueError(f"{sorted(unknown)[0]!r} is none of {', '.join(STREAM_NAMES)}")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_rules(cls, value: str) -> str:
+        parse_pairs(value, f"COLUMN= and one of {', '.join(COLUMN_ACTS)}", COLUMN_ACTS)
+        return value
 
     @field_validator("spool", mode="before")
     @classmethod
@@ -208,6 +269,47 @@ class Settings(BaseSettings):
                 f"at least {LEAST_SEGMENTS} segments"
             )
         return self
+
+    @model_validator(mode="after")
+    def _hmac_has_a_key(self) -> Settings:
+        if self.columns_key is not None and self.columns_key_file is not None:
+            raise ValueError("columns_key: set COLLECTORD_COLUMNS_KEY or COLLECTORD_COLUMNS_KEY_FILE, not both")
+        if "hmac" in self.column_rules.values() and self.columns_key is None and self.columns_key_file is None:
+            raise ValueError(
+                f"columns: {self.columns!r} needs a key for hmac: set COLLECTORD_COLUMNS_KEY or COLLECTORD_COLUMNS_KEY_FILE"
+            )
+        return self
+
+    @property
+    def column_rules(self) -> dict[str, str]:
+        """By column one of `COLUMN_ACTS`."""
+        return parse_pairs(self.columns, "a rule", COLUMN_ACTS)
+
+    @property
+    def stream_names(self) -> Stream:
+        """What `mdc_names` says, and of a deployment of Azure ML the service's name."""
+        named: dict[str, Any] = {"webservice": os.environ.get("SERVICE_NAME", "")}
+        return Stream(**named | parse_pairs(self.mdc_names, "NAME=TEXT"))
+
+    def read_columns_key(self) -> bytes:
+        """The key of the column rules' hmac; empty if no rule needs one.
+
+        Raises:
+            ConfigError: it is empty, or its file cannot be read.
+        """
+        if "hmac" not in self.column_rules.values():
+            return b""
+        try:
+            if self.columns_key_file is not None:
+                key = self.columns_key_file.read_bytes().rstrip(b"\r\n")
+            else:
+                assert self.columns_key is not None
+                key = self.columns_key.get_secret_value().encode()
+        except OSError as error:
+            raise ConfigError(f"columns_key_file: {self.columns_key_file} cannot be read: {error.strerror}") from None
+        if not key:
+            raise ConfigError("columns_key: the key is empty")
+        return key
 
     @property
     def boundary_minutes(self) -> int:
@@ -289,6 +391,14 @@ def split_address(address: str) -> tuple[str, int]:
 def _check_socket_path(path: Path) -> None:
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
+
+
+def _check_loopback(address: str, host: str) -> None:
+    if not is_loopback(host):
+        raise ValueError(
+            f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
+            "(127.0.0.1, [::1], localhost) are accepted"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import grpc.aio
 
@@ -35,8 +35,10 @@ from collectord.encode import frame
 from collectord.errors import ConfigError
 from collectord.gauges import set_gauges
 from collectord.ingest.admission import Admission
+from collectord.ingest.columns import covers
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
+from collectord.ingest.mdc import MAX_CONNECTIONS, MdcDoor
 from collectord.ingest.service import CollectorService, server_options
 from collectord.ingest.session import Gate
 from collectord.ingest.validate import DAY_NS, Window
@@ -58,6 +60,9 @@ from collectord.upload.store import BlobStore
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
 from collectord.wal.writer import LogWriter
+
+if TYPE_CHECKING:
+    from collectord.ingest.mdc_http import MdcServer
 
 RESERVE_BYTES = 12 << 20
 """A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
@@ -236,7 +241,8 @@ class Daemon:
         self._aside.start()
         async with AsyncExitStack() as undo:
             server, health = await new_server(
-                pb.DESCRIPTOR.services_by_name["Collector"].full_name, server_options(settings.max_clients)
+                pb.DESCRIPTOR.services_by_name["Collector"].full_name,
+                server_options(settings.max_clients, 0 if settings.mdc is None else MAX_CONNECTIONS),
             )
             undo.push_async_callback(server.stop, None)
             server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
@@ -249,6 +255,9 @@ class Daemon:
             await server.start()
             await admin.start()
             self._listeners.open()
+            mdc = await self._open_mdc(gate)
+            if mdc is not None:
+                undo.push_async_callback(mdc.close, 0.0)
             runner = None
             if settings.admin is not None:
                 from collectord.admin import http
@@ -266,15 +275,31 @@ class Daemon:
         await admin_health.say(True)
         event(
             _log, logging.INFO, "ready", version=__version__, pid=os.getpid(), listen=list(settings.listen),
-            store=self._store.describe(), admin=settings.admin,
+            store=self._store.describe(), admin=settings.admin, mdc=settings.mdc,
         )  # fmt: skip
         ready()
         drain = await stop
         await admin_health.say(False)
-        idle = await self._stop(server, admin, drain)
+        idle = await self._stop(server, admin, mdc, drain)
         if runner is not None and idle:
             await runner.cleanup()
         return idle
+
+    async def _open_mdc(self, gate: Gate) -> MdcServer | None:
+        """The v2 door, if there is to be one."""
+        settings = self.settings
+        if settings.mdc is None:
+            return None
+        from collectord.ingest.mdc_http import MdcServer
+
+        rules = covers(settings.column_rules, settings.read_columns_key())
+        mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules))
+        try:
+            await mdc.start(*split_address(settings.mdc))
+        except OSError as error:
+            raise ConfigError(f"mdc: {settings.mdc} cannot be bound: {error.strerror}") from None
+        self._metrics.gauge("collectord_mdc_open_connections", lambda: mdc.connections)
+        return mdc
 
     def _make_gate(self, loop: asyncio.AbstractEventLoop) -> Gate:
         settings = self.settings
@@ -298,11 +323,16 @@ class Daemon:
 
     # ------------------------------------------------------------------ the end
 
-    async def _stop(self, server: grpc.aio.Server, admin: grpc.aio.Server, drain: float | None) -> bool:
+    async def _stop(
+        self, server: grpc.aio.Server, admin: grpc.aio.Server, mdc: MdcServer | None, drain: float | None
+    ) -> bool:
         grace = None if drain is None else STOP_GRACE
         deadline = self._clock.monotonic() + (drain or 0.0)
         await self._door.shut()
         event(_log, logging.INFO, "stopping", deadline_seconds=drain)
+        if mdc is not None:
+            # Before the log is closed: what has arrived is stored and answered.
+            await mdc.close(STOP_PATIENCE)
         await server.stop(grace)
         await self._blocking(self._log_writer.close)
         complete = drain is not None and await self._blocking(
@@ -376,6 +406,7 @@ def check(settings: Settings) -> None:
     layout_of(settings, "0" * 32)
     if settings.socket_group is not None:
         group_id(settings.socket_group)
+    settings.read_columns_key()
 
 
 def serve(settings: Settings) -> None:

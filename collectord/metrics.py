@@ -40,6 +40,20 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_frames_landed_total", "counter", "Frames appended to blobs."),
     Metric("collectord_frames_sealed_total", "counter", "Frames cut from the log, by cause.", ("cause",)),
     Metric("collectord_records_quarantined_total", "counter", "Rows that were put into quarantine, or lost."),
+    Metric("collectord_mdc_answers_total", "counter", "Answers to payloads of the v2 SDK, by HTTP status.", ("code",)),
+    Metric(
+        "collectord_mdc_payloads_repeated_total", "counter", "Those that had been stored before, by their trace id."
+    ),
+    Metric(
+        "collectord_mdc_incomplete_total",
+        "counter",
+        "Payloads stored although something was missing: trace (a repeat would not be recognised) or correlation (they "
+        "got an id of their own).",
+        ("cause",),
+    ),
+    Metric("collectord_mdc_held_bytes", "gauge", "Bytes of such payloads' bodies that have not been read into rows."),
+    Metric("collectord_mdc_open_connections", "gauge", "Connections of their senders."),
+    Metric("collectord_mdc_remembered_payloads", "gauge", "Payloads whose repeat would be recognised."),
     Metric("collectord_streams_refused_total", "counter", "gRPC streams refused or ended, by reason.", ("reason",)),
     Metric(
         "collectord_credit_waits_total", "counter", "Batches held back: for their client or the daemon.", ("cause",)

@@ -176,7 +176,7 @@ class Entry:
     """Something to be made durable.
 
     BATCH: `payload` is the serialized proto `Batch` as the client sent it. REJECT: the reason, UTF-8; it takes the
-    batch's place in the client's sequence. DROPPED: a serialized proto `Dropped` (sequence 0). DECLARE entries are
+    batch's place in the client's sequence (0: it has none, as what the v2 door refuses). DROPPED: a serialized proto `Dropped` (sequence 0). DECLARE entries are
     written by the log itself, once per segment for every schema that a BATCH or REJECT in it names.
     """
 

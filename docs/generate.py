@@ -21,7 +21,20 @@ from collectord import batch, schema
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.config import MAX_SOCKET_PATH, Settings
 from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
-from collectord.ingest import admission, gate, marks, service, session, validate
+from collectord.ingest import (
+    admission,
+    forms,
+    gate,
+    heading,
+    marks,
+    mdc,
+    mdc_http,
+    records,
+    remembered,
+    service,
+    session,
+    validate,
+)
 from collectord.metrics import TABLE
 from collectord.pipeline import known, parking
 from collectord.upload import naming, rollover, store
@@ -49,6 +62,10 @@ _UNITS = {
     "depth": "partitions",
     "waits": "batches",
     "marks": "clients",
+    "answers": "answers",
+    "payloads": "payloads",
+    "incomplete": "payloads",
+    "connections": "connections",
     "needed": "0 or 1",
     "held": "0 or 1",
     "lost": "0 or 1",
@@ -117,6 +134,7 @@ def _days(name: str) -> str:
 
 
 _REJECTED = '`collectord_records_rejected_total{reason="%s"}`'
+_ANSWERED = '`collectord_mdc_answers_total{code="%s"}`'
 _MEMORY, _SPOOL = _setting("memory_budget"), _setting("spool_budget")
 
 LIMITS: Sequence[tuple[str, str, str, str, str]] = (
@@ -161,6 +179,19 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("appends under way", f"{_setting('uploads')}", "uploads", "the others wait in the log", "`collectord_freshness_seconds`"),
     ("blob name", _size(naming.MAX_NAME), "", "long parts are cut and get a hash", "`collectord ls`"),
     ("level of a blob name", f"{naming.MAX_LEVEL} bytes", "", "cut likewise", "`collectord ls`"),
+    ("v2 door: body", f"1/{mdc.BODY_SHARE} of the memory budget, at most {_size(mdc.MAX_BODY_BYTES)}", "memory_budget", "413", _ANSWERED % 413),
+    ("v2 door: records in memory", f"1/{mdc.RECORDS_SHARE} of the memory budget: {_size(_MEMORY / mdc.RECORDS_SHARE)}, counting 200 bytes for an object, 64 for an array, 40 for a comma", "memory_budget", "413", _ANSWERED % 413),
+    ("v2 door: rows times columns", f"{records.MAX_CELLS:,}", "", "413", _ANSWERED % 413),
+    ("v2 door: rows as a batch", _size(forms.MAX_PAYLOAD_BYTES), "", "413", _ANSWERED % 413),
+    ("v2 door: columns, names, values, rows, times", "as of every batch", "", "413 or 400, with the reason", f"{_REJECTED % '…'}, {_ANSWERED % 413}"),
+    ("v2 door: nesting of a value", "about 250", "", "400", _ANSWERED % 400),
+    ("v2 door: bodies under way", f"1/{mdc.HELD_SHARE} of the memory budget: {_size(_MEMORY / mdc.HELD_SHARE)}", "memory_budget", f"a payload waits {mdc.ROOM_SECONDS:g} s for room, then 503", f"`collectord_mdc_held_bytes`, {_ANSWERED % 503}"),
+    ("v2 door: time for a body", f"{mdc.BODY_SECONDS:g} s", "", "408", _ANSWERED % 408),
+    ("v2 door: connections", f"{mdc.MAX_CONNECTIONS}", "", "503", f"`collectord_mdc_open_connections`, {_ANSWERED % 503}"),
+    ("v2 door: time for the first headers", f"{mdc_http.HEADER_SECONDS:g} s", "", "hung up on", ""),
+    ("v2 door: a header; headers", f"{mdc_http.HEADER_BYTES:,} bytes; {mdc_http.MAX_HEADERS}", "", "400", ""),
+    ("v2 door: trace id", f"{heading.MAX_TRACE} characters", "", "400", _ANSWERED % 400),
+    ("v2 door: remembered payloads", f"{remembered.MAX_PAYLOADS:,}, for {remembered.WINDOW_NS / 3.6e12:g} hour", "", "the oldest is forgotten; sent again, it is stored again", "`collectord_mdc_remembered_payloads`"),
     ("path of a unix socket", f"{MAX_SOCKET_PATH} bytes", "listen", "the start is refused, the length named", ""),
 )  # fmt: skip
 
@@ -184,7 +215,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if name in _OF_THE_MACHINE:
         return _OF_THE_MACHINE[name]
     value = field.default
-    if value is None:
+    if value is None or value == "":
         return "not set"
     if name == "socket_mode":
         return f"`{value:04o}`"

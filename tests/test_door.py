@@ -22,7 +22,7 @@ Done = Callable[[Exception | None], None]
 
 
 class Log:
-    def append(self, entries: Sequence[Entry], done: Done) -> None:
+    def append(self, entries: Sequence[Entry], done: Done, *, urgent: bool = False) -> None:
         done(None)
 
 

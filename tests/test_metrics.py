@@ -14,7 +14,8 @@ from collectord.model import Reason
 SOURCES = [
     path for path in Path(__file__).parent.parent.joinpath("collectord").rglob("*.py") if path.name != "metrics.py"
 ]
-UNITS = ("_bytes", "_seconds", "_records", "_sessions", "_partitions", "_segments", "_depth", "_info", "_failures")
+UNITS = ("_bytes", "_seconds", "_records", "_sessions", "_partitions", "_segments", "_depth", "_info", "_failures",
+         "_connections", "_payloads")  # fmt: skip
 FLAGS = ("_needed", "_held", "_draining", "_lost")
 """Gauges that are 0 or 1."""
 LABELS = {"version", "reason", "cause", "remedy", "code", "finding"}

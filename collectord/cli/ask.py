@@ -44,7 +44,9 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
         f"up {answer['uptime_seconds']:.0f} s"
     )
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("listens on", ", ".join(answer["listen"]))
+    facts.add_row(
+        "listens on", ", ".join([*answer["listen"], *([f"{answer['mdc']} (v2 SDK)"] if answer["mdc"] else [])])
+    )
     facts.add_row("store", answer["store"])
     facts.add_row("clients", str(len(answer["clients"])))
     facts.add_row(

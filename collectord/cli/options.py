@@ -42,7 +42,7 @@ def settings_options(*names: str) -> Callable[[F], F]:
 
         fields = {name: Settings.model_fields[name] for name in names} if names else Settings.model_fields
         for name, field in reversed(fields.items()):
-            secret = name.startswith("azure_") and name != "azure_account_url"
+            secret = name == "columns_key" or (name.startswith("azure_") and name != "azure_account_url")
             if secret:
                 continue  # A secret on a command line is seen by every user of the machine.
             command = click.option(

@@ -51,6 +51,8 @@ def examine(
     yield link
     for address in settings.listen:
         yield places.listener(address, settings)
+    if settings.mdc is not None:
+        yield places.mdc(settings.mdc)
     yield places.spool(settings)
     yield places.disk(settings, around.free)
     yield places.log_and_ledger(settings, alive=status is not None)

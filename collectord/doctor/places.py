@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import http.client
 import os
 import socket
 import stat
@@ -18,6 +19,7 @@ from collectord.config import Settings
 from collectord.control.client import ControlClient
 from collectord.doctor.link import Link, mib, to_be_made
 from collectord.errors import CollectordError
+from collectord.ingest.mdc import PATH
 from collectord.spool import LOCK_FILE, LOG_DIRECTORY
 from collectord.upload.database import FILE_NAME as LEDGER
 from collectord.upload.ledger import peek_parked
@@ -87,6 +89,25 @@ def listener(address: str, settings: Settings) -> Link:
         mode = stat.S_IMODE(folder.st_mode)
         return Link(name, False, f"{path.parent} has mode {mode:04o}: other users cannot pass", "chmod it to 0755")
     return Link(name, True, f"{path}, mode {stat.S_IMODE(found.st_mode):04o}")
+
+
+def mdc(address: str) -> Link:
+    """Whether the v2 SDK can reach the port that the settings name, and it is one of ours."""
+    host, port = config.split_address(address)
+    connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+    try:
+        # No payload: what answers that it takes nothing else is the door.
+        connection.request("GET", PATH)
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return Link("mdc", False, f"{address}: {why}", "start the daemon, or mend mdc")
+    finally:
+        connection.close()
+    if answer.status != 405 or answer.headers["Allow"] != "POST":
+        what = f"{address} answers {answer.status} to GET {PATH}"
+        return Link("mdc", False, what, "another program listens there; name another port")
+    return Link("mdc", True, f"{address} takes payloads; set AZUREML_MDC_HOST={host} and AZUREML_MDC_PORT={port}")
 
 
 def lock_is_held(path: Path) -> bool | None:

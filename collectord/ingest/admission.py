@@ -65,7 +65,7 @@ class Admission:
                     await account.waiter
                 finally:
                     account.waiter = None
-        if not self._queue and fits(self.used, size, self.budget):
+        if self.has_room(size):
             self._hold(account, size)
             return
         self.waits("daemon")
@@ -80,6 +80,10 @@ class Admission:
             else:
                 self.release(account, size)
             raise
+
+    def has_room(self, size: int) -> bool:
+        """Whether `acquire` would not wait, for an account that holds nothing."""
+        return not self._queue and fits(self.used, size, self.budget)
 
     def release(self, account: Account, size: int) -> None:
         """The bytes are durable, or given up."""

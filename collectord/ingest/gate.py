@@ -23,8 +23,10 @@ ENTRY_OVERHEAD = 1024
 class Log(Protocol):
     """Where entries become durable."""
 
-    def append(self, entries: Sequence[Entry], done: Callable[[Exception | None], None]) -> None:
-        """Queues entries, without blocking. `done` is called once, on the log's thread, in the order of the calls: with
+    def append(
+        self, entries: Sequence[Entry], done: Callable[[Exception | None], None], *, urgent: bool = False
+    ) -> None:
+        """Queues entries, without blocking; `urgent`: somebody waits, and nothing is gained by waiting for more. `done` is called once, on the log's thread, in the order of the calls: with
         None when they are durable, else with the error; after an error of a client's entry, all of that client's with
         higher numbers that were queued before `done` returned fail too."""
         ...
@@ -50,7 +52,18 @@ class SchemasFull(TooManyClients):
     """The schemas of all clients need too much memory, and this stream has the most."""
 
 
-class Party(Protocol):
+class Sender(Protocol):
+    """Whoever hands an entry to the log."""
+
+    account: Account
+    """What it holds of the budget."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """The log has answered for an entry of his."""
+        ...
+
+
+class Party(Sender, Protocol):
     """A client's stream, as far as the gate deals with it."""
 
     client: bytes
@@ -58,8 +71,6 @@ class Party(Protocol):
     sdk: str
     rows: int
     """Rows made durable from this stream."""
-    account: Account
-    """What it holds of the budget."""
     heard: float
     """Monotonic seconds at which the last whole message was dealt with."""
     over: asyncio.Future[CollectordError]
@@ -72,10 +83,6 @@ class Party(Protocol):
 
     def forget_schemas(self) -> None:
         """Nothing that it sends is judged any more. May be repeated."""
-        ...
-
-    def settle(self, outcome: Outcome) -> None:
-        """The log has answered for an entry of this stream."""
         ...
 
     def look_again(self, error: Exception | None) -> None:
@@ -91,7 +98,7 @@ class Party(Protocol):
 class Outcome:
     """What became of an entry that a session handed to the log; carried from the log's thread to the loop."""
 
-    session: Party
+    session: Sender
     client: bytes
     sequence: int
     size: int
@@ -130,6 +137,7 @@ class Gate:
     def __post_init__(self) -> None:
         self.admission.waits = lambda whose: self.metrics.count("collectord_credit_waits_total", cause=whose)
         self.metrics.gauge("collectord_remembered_sessions", lambda: len(self.marks))
+        self.metrics.gauge("collectord_mdc_remembered_payloads", self.marks.payloads)
         self.metrics.gauge("collectord_schema_bytes", lambda: self.schemas.bytes)
 
     def credit(self) -> int:
@@ -174,6 +182,20 @@ class Gate:
         if self._latest.get(session.client) is session:
             del self._latest[session.client]
             self.marks.leave(session.client, self.clock.wall_ns())
+
+    def done(self, outcome: Outcome) -> Callable[[Exception | None], None]:
+        """What the log calls, on its own thread, when it has answered for the entry of this outcome."""
+
+        def done(error: Exception | None) -> None:
+            outcome.error = error
+            if outcome.sequence:
+                if error is None:
+                    self.marks.observe(outcome.client, outcome.sequence, self.clock.wall_ns())
+                else:
+                    self.marks.give_back(outcome.client, outcome.epoch)
+            self.report(outcome)
+
+        return done
 
     def report(self, outcome: Outcome) -> None:
         """From the log's thread. One wake-up of the loop serves a whole group."""

@@ -24,10 +24,12 @@ class Intake:
         self._pending = 0
         """Refusals that have not been told yet."""
 
-    def append(self, entries: Sequence[Entry], done: Callable[[Exception | None], None]) -> None:
+    def append(
+        self, entries: Sequence[Entry], done: Callable[[Exception | None], None], *, urgent: bool = False
+    ) -> None:
         """See `Log.append`. While it is shut, `done` gets `Draining`, from the loop."""
         if not self._shut:
-            self._log.append(entries, done)
+            self._log.append(entries, done, urgent=urgent)
             return
         # Not at once: whoever appends holds a lock that `done` takes.
         self._pending += 1

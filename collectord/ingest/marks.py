@@ -1,12 +1,18 @@
-"""The marks: per client the highest sequence number that was taken, and the highest that is durable."""
+"""The marks: per client the highest sequence number that was taken, and the highest that is durable.
+
+The payloads of the v2 door are clients to the log; they are remembered apart from those that speak gRPC, see
+`remembered.py`, so that neither crowds out the other.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from collectord.errors import TooManyClients
+from collectord.ingest.remembered import Payloads, is_ours
 
 MAX_MARKS = 100_000
 """Clients that are remembered, connected or not."""
@@ -35,8 +41,9 @@ class Marks:
     `lock` is held across `take` and the log's `append`, so that `give_back` falls before both or after both.
     """
 
-    def __init__(self, limit: int = MAX_MARKS) -> None:
+    def __init__(self, limit: int = MAX_MARKS, payloads: Payloads | None = None) -> None:
         self.lock = threading.RLock()
+        self._payloads = payloads or Payloads()
         self._limit = limit
         self._marks: dict[bytes, Mark] = {}
         """Among those that are not connected, the one that has been silent for longest comes first."""
@@ -47,13 +54,22 @@ class Marks:
 
     def restore(self, marks: Iterable[tuple[bytes, int, int]]) -> None:
         """Takes `(client, mark, seen_ns)` from the ledger; of more than can be remembered, the last heard of."""
+        clients = []
         with self.lock:
-            for client, durable, seen_ns in sorted(marks, key=lambda mark: mark[2])[-self._limit :]:
+            for mark in sorted(marks, key=lambda mark: mark[2]):
+                if is_ours(mark[0]):
+                    self._payloads.restore(mark[0], mark[2])
+                else:
+                    clients.append(mark)
+            for client, durable, seen_ns in clients[-self._limit :]:
                 self._marks[client] = Mark(durable, durable, seen_ns, stored=True)
 
     def observe(self, client: bytes, sequence: int, now_ns: int) -> None:
         """An entry of this client stands in the log: its mark is at least that."""
         with self.lock:
+            if is_ours(client):
+                self._payloads.observe(client, now_ns)
+                return
             mark = self._marks.get(client)
             if mark is None:
                 self._marks[client] = Mark(sequence, sequence, now_ns)
@@ -122,13 +138,34 @@ class Marks:
                 mark.taken = mark.durable
                 mark.epoch += 1
 
+    def has_stored(self, payload: bytes) -> bool:
+        """Whether the payload of the v2 door with this client id is durable, as far as is remembered."""
+        with self.lock:
+            return payload in self._payloads
+
+    def payloads(self) -> int:
+        """How many of these are remembered."""
+        return len(self._payloads)
+
+    def told(self) -> None:
+        """The ledger has heard what `changed` said last. A client that it has not is told anew when it is heard of again;
+        a payload never is."""
+        with self.lock:
+            self._payloads.told()
+
+    def forgotten_payloads(self, now_ns: int) -> list[bytes]:
+        """The client ids of those that were forgotten since the last call: the ledger may forget them as well."""
+        with self.lock:
+            return self._payloads.gone(now_ns)
+
     def changed(self) -> Iterator[tuple[bytes, int, int]]:
         """`(client, mark, seen_ns)` of every client whose state the ledger does not know; it does afterwards."""
         with self.lock:
             changed = [(client, mark) for client, mark in self._marks.items() if not mark.stored]
             for _, mark in changed:
                 mark.stored = mark.taken == mark.durable
-            return iter([(client, mark.durable, mark.seen_ns) for client, mark in changed])
+            clients = [(client, mark.durable, mark.seen_ns) for client, mark in changed]
+            return chain(clients, self._payloads.changed())
 
     def expire(self, before_ns: int, connected: frozenset[bytes]) -> list[bytes]:
         """Forgets clients not heard of since `before_ns`. Returns their ids, and those that had to make room before."""

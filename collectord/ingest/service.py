@@ -41,11 +41,12 @@ def most_connections(max_clients: int, descriptors: int) -> int:
     return max(1, min(max_clients + SPARE_CONNECTIONS, descriptors - SPARE_DESCRIPTORS))
 
 
-def server_options(max_clients: int) -> list[tuple[str, int]]:
-    """gRPC's options of a server whose sockets anybody may reach. Raises the process's limit of file descriptors."""
+def server_options(max_clients: int, taken: int = 0) -> list[tuple[str, int]]:
+    """gRPC's options of a server whose sockets anybody may reach; `taken`: descriptors that another door may need. Raises
+    the process's limit of file descriptors."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    connections = most_connections(max_clients, most if most != resource.RLIM_INFINITY else 1 << 30)
+    connections = most_connections(max_clients, (most if most != resource.RLIM_INFINITY else 1 << 30) - taken)
     if connections < max_clients:
         event(_log, logging.WARNING, "the limit of open files allows fewer clients", files=most,
               clients=connections, max_clients=max_clients)  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -20,6 +20,7 @@ from collectord.ingest.admission import Account
 from collectord.ingest.envelope import Kind, unwrap
 from collectord.ingest.gate import ENTRY_OVERHEAD, Outcome
 from collectord.ingest.gate import Gate as Gate
+from collectord.ingest.remembered import is_ours
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
 from collectord.model import Entry, EntryKind, Reason
@@ -172,6 +173,8 @@ class Session:
             raise ProtocolError("a second Hello on one stream")
         if len(hello.client_id) != 16:
             raise ProtocolError(f"hello.client_id has {len(hello.client_id)} bytes; it must have 16")
+        if is_ours(hello.client_id):
+            raise ProtocolError("hello.client_id is one of the v2 door's own; it must be random")
         if len(hello.sdk) > 100 or len(hello.version) > 100:
             raise ProtocolError("hello.sdk and hello.version have at most 100 characters")
         self.client = hello.client_id
@@ -284,7 +287,7 @@ class Session:
             self._pending += 1
             self._refused_pending += outcome.refusal is not None
             try:
-                gate.log.append([entry], _done(gate, outcome))
+                gate.log.append([entry], gate.done(outcome))
             except BaseException:
                 self._pending -= 1
                 self._refused_pending -= outcome.refusal is not None
@@ -324,21 +327,6 @@ class Session:
             self._stalled = None
             self._asked_from = None
             self._ask_for(self._gate.marks.taken(self.client) + 1)
-
-
-def _done(gate: Gate, outcome: Outcome) -> Callable[[Exception | None], None]:
-    """What the log calls, on its own thread."""
-
-    def done(error: Exception | None) -> None:
-        outcome.error = error
-        if outcome.sequence:
-            if error is None:
-                gate.marks.observe(outcome.client, outcome.sequence, gate.clock.wall_ns())
-            else:
-                gate.marks.give_back(outcome.client, outcome.epoch)
-        gate.report(outcome)
-
-    return done
 
 
 def _parsed(message: _M, content: memoryview) -> _M:

@@ -90,6 +90,18 @@ class Judged:
     rows: int
 
 
+def judge(payload: Buffer, found: batch.Found, rules: batch.Rules, window: Window, now_ns: int) -> Judged:
+    """Checks a batch against its schema and the window.
+
+    Raises:
+        Rejected: it will never be accepted.
+    """
+    earliest = max(0, now_ns - window.late_ns)
+    time_ns = batch.check(payload, found, rules, earliest, now_ns + window.early_ns)
+    partition = Partition.of(found.schema_id, time_ns, window.boundary_minutes)
+    return Judged(rules.schema, partition, found.rows)
+
+
 class Declared:
     """The schemas that one client has declared on its stream, the refused ones included."""
 
@@ -132,10 +144,7 @@ class Declared:
             raise Rejected(Reason.UNKNOWN_SCHEMA, f"schema {found.schema_id.hex()} was not declared on this stream")
         if isinstance(rules, Refusal):
             raise Rejected(rules.reason, rules.detail)
-        earliest = max(0, now_ns - window.late_ns)
-        time_ns = batch.check(payload, found, rules, earliest, now_ns + window.early_ns)
-        partition = Partition.of(found.schema_id, time_ns, window.boundary_minutes)
-        return Judged(rules.schema, partition, found.rows)
+        return judge(payload, found, rules, window, now_ns)
 
     def _learn(self, key: bytes, raw: bytes) -> Refusal | None:
         rules = self._shared.get(key)

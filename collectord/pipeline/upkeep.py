@@ -90,7 +90,8 @@ class Upkeep:
             free = self._free_before()
             drops = [DroppedRows(*drop, total) for drop, total in self._state.books.take_fresh_drops()]
         marks = [ClientMark(*mark) for mark in self._marks.changed()]
-        self._ledger.checkpoint(free, marks, drops)
+        self._ledger.checkpoint(free, marks, drops, gone=self._marks.forgotten_payloads(self._clock.wall_ns()))
+        self._marks.told()
         if retire:
             self._log.retire(free)
 

@@ -251,11 +251,12 @@ class Ledger:
         clients: Iterable[ClientMark],
         dropped: Iterable[DroppedRows] = (),
         counts: Mapping[tuple[str, str], int] | None = None,
+        gone: Iterable[bytes] = (),
     ) -> None:
         """What the log has said before `lsn`, so that its segments may go: marks, and cumulative counts.
 
         Marks never go back. `counts` is per stream key and name, such as `received`; counts and drops replace what is
-        there.
+        there. `gone` are clients that never dropped anything and need not be remembered.
         """
         with self._database.transaction() as db:
             db.execute("UPDATE meta SET value = max(value, ?) WHERE key = 'checkpoint'", (lsn,))
@@ -264,6 +265,7 @@ class Ledger:
                 "mark = max(mark, excluded.mark), seen_ns = max(seen_ns, excluded.seen_ns)",
                 ((client.client, client.mark, client.seen_ns) for client in clients),
             )
+            db.executemany("DELETE FROM clients WHERE id = ?", ((client,) for client in gone))
             db.executemany(
                 "INSERT OR REPLACE INTO dropped VALUES (?, ?, ?, ?)",
                 ((drop.client, drop.stream_key, drop.reason, drop.rows) for drop in dropped),

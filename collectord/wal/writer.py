@@ -38,6 +38,9 @@ from collectord.wal.supply import Supply
 
 Done = Callable[[Exception | None], None]
 
+URGENT_SHARE = 5
+"""Of the gap between commits, that what is urgent waits for as well: each commit costs what several entries could share."""
+
 logger = logging.getLogger(__name__)
 _PADDING = [bytes(count) for count in range(8)]
 
@@ -90,7 +93,8 @@ class LogWriter:
         """`directory` and `recovered` are those of `recover`; `budget_bytes` should be several segments; `commit_gap` is in seconds, from begin to begin.
 
         `durability="os"` leaves syncing to the operating system: a power loss then costs acknowledged rows.
-        `random` makes segment ids, `pause` waits that many seconds, less when closing.
+        `random` makes segment ids, `pause` waits that many seconds, less when closing or
+        when something urgent comes.
         """
         self._clock = clock or SystemClock()
         self._disk = disk or Disk()
@@ -118,8 +122,9 @@ class LogWriter:
         self._stuck = False
         self._last_begin = float("-inf")
         self._thread: threading.Thread | None = None
-        self._closing = threading.Event()
-        self._pause = pause or self._closing.wait
+        self._closing, self._hurry = threading.Event(), threading.Event()
+        """`_hurry`: something urgent has come, or the end."""
+        self._pause, self._short_pause = pause or self._hurry.wait, pause or self._closing.wait
         self._queue: list[_Append] = []
         self._wake = threading.Condition()
         """Guards the queue, and whether it still takes anything."""
@@ -166,6 +171,7 @@ class LogWriter:
         with self._wake:
             self._open = False
             self._closing.set()
+            self._hurry.set()
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
@@ -177,8 +183,9 @@ class LogWriter:
             self._active = None
         self.catalog.close()
 
-    def append(self, entries: Sequence[Entry], done: Done) -> None:
-        """Queues entries, in order behind everything queued before; never blocks.
+    def append(self, entries: Sequence[Entry], done: Done, *, urgent: bool = False) -> None:
+        """Queues entries, in order behind everything queued before; never blocks. `urgent` entries, and what is queued
+        before them, wait for a fifth of the gap between commits only.
 
         `done` is called once, on the log's thread: with None after all of them are durable, else with LogUnavailable or
         SpoolFull, and then none of them is in the log. After `close` it is called right here. Payloads
@@ -191,6 +198,8 @@ class LogWriter:
         with self._wake:
             if self._open:
                 self._queue.append(append)
+                if urgent:
+                    self._hurry.set()
                 if len(self._queue) == 1:
                     self._wake.notify()
                 return
@@ -209,15 +218,18 @@ class LogWriter:
                 self._wake.wait()
             if not self._queue:
                 return False
-        rest = self._last_begin + self._commit_gap - self._clock.monotonic()
-        if rest > 0:
-            self._pause(rest)
+        for gap, pause in ((self._commit_gap, self._pause), (self._commit_gap / URGENT_SHARE, self._short_pause)):
+            rest = self._last_begin + gap - self._clock.monotonic()
+            if rest > 0:
+                pause(rest)
         return True
 
     def commit(self) -> None:
         """Commits what is queued now. The log's thread calls it; a caller that never called `start` may."""
         with self._wake:
             taken, self._queue = self._queue, []
+            if self._open:
+                self._hurry.clear()
         self._last_begin = self._clock.monotonic()
         try:
             self._commit(taken)

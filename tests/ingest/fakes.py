@@ -47,7 +47,7 @@ class FakeLog:
         """What is durable."""
         self.queue: list[tuple[Entry, Done]] = []
 
-    def append(self, entries: Sequence[Entry], done: Done) -> None:
+    def append(self, entries: Sequence[Entry], done: Done, *, urgent: bool = False) -> None:
         (entry,) = entries
         self.queue.append((entry, done))
         if self.error is not None:

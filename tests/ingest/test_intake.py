@@ -14,7 +14,9 @@ class Log:
     def __init__(self) -> None:
         self.taken: list[Entry] = []
 
-    def append(self, entries: Sequence[Entry], done: Callable[[Exception | None], None]) -> None:
+    def append(
+        self, entries: Sequence[Entry], done: Callable[[Exception | None], None], *, urgent: bool = False
+    ) -> None:
         self.taken += entries
         done(None)
 

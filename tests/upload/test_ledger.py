@@ -191,6 +191,13 @@ def test_a_forgotten_client_leaves_its_drops_in_the_books(ledger: Ledger) -> Non
     assert sorted((drop.client, drop.rows) for drop in ledger.dropped()) == [(b"", 7), (live, 5)]
 
 
+def test_a_checkpoint_forgets_the_clients_that_it_is_told(ledger: Ledger) -> None:
+    one, two = b"1" * 16, b"2" * 16
+    ledger.checkpoint(Lsn(1), [ClientMark(one, 1, 10), ClientMark(two, 1, 10)])
+    ledger.checkpoint(Lsn(2), [ClientMark(b"3" * 16, 1, 20)], gone=[one, b"never" + bytes(11)])
+    assert {mark.client for mark in ledger.clients()} == {two, b"3" * 16}
+
+
 def test_pruning_keeps_the_parts_in_use(ledger: Ledger) -> None:
     ledger.stage(intent(1))
     ledger.confirm(intent(1), 100, None, 5)

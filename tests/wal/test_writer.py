@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from collectord.errors import LogUnavailable, SpoolFull
 from collectord.model import Entry, EntryKind, Lsn
 from collectord.wal.framing import MAX_PAYLOAD_BYTES
 from collectord.wal.reader import LogReader
-from collectord.wal.writer import LogWriter
+from collectord.wal.writer import URGENT_SHARE, LogWriter
 from tests.wal.faults import EIO, ENOSPC, FaultyDisk, PowerCut
 from tests.wal.spool import SCHEMA, SPOOL_ID, FakeClock, Spool, batch, payload_of, payloads, schema
 
@@ -397,6 +398,26 @@ def test_commits_keep_their_distance_and_the_first_after_idleness_has_none(tmp_p
     settle(3)
     assert pauses == [0.003]
     writer.close()
+
+
+def test_what_is_urgent_shortens_the_distance_for_all_that_is_queued_before_it(tmp_path: Path) -> None:
+    gap = 2.5
+    spool = Spool(tmp_path)
+    writer = LogWriter(spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=gap)
+    writer.start()
+    told = [threading.Event() for _ in range(4)]
+    writer.append([entry(1)], lambda _: told[0].set())
+    assert told[0].wait(60)
+    began = time.monotonic()
+    writer.append([entry(2)], lambda _: told[1].set())
+    assert not told[1].wait(gap / URGENT_SHARE / 2)
+    writer.append([entry(3)], lambda _: told[2].set(), urgent=True)
+    assert told[1].wait(60) and told[2].wait(60)
+    assert gap / URGENT_SHARE * 0.8 < time.monotonic() - began < gap - 0.5
+    writer.append([entry(4)], lambda _: told[3].set())
+    assert not told[3].wait(gap / URGENT_SHARE + 0.2), "the haste of one is not that of the next"
+    writer.close()
+    assert told[3].is_set()
 
 
 def test_a_fault_of_our_own_is_told_and_the_log_goes_on(

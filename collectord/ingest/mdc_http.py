@@ -1,0 +1,152 @@
+"""The HTTP side of the v2 door: `POST /modeldata/log`, with aiohttp's low-level server.
+
+Whoever connects and says nothing, or slowly, holds a connection and no more, and not for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from collectord.ingest import mdc
+from collectord.ingest.mdc import BUSY, PATH, Answer, MdcDoor
+from collectord.logs import event
+
+HEADER_SECONDS = 10.0
+"""For the first headers of a connection to arrive."""
+SWEEP_SECONDS = 1.0
+"""How often it is looked for connections whose headers have not."""
+IDLE_SECONDS = 60.0
+"""Between the requests of a connection."""
+LINGER_SECONDS = 2.0
+"""For a body that is not wanted to end, so that its sender reads the answer."""
+HEADER_BYTES = 8190
+"""Of one header, its name included."""
+MAX_HEADERS = 128
+
+_log = logging.getLogger("collectord.ingest")
+
+
+class MdcServer:
+    """Listens from `start` to `close`. Belongs to the event loop."""
+
+    def __init__(self, door: MdcDoor) -> None:
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._server = web.Server(
+            self._handle, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_SECONDS,
+            lingering_time=LINGER_SECONDS, max_field_size=HEADER_BYTES, max_headers=MAX_HEADERS,
+        )  # fmt: skip
+        self._silent: dict[asyncio.BaseProtocol, float] = {}
+        """Connections that have not asked for anything yet, the oldest first, and since when."""
+        self._sweep_at: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Raises OSError if the address cannot be bound."""
+        self._listener = await self._loop.create_server(self._connect, host, port)
+        event(_log, logging.INFO, "listening for payloads of the v2 SDK", address=f"{host}:{self.port}")
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        return len(self._server.connections)
+
+    @property
+    def silent(self) -> int:
+        """Those that have not asked for anything, as of the last look at them."""
+        return len(self._silent)
+
+    async def close(self, patience: float) -> None:
+        """Nobody new is let in; what is under way is answered, for so many seconds."""
+        self._listener.close()
+        if self._sweep_at is not None:
+            self._sweep_at.cancel()
+        self._server.pre_shutdown()
+        await self._server.shutdown(patience)
+        self._door.close()
+
+    def _connect(self) -> asyncio.BaseProtocol:
+        if self.connections >= mdc.MAX_CONNECTIONS:
+            self._door.tell(BUSY)
+            return _Full()
+        protocol = self._server()
+        self._silent[protocol] = self._loop.time()
+        if self._sweep_at is None:
+            self._sweep_at = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+        return protocol
+
+    def _sweep(self) -> None:
+        """Hangs up on whoever has been silent for too long, and forgets who has gone."""
+        before, here = self._loop.time() - HEADER_SECONDS, self._server.connections
+        late = [protocol for protocol in here if self._silent.get(protocol, before + 1) <= before]
+        for protocol in late:
+            protocol.force_close()
+        self._silent = {protocol: self._silent[protocol] for protocol in here if protocol in self._silent}
+        for protocol in late:
+            del self._silent[protocol]
+        self._sweep_at = self._loop.call_later(SWEEP_SECONDS, self._sweep) if self._silent else None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._silent.pop(request.protocol, None)
+        if request.path != PATH:
+            return self._say(request, Answer(404, f"there is only POST {PATH}"))
+        if request.method != "POST":
+            return self._say(request, Answer(405, f"{PATH} takes POST"), {"Allow": "POST"})
+        return _response(request, await self._door.answer(request.headers, request.content_length, _Body(request)))
+
+    def _say(
+        self, request: web.BaseRequest, answer: Answer, headers: dict[str, str] | None = None
+    ) -> web.StreamResponse:
+        self._door.tell(answer)
+        return _response(request, answer, headers)
+
+
+class _Full(asyncio.Protocol):
+    """Tells whoever connects that there are too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        text = f"{BUSY.text}\n"
+        transport.write(
+            f"HTTP/1.1 {BUSY.status} Service Unavailable\r\nRetry-After: {BUSY.retry_after}\r\nConnection: close\r\n"
+            f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+        )
+        transport.close()
+
+
+class _Body:
+    """The body of a request, as a `Source`."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+
+    def arrived(self) -> bytes | None:
+        content = self._request.content
+        return content.read_nowait() if content.is_eof() and content.exception() is None else None
+
+    async def receive(self, most: int) -> bytes | bytearray | None:
+        request = self._request
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = bytearray()
+        try:
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > most:
+                    return None
+        except (web.RequestPayloadError, ConnectionError):
+            raise ConnectionError("the body was cut short") from None
+        return body
+
+
+def _response(request: web.BaseRequest, answer: Answer, headers: dict[str, str] | None = None) -> web.StreamResponse:
+    more = {"Retry-After": str(answer.retry_after)} if answer.retry_after else {}
+    response = web.Response(status=answer.status, text=f"{answer.text}\n" if answer.text else None, headers={**(headers or {}), **more})  # fmt: skip
+    if not request.content.at_eof():
+        response.force_close()
+    return response
