@@ -73,6 +73,7 @@ class Answers:
             "spool": str(settings.spool.resolve()),
             "writer": self._ledger.writer_id.hex(),
             "layout": settings.layout,
+            "mdc_output": list(settings.mdc_output),
             "node": settings.node,
             "clients": [
                 {"pid": session.pid, "sdk": session.sdk, "rows": session.rows} for session in self._door.sessions()

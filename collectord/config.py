@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from collectord.errors import ConfigError
+from collectord.mdc_output import MdcOutput
 from collectord.model import Stream
 
 MAX_SOCKET_PATH = 107
@@ -112,6 +113,11 @@ class Settings(BaseSettings):
     codec: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the blobs.")
     level: int = Field(1, ge=1, le=19, description="Compression level; for gzip 1 to 3.")
     layout: str = Field("documented", description="Names of the blobs: documented, sdk-v1, or a template.")
+    mdc_output: Names = Field(
+        (),
+        description="Streams that are written as JSON lines in the layout of Azure ML's Model Data Collector, instead of "
+        "as CSV: patterns webservice/model/designation, comma-separated; */*/* for all.",
+    )
     boundary: Literal["day", "hour"] = Field("day", description="The period that a blob covers.")
     node: str = Field(default_factory=socket.gethostname, description="Label of this node, for {node} in a template.")
     flush_interval: float = Field(
@@ -185,6 +191,12 @@ class Settings(BaseSettings):
             else:
                 host, _ = split_address(address)
                 _check_loopback(address, host)
+        return value
+
+    @field_validator("mdc_output")
+    @classmethod
+    def _mdc_output_names_streams(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        MdcOutput(value)
         return value
 
     @field_validator("admin")

@@ -45,6 +45,7 @@ from collectord.ingest.validate import DAY_NS, Window
 from collectord.listeners import Listeners, group_id, new_server
 from collectord.logs import event
 from collectord.malloc import tune_malloc
+from collectord.mdc_output import MdcOutput
 from collectord.metrics import Metrics
 from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuilding import Rebuilding
@@ -310,7 +311,10 @@ class Daemon:
             marks=self._marks,
             admission=Admission(settings.memory_budget // INGEST_SHARE),
             window=Window(
-                int(settings.late_days * DAY_NS), int(settings.early_days * DAY_NS), settings.boundary_minutes
+                int(settings.late_days * DAY_NS),
+                int(settings.early_days * DAY_NS),
+                settings.boundary_minutes,
+                MdcOutput(settings.mdc_output),
             ),
             spool_id=self._ledger.spool_id,
             collect=settings.collect_default,

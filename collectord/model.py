@@ -19,6 +19,7 @@ Lsn = NewType("Lsn", int)
 
 HOUR_NS = 3_600_000_000_000
 MINUTES_PER_DAY = 1440
+MINUTES_PER_HOUR = 60
 
 
 class StreamKind(IntEnum):

@@ -56,7 +56,16 @@ def drain(config_file: Path | None, timeout: float, cancel: bool, **given: Any) 
 @click.command()
 @click.argument("spool_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @settings_options(
-    "store", "codec", "level", "layout", "node", "uploads", "memory_budget", "claim_interval", "azure_account_url"
+    "store",
+    "codec",
+    "level",
+    "layout",
+    "mdc_output",
+    "node",
+    "uploads",
+    "memory_budget",
+    "claim_interval",
+    "azure_account_url",
 )
 @click.option("--timeout", type=click.FloatRange(0), default=0.0, help="Seconds to try at most; 0: until it is done.")
 @click.option(
@@ -73,7 +82,7 @@ def adopt(
     \b
     collectord adopt /mnt/old-node/spool --store az://modeldata --node old-node
 
-    Give it the settings that its daemon had: store, codec, layout, and its node where the layout uses {node}. The spool
+    Give it the settings that its daemon had: store, codec, layout, mdc_output, and its node where the layout uses {node}. The spool
     is claimed in the store: at once if its daemon stopped in order, else after 150 seconds in which nobody renewed the
     claim. Refused while its daemon lives, and if somebody else has finished another copy of it. May be interrupted and
     begun again. Exits with 0 when everything has landed, 1 if not in time, 2 if somebody has to act.

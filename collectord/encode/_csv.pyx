@@ -5,7 +5,8 @@
 Arrow is read through the C data interface. Whoever calls has checked that the buffers are as long as the arrays claim
 (`pyarrow.RecordBatch.validate`); whatever else could lead out of them, text offsets above all, is checked here.
 
-`_numbers.h` beside this file has the texts of numbers; its table of powers of ten is computed here, at import.
+`_numbers.h` beside this file has the texts of numbers, `_times.h` those of times; the table of powers of ten is computed
+here, at import.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
@@ -22,8 +23,6 @@ cdef extern from "_numbers.h" namespace "collectord" nogil:
         SHORTEST
     uint64_t* powers
     T load[T](const char* p) noexcept
-    void store_word(char* p, uint64_t word) noexcept
-    void store_eight_digits(char* p, uint32_t x) noexcept
     char* write_unsigned(char* p, uint64_t x) noexcept
     char* write_signed(char* p, int64_t x) noexcept
     char* write_float64(char* p, uint64_t bits, int mode) noexcept
@@ -34,6 +33,12 @@ cdef extern from "_numbers.h" namespace "collectord" nogil:
     bint any_special(const char* p, int64_t n) noexcept
     char* copy_doubling_quotes(char* out, const char* p, int64_t n) noexcept
     char* copy_text(char* out, const char* p, int64_t n) noexcept
+
+
+cdef extern from "_times.h" namespace "collectord" nogil:
+    struct Clock:
+        int64_t second
+    char* write_time(char* p, int64_t ns, bint nanos, Clock* clock) noexcept
 
 
 cdef extern from *:
@@ -119,70 +124,7 @@ cdef fill_powers():
 fill_powers()
 
 
-# ---------------------------------------------------------------- times and text
-
-
-cdef struct Clock:
-    int64_t second  # the second whose text is kept; INT64_MIN: none
-    char[20] text  # 2018-12-31T23:59:59.
-
-
-cdef void set_clock(Clock* clock, int64_t second) noexcept nogil:
-    """Calendar arithmetic in eras of 400 years beginning on 1 March; years here lie between 1677 and 2262."""
-    cdef int64_t day = second // 86400
-    cdef int rest = <int>(second - day * 86400)
-    cdef int era_day, era_year, year_day, month, year
-    if rest < 0:
-        rest += 86400
-        day -= 1
-    day += 719468
-    era_day = <int>(day % 146097)
-    era_year = (era_day - era_day // 1460 + era_day // 36524 - era_day // 146096) // 365
-    year_day = era_day - (365 * era_year + era_year // 4 - era_year // 100)
-    month = (5 * year_day + 2) // 153
-    year = era_year + <int>(day // 146097) * 400 + (month >= 10)
-    clock.second = second
-    store_eight_digits(clock.text, year * 10000)
-    clock.text[4] = b"-"
-    write_two(clock.text + 5, month + 3 if month < 10 else month - 9)
-    clock.text[7] = b"-"
-    write_two(clock.text + 8, year_day - (153 * month + 2) // 5 + 1)
-    clock.text[10] = b"T"
-    write_two(clock.text + 11, rest // 3600)
-    clock.text[13] = b":"
-    write_two(clock.text + 14, rest // 60 % 60)
-    clock.text[16] = b":"
-    write_two(clock.text + 17, rest % 60)
-    clock.text[19] = b"."
-
-
-cdef inline void write_two(char* p, int x) noexcept nogil:
-    p[0] = <char>(48 + x // 10)
-    p[1] = <char>(48 + x % 10)
-
-
-cdef inline char* write_time(char* p, int64_t ns, int op, Clock* clock) noexcept nogil:
-    cdef int64_t second = ns // 1000000000
-    cdef int64_t part = ns - second * 1000000000
-    cdef uint32_t micros, nanos
-    if part < 0:
-        part += 1000000000
-        second -= 1
-    if second != clock.second:
-        set_clock(clock, second)
-    memcpy(p, clock.text, 20)
-    micros = <uint32_t>part // 1000
-    nanos = <uint32_t>part - micros * 1000
-    store_eight_digits(p + 20, micros * 100)
-    p += 26
-    if op == SCORING_TIME:
-        return p
-    if nanos != 0:
-        p[0] = <char>(48 + nanos // 100)
-        write_two(p + 1, nanos % 100)
-        p += 3
-    p[0] = b"Z"
-    return p + (op == TIMESTAMP_UTC)
+# ---------------------------------------------------------------- text
 
 
 cdef inline char* write_text(char* p, const char* text, int64_t length, int mode) noexcept nogil:
@@ -248,11 +190,13 @@ cdef inline char* write_value(char* p, Source* source, int64_t i, int mode) noex
     elif op == UUID:
         return write_uuid(p, values + 16 * i)
     elif op == SCORING_TIME:
-        return write_time(p, load[int64_t](values + 8 * i), op, &source.clock)
+        return write_time(p, load[int64_t](values + 8 * i), False, &source.clock)
     elif op == TIMESTAMP or op == TIMESTAMP_UTC:
         if load[int64_t](values + 8 * i) == INT64_MIN:
             return p
-        return write_time(p, load[int64_t](values + 8 * i), op, &source.clock)
+        p = write_time(p, load[int64_t](values + 8 * i), True, &source.clock)
+        p[0] = b"Z"
+        return p + (op == TIMESTAMP_UTC)
     elif op == UINT32:
         return write_unsigned(p, load[uint32_t](values + 4 * i))
     elif op == INT32:

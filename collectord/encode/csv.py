@@ -14,35 +14,12 @@ from uuid import UUID
 import pyarrow as pa
 
 from collectord.encode._csv import RowWriter, TextBuffer
-from collectord.model import Column, ColumnType, IdLayout, Schema, Stream
+from collectord.encode.fields import FORMATS, TIME, TIME_FORMATS, id_field, tensor_type
+from collectord.model import ColumnType, IdLayout, Schema, Stream
 
 __all__ = ["CsvPlan", "TextBuffer", "header_of"]
 
 NIL_UUID = str(UUID(int=0))
-
-_UUID_CELL = 16
-_TIME_CELL = 17
-_UUID_FORMATS = (b"w:16",)
-_TEXT_FORMATS = (b"u",)
-
-_FORMATS: dict[ColumnType, tuple[bytes, ...]] = {
-    ColumnType.BOOL: (b"C", b"b"),
-    ColumnType.INT8: (b"c",),
-    ColumnType.INT16: (b"s",),
-    ColumnType.INT32: (b"i",),
-    ColumnType.INT64: (b"l",),
-    ColumnType.UINT8: (b"C",),
-    ColumnType.UINT16: (b"S",),
-    ColumnType.UINT32: (b"I",),
-    ColumnType.UINT64: (b"L",),
-    ColumnType.FLOAT16: (b"e",),
-    ColumnType.FLOAT32: (b"f",),
-    ColumnType.FLOAT64: (b"g",),
-    ColumnType.STRING: _TEXT_FORMATS,
-    ColumnType.TIMESTAMP: (b"tsn:",),
-    ColumnType.TIMESTAMP_UTC: (b"tsn:UTC",),
-}
-"""How the Arrow C data interface names the types that a column may arrive in."""
 
 
 def quoted(text: str) -> str:
@@ -97,17 +74,17 @@ class CsvPlan:
             )
         )
         cells = _value_cells(schema)
-        cells.append((b",", *_id_cell(schema.correlation)))
-        cells.append((b",", _TIME_CELL, 0, (b"tsn:",)))
+        cells.append((b",", *id_field(schema.correlation)))
+        cells.append((b",", TIME, 0, TIME_FORMATS))
         before_row = f",{constants},"
         if schema.request is IdLayout.NONE:
             before_row += f"{NIL_UUID},"
         else:
-            cells.append((before_row.encode(), *_id_cell(schema.request)))
+            cells.append((before_row.encode(), *id_field(schema.request)))
             before_row = ","
-        cells.append((before_row.encode(), int(ColumnType.UINT32), 0, _FORMATS[ColumnType.UINT32]))
+        cells.append((before_row.encode(), int(ColumnType.UINT32), 0, FORMATS[ColumnType.UINT32]))
         if schema.sampled:
-            cells.append((b",", int(ColumnType.FLOAT64), 0, _FORMATS[ColumnType.FLOAT64]))
+            cells.append((b",", int(ColumnType.FLOAT64), 0, FORMATS[ColumnType.FLOAT64]))
         if not schema.columns:
             cells[0] = (b"", *cells[0][1:])
         self._writer = RowWriter(cells, b"\n")
@@ -130,21 +107,8 @@ _Cell = tuple[bytes, int, int, tuple[bytes, ...]]
 def _value_cells(schema: Schema) -> list[_Cell]:
     if not schema.tensor:
         return [
-            (b"," if i else b"", int(column.type), 0, _FORMATS[column.type]) for i, column in enumerate(schema.columns)
+            (b"," if i else b"", int(column.type), 0, FORMATS[column.type]) for i, column in enumerate(schema.columns)
         ]
-    value = _tensor_type(schema.columns)
-    formats = (f"+w:{len(schema.columns)}".encode(), _FORMATS[value][0])
+    value = tensor_type(schema.columns)
+    formats = (f"+w:{len(schema.columns)}".encode(), FORMATS[value][0])
     return [(b"", int(value), len(schema.columns), formats)]
-
-
-def _tensor_type(columns: tuple[Column, ...]) -> ColumnType:
-    types = {column.type for column in columns}
-    if len(types) != 1 or ColumnType.STRING in types:
-        raise ValueError(f"a tensor's columns have one fixed-width type, not {sorted(kind.name for kind in types)}")
-    return types.pop()
-
-
-def _id_cell(layout: IdLayout) -> tuple[int, int, tuple[bytes, ...]]:
-    if layout is IdLayout.UUID:
-        return _UUID_CELL, 0, _UUID_FORMATS
-    return int(ColumnType.STRING), 0, _TEXT_FORMATS

@@ -24,6 +24,10 @@ from collectord.errors import NeverAgain
 from collectord.model import FrameIds, FrameTag
 
 CODECS = ("zstd", "gzip", "none")
+JSONL = "jsonl"
+"""Names no compression, but lines of JSON: read like codec `none`, and without a header. See `jsonl.py`."""
+EVENT = b'{"specversion":"1.0","id":"'
+"""How every such line begins."""
 MAX_TEXT = 256 * 1024 * 1024
 """Bytes of text in one frame: more is not written, and not decoded."""
 
@@ -66,7 +70,7 @@ class FrameError(NeverAgain):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame of a blob. For codec none: a block of bytes, cut anywhere."""
+    """A frame of a blob. For codec none and lines of JSON: a block of bytes, cut anywhere."""
 
     offset: int
     length: int
@@ -112,7 +116,8 @@ class FrameEncoder:
 
     def __init__(self, codec: str, level: int = 1) -> None:
         """Raises ValueError for an unknown codec or a level that the codec does not have (zstd 1 to 19, gzip 0 to 3)."""
-        _check_codec(codec)
+        if codec not in CODECS:
+            raise ValueError(f"codec is {codec!r}, allowed: {', '.join(CODECS)}")
         if level not in _LEVELS[codec]:
             levels = _LEVELS[codec]
             raise ValueError(f"level of {codec} is {level}, allowed: {levels.start} to {levels.stop - 1}")
@@ -174,7 +179,7 @@ def _gzip_head_of(tag: FrameTag | None, index: bytes) -> bytes:
 def first_frame_text(codec: str, head: bytes) -> bytes | None:
     """The text of the first frame of a blob that begins with `head`: its header row, if the blob is one of ours.
 
-    For codec none the first CSV record, with its LF. None: `head` ends too early, ask again with more bytes. Raises
+    For codec none the first CSV record, with its LF; empty for lines of JSON. None: `head` ends too early, ask again with more bytes. Raises
     ValueError if a blob of this codec does not begin like this.
     """
     _check_codec(codec)
@@ -184,6 +189,12 @@ def first_frame_text(codec: str, head: bytes) -> bytes | None:
             return None
         head[:end].decode()
         return head[:end]
+    if codec == JSONL:
+        if head.startswith(EVENT):
+            return b""
+        if EVENT.startswith(head):
+            return None
+        raise ValueError("it does not begin with an event")
     try:
         if codec == "zstd":
             end = _zstd_end(head)
@@ -205,16 +216,16 @@ def iter_frames(codec: str, file: Source, wanted: Wanted | None = None) -> Itera
     hopped over, in a file that must be able to seek. Raises FrameError, naming the offset, at a torn or damaged frame.
     """
     _check_codec(codec)
-    return _iterate(codec, Window(file, wanted is not None and codec != "none"), wanted)
+    return _iterate(codec, Window(file, wanted is not None and codec in ("zstd", "gzip")), wanted)
 
 
 def _check_codec(codec: str) -> None:
-    if codec not in CODECS:
-        raise ValueError(f"codec is {codec!r}, allowed: {', '.join(CODECS)}")
+    if codec not in (*CODECS, JSONL):
+        raise ValueError(f"codec is {codec!r}, allowed: {', '.join((*CODECS, JSONL))}")
 
 
 def _iterate(codec: str, window: Window, wanted: Wanted | None) -> Iterator[Frame]:
-    read = {"zstd": _read_zstd, "gzip": _read_gzip, "none": _read_plain}[codec]
+    read = {"zstd": _read_zstd, "gzip": _read_gzip, "none": _read_plain, JSONL: _read_plain}[codec]
     while window.need(1):
         offset = window.offset
         try:

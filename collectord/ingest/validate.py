@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
+from collectord.mdc_output import MdcOutput
 from collectord.model import Buffer, Partition, Reason, Schema
 from collectord.schema import parse_schema, schema_id, stream_of
 
@@ -79,6 +80,8 @@ class Window:
     late_ns: int
     early_ns: int
     boundary_minutes: int
+    mdc: MdcOutput = field(default_factory=MdcOutput)
+    """The streams that have a period of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +101,8 @@ def judge(payload: Buffer, found: batch.Found, rules: batch.Rules, window: Windo
     """
     earliest = max(0, now_ns - window.late_ns)
     time_ns = batch.check(payload, found, rules, earliest, now_ns + window.early_ns)
-    partition = Partition.of(found.schema_id, time_ns, window.boundary_minutes)
-    return Judged(rules.schema, partition, found.rows)
+    boundary = window.mdc.boundary(rules.schema.stream, window.boundary_minutes)
+    return Judged(rules.schema, Partition.of(found.schema_id, time_ns, boundary), found.rows)
 
 
 class Declared:

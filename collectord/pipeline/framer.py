@@ -10,7 +10,9 @@ from collectord.buffer.assemble import Rows
 from collectord.buffer.index import Slice
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
+from collectord.encode.jsonl import JsonlPlan
 from collectord.model import FrameTag, Schema
+from collectord.upload.store import MAX_APPEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Frame:
     """Rows of one partition, ready to be appended."""
 
     header: bytes
-    """Text of the header row."""
+    """Text of the header row; empty for lines of JSON."""
     header_frame: bytes
     data_frame: bytes
     tag: FrameTag
@@ -46,16 +48,29 @@ class Framer:
         self._local = threading.local()
 
     def text(
-        self, schema: Schema, plan: CsvPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]
+        self, schema: Schema, plan: CsvPlan | JsonlPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]
     ) -> memoryview:
-        """The rows as CSV, without a header. Valid until this thread's next call."""
-        return plan.encode(_rows(schema, slices, payloads).batch(), self._tools().text)
+        """The rows as text, without a header; lines of JSON as those of a frame 0. Valid until this thread's next call."""
+        batch = _rows(schema, slices, payloads).batch()
+        if isinstance(plan, JsonlPlan):
+            return memoryview(plan.encode(batch, FrameTag(self._writer_id, 0, batch.num_rows)))
+        return plan.encode(batch, self._tools().text)
 
-    def make(self, schema: Schema, plan: CsvPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Frame:
-        """One frame of these slices; `payloads` are those of their entries."""
+    def make(
+        self, schema: Schema, plan: CsvPlan | JsonlPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]
+    ) -> Frame:
+        """One frame of these slices; `payloads` are those of their entries. If it is larger than an append may be, it is
+        not to be sent, but made again of fewer rows. Raises ValueError for a single row that is.
+        """
         tools, rows = self._tools(), _rows(schema, slices, payloads)
-        text = plan.encode(rows.batch(), tools.text)
         tag = FrameTag(self._writer_id, self._next_frame_id(), sum(piece.stop - piece.start for piece in slices))
+        if isinstance(plan, JsonlPlan):
+            lines = plan.encode(rows.batch(), tag, MAX_APPEND)
+            if tag.rows == 1 and len(lines) > MAX_APPEND:
+                # Ingest bounds a row as CSV, which has neither the columns' names nor such long escapes.
+                raise ValueError(f"a row of {len(lines)} bytes as JSON; {MAX_APPEND} are allowed")
+            return Frame(plan.header, plan.header, lines, tag)
+        text = plan.encode(rows.batch(), tools.text)
         data_frame = tools.encoder.data_frame(text, tag, rows.ids())
         return Frame(plan.header, tools.encoder.header_frame(plan.header), data_frame, tag)
 

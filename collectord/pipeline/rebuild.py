@@ -27,21 +27,23 @@ from collectord.buffer.entries import Entries
 from collectord.buffer.index import Slice, after_entry
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.encode.csv import CsvPlan
-from collectord.encode.frame import iter_frames
+from collectord.encode.frame import JSONL, iter_frames
+from collectord.encode.jsonl import JsonlPlan
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo, Cursor, Lsn, Partition, Place, Schema
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
+from collectord.reader import events
 from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of, data_blobs, settled
 from collectord.reader.cat import header_of
-from collectord.upload.naming import EXTENSION
 from collectord.upload.store import BlobStore
 
 ROWS_AT_ONCE = 1 << 19
 SLICE_BYTES = 1 << 20
 
 _ABSENT, _FOUND, _UNREADABLE, _AMBIGUOUS, _ASIDE = range(5)
-_SUFFIX = re.compile(re.escape(EXTENSION) + r"(\.zst|\.gz)?$")
+_SUFFIXES = r"\.csv(?:\.zst|\.gz)?"
+_MDC_SUFFIXES = r"\.jsonl"
 
 Doubtful = Literal["repeat", "skip"]
 
@@ -154,13 +156,14 @@ class Search:
         passes: int, notes: list[str],
     ) -> int:  # fmt: skip
         """Marks the rows whose hash falls into this pass. Returns how many more of them there are than wait."""
+        digests = _lines_digests if isinstance(self._known.plan(partition), JsonlPlan) else _digests
         wanted: dict[int, int] = {}
         order, places = array("Q"), array("Q")
         for at, text, count in self._texts(partition, entries):
             if text is None:
                 marks[at : at + count] = bytes([_UNREADABLE]) * count
                 continue
-            for offset, digest in enumerate(_digests(text)):
+            for offset, digest in enumerate(digests(text)):
                 if digest % passes == number and marks[at + offset] != _ASIDE:
                     wanted[digest] = 0
                     order.append(digest)
@@ -196,7 +199,7 @@ class Search:
                     begin += piece.stop - piece.start
             at += count
 
-    def _readable(self, schema: Schema, plan: CsvPlan, piece: Slice) -> memoryview | None:
+    def _readable(self, schema: Schema, plan: CsvPlan | JsonlPlan, piece: Slice) -> memoryview | None:
         try:
             return self._framer.text(schema, plan, [piece], [self._read_payload(piece.place)])
         except Exception:  # noqa: BLE001
@@ -206,14 +209,15 @@ class Search:
     def _count(self, blob: BlobInfo, wanted: dict[int, int], notes: list[str]) -> None:
         """Counts the wanted records of a blob; memory is bounded by a frame."""
         rest = b""
+        codec = codec_of(blob.name)
         try:
             with io.BufferedReader(BlobFile(self._store, blob), READ_BYTES) as file:
-                for frame in iter_frames(codec_of(blob.name), file):
+                for frame in iter_frames(codec, file):
                     self.progress.blob_bytes += frame.length
                     text = rest + frame.text
-                    end = _whole(text)
+                    end = text.rfind(b"\n") + 1 if codec == JSONL else _whole(text)
                     rest = text[end:]
-                    for digest in _digests(memoryview(text)[:end]):
+                    for digest in self._digests(blob.name, memoryview(text)[:end], notes):
                         if digest in wanted:
                             wanted[digest] += 1
         except NeverAgain as error:
@@ -221,25 +225,35 @@ class Search:
             if note not in notes:
                 notes.append(note)
 
+    def _digests(self, blob: str, text: memoryview, notes: list[str]) -> Iterator[int]:
+        """A hash of every row of a blob's whole records."""
+        if codec_of(blob) != JSONL:
+            yield from _digests(text)
+            return
+        for line in bytes(text).splitlines(keepends=True):
+            try:
+                yield from _event_digests(line)
+            except events.BadEvent as error:
+                # The lines behind it can be read all the same.
+                note = f"{blob} has lines that are damaged ({error}); their rows are taken as not landed"
+                if note not in notes:
+                    notes.append(note)
+
     # ------------------------------------------------------------------ which blobs
 
     def _blobs(self, partition: Partition, notes: list[str]) -> list[BlobInfo]:
         """The blobs with the partition's header that its rows may have gone to: any part, any codec, any writer."""
         base = self._known.base(partition)
         header = self._known.plan(partition).header
-        stem = _SUFFIX.sub("", base)
+        suffixes = _MDC_SUFFIXES if codec_of(base) == JSONL else _SUFFIXES
+        stem = re.sub(f"{suffixes}$", "", base)
         if self._options.everywhere:
             if self._everything is None:
                 self._everything = data_blobs(self._store)
             candidates = self._everything
         else:
             beginning, *_ = stem.partition(self._writer)
-            name = re.compile(
-                re.escape(stem).replace(self._writer, "[0-9a-f]{32}")
-                + r"(\.\d+)?"
-                + re.escape(EXTENSION)
-                + r"(\.zst|\.gz)?"
-            )
+            name = re.compile(re.escape(stem).replace(self._writer, "[0-9a-f]{32}") + r"(\.\d+)?" + suffixes)
             candidates = [blob for blob in data_blobs(self._store, beginning) if name.fullmatch(blob.name)]
         chosen = []
         for blob in candidates:
@@ -361,6 +375,18 @@ def _digests(text: memoryview) -> Iterator[int]:
         if quotes % 2 == 0:
             yield digest(b"\n".join(pieces))
             pieces.clear()
+
+
+def _lines_digests(text: memoryview) -> Iterator[int]:
+    """A hash of every row of lines of JSON."""
+    for line in bytes(text).splitlines(keepends=True):
+        yield from _event_digests(line)
+
+
+def _event_digests(line: bytes) -> Iterator[int]:
+    """A hash of every row of a line of JSON; not of the line, since requests are cut into lines as frames are. Raises
+    BadEvent for a line that is none of ours."""
+    return map(xxhash.xxh3_64_intdigest, events.same_rows(events.read(line)))
 
 
 def _whole(text: bytes) -> int:

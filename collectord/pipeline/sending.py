@@ -121,7 +121,7 @@ class Sending:
             del slices[number:]
             if frame.size <= MAX_APPEND:
                 break
-            # Ingest has made sure that a single row fits, so this ends.
+            # Ingest has made sure that a single row fits, or the framer refuses it, so this ends.
             scale *= 0.9 * MAX_APPEND / frame.size if frame.tag.rows > 1 else 0.0
         with self._state.lock:
             index.learn(partition, sum(piece.bytes for piece in slices), len(frame.data_frame))
@@ -192,7 +192,7 @@ class Sending:
     def _publish(self, partition: Partition) -> None:
         """Puts the schema's document beside the data. A frame settled after a restart leaves that to the next one."""
         header = self._known.header(partition)
-        if header is not None and not self._publisher.publish(self._known.schema(partition.schema_id), header):
+        if header and not self._publisher.publish(self._known.schema(partition.schema_id), header):
             event(_log, logging.WARNING, "a schema's document could not be written; the next frame tries again")
 
     # ------------------------------------------------------------------ or set aside

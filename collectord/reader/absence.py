@@ -9,15 +9,18 @@ from itertools import takewhile
 from typing import Any
 
 from collectord.books import StreamBooks
-from collectord.model import Partition
+from collectord.model import MINUTES_PER_DAY, MINUTES_PER_HOUR, Partition
 from collectord.reader.tally import stream_of_key
 from collectord.upload.naming import Layout
 
 _UNLIKE = tuple(
-    Partition.of(b"", int(moment.timestamp()) * 1_000_000_000, 60)
-    for moment in (datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(2222, 12, 22, 22, tzinfo=timezone.utc))
+    tuple(
+        Partition.of(b"", int(moment.timestamp()) * 1_000_000_000, minutes)
+        for moment in (datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(2222, 12, 22, 22, tzinfo=timezone.utc))
+    )
+    for minutes in (MINUTES_PER_HOUR, MINUTES_PER_DAY)
 )
-"""Two hours whose year, month, day and hour all begin with another digit."""
+"""Two hours, and two days, whose year, month, day and hour all begin with another digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ def absences(books: Iterable[StreamBooks], held: Mapping[str, int], layout: Layo
 
 def _may_begin(layout: Layout, stream: str, prefix: str) -> bool:
     """Whether the blobs of a stream, of any day, may have names that begin so."""
-    one, other = (layout.base(stream_of_key(stream), hour) for hour in _UNLIKE)
-    same = "".join(left for left, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-    return same.startswith(prefix) or prefix.startswith(same)
+    for periods in _UNLIKE:
+        one, other = (layout.base(stream_of_key(stream), period) for period in periods)
+        same = "".join(left for left, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        if same.startswith(prefix) or prefix.startswith(same):
+            return True
+    return False

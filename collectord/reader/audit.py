@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
+from collectord.mdc_output import MdcOutput
 from collectord.model import BlobInfo
 from collectord.reader.blobs import data_blobs
 from collectord.reader.tally import Tally, compare
@@ -103,7 +104,8 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
         )
         return Audit(store.describe(), report, [])
     layout = Layout(
-        status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix
+        status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix,
+        mdc=MdcOutput(status.get("mdc_output", ())),
     )  # fmt: skip
     tallies, strangers = compare(report.blobs, bytes.fromhex(status["writer"]), layout, before, after)
     if strangers:

@@ -13,6 +13,7 @@ from typing import Any
 
 from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
+from collectord.mdc_output import MdcOutput
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
 from collectord.reader.absence import Absence, absences
@@ -145,7 +146,8 @@ def find(
             found.held = list(_held(quarantine, wanted, found.notes, held_rows))
         if socket is not None:
             layout = Layout(
-                status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix
+                status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix,
+                mdc=MdcOutput(status.get("mdc_output", ())),
             )  # fmt: skip
             found.absences = absences(books, held_rows, layout, stream)
         found.blobs = [blob for blob in data_blobs(store, stream) if any(may_hold(blob.name, day) for day in days)]

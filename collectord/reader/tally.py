@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Protocol
 
-from collectord.model import Partition, Stream
-from collectord.reader.blobs import CODECS
+from collectord.encode.frame import JSONL
+from collectord.errors import NeverAgain
+from collectord.model import MINUTES_PER_HOUR, Partition, Stream
+from collectord.reader import events
 from collectord.reader.verify import BlobTotals
 from collectord.upload.naming import Layout
 
-_PART = re.compile(r"(?:\.\d+)?\.csv\Z")
+_PART = re.compile(r"(?:\.\d+)?(\.csv|\.jsonl)\Z")
 _TIME, _BOUNDARY = "$aml_dc_scoring_timestamp", "$aml_dc_boundary"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -64,6 +66,11 @@ def stream_of_key(key: str) -> Stream:
 
 def start_of(blob: BlobTotals) -> Partition | None:
     """The period that a blob covers, from the time in its first row; None if it has none."""
+    if blob.codec == JSONL:
+        try:
+            return _period(events.read(blob.first_record).time, MINUTES_PER_HOUR)
+        except (NeverAgain, ValueError):
+            return None
     limit = csv.field_size_limit(1 << 30)
     try:
         names, row = (
@@ -74,10 +81,13 @@ def start_of(blob: BlobTotals) -> Partition | None:
         csv.field_size_limit(limit)
     cells = dict(zip(names, row, strict=False))
     try:
-        since = datetime.fromisoformat(cells[_TIME]).replace(tzinfo=timezone.utc) - _EPOCH
-        minutes = int(cells[_BOUNDARY])
+        return _period(cells[_TIME], int(cells[_BOUNDARY]))
     except (KeyError, ValueError):
         return None
+
+
+def _period(time: str, minutes: int) -> Partition | None:
+    since = datetime.fromisoformat(time.removesuffix("Z")).replace(tzinfo=timezone.utc) - _EPOCH
     return Partition.of(b"", (since.days * 86_400 + since.seconds) * 1_000_000_000, minutes) if minutes >= 60 else None
 
 
@@ -135,6 +145,6 @@ def compare(
 
 def base_of(name: str) -> str:
     """The first part's name without the codec's suffix."""
-    for suffix in CODECS:
+    for suffix in (".zst", ".gz"):
         name = name.removesuffix(suffix)
-    return _PART.sub(".csv", name)
+    return _PART.sub(r"\1", name)

@@ -1,7 +1,7 @@
 """Reads again what has landed, and says what is wrong with it: `collectord verify`. Works on the store alone.
 
 Per blob: whole frames with right checksums, the header first and once, as many rows in each frame as its tag says, and
-the ids that its index says. Over all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time, and
+the ids that its index says; of lines of JSON each line, the rows that it says, and that none of a frame is missing between others. Over all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time, and
 about 150 bytes for every frame that was read. One thread.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from collectord.encode.frame import Frame, FrameError, first_frame_text, iter_frames
+from collectord.encode.frame import JSONL, Frame, FrameError, first_frame_text, iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, FrameTag
+from collectord.reader import events
 from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
 from collectord.reader.correlation import untrue
 from collectord.upload.store import BlobStore, Blocked, Unknown
@@ -114,7 +115,7 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
     """
     report = Report()
     seen: dict[bytes, dict[int, tuple[str, int]]] = {}
-    plain = 0
+    plain = lines = 0
     for blob in blobs:
         if not blob.size:
             report.notes.append(f"{blob.name}: it is empty; it was created, and its first append has not landed")
@@ -123,6 +124,7 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
         report.findings += findings
         report.findings += _placed(blob.name, tags, seen)
         plain += totals.codec == "none"
+        lines += totals.codec == JSONL
         for _, tag, rows in tags:
             writer = report.writers.setdefault(tag.writer, WriterTotals(first=tag.sequence, last=tag.sequence))
             writer.frames += 1
@@ -133,6 +135,10 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
         report.notes.append(
             f"{plain} blobs are plain text: without tags and checksums only the header and whole records were checked, "
             "not repeats and damage"
+        )
+    if lines:
+        report.notes.append(
+            f"{lines} blobs are lines of JSON: without checksums, damage that leaves a line whole is not found"
         )
     return report
 
@@ -172,6 +178,8 @@ def _read(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None]) -> 
         try:
             if codec == "none":
                 findings += _check_plain(totals, file, progress)
+            elif codec == JSONL:
+                findings += _check_lines(totals, file, tags, progress)
             else:
                 for frame in iter_frames(codec, file):
                     findings += _check_frame(totals, frame, tags)
@@ -258,6 +266,36 @@ def _check_plain(
     totals.rows = count.records - (1 if header else 0)
     if not count.whole:
         yield Finding(totals.name, offset, "it does not end with a whole row")
+
+
+def _check_lines(
+    totals: BlobTotals, file: io.BufferedReader[BlobFile], tags: _Tags, progress: Callable[[int], None]
+) -> Iterator[Finding]:
+    """A blob of lines of JSON, which name their frame and their place in it; adds to the totals, and to `tags`."""
+    offset, expected = 0, 0
+    while line := file.readline(events.MAX_LINE):
+        totals.first_record = totals.first_record or line
+        try:
+            event = events.read(line)
+        except events.BadEvent as error:
+            yield Finding(totals.name, offset, str(error))
+        else:
+            rows = len(event.rows)
+            totals.rows += rows
+            totals.writers[event.writer] = totals.writers.get(event.writer, 0) + rows
+            at, last, before = tags[-1] if tags else (0, None, 0)
+            goes_on = last is not None and (last.writer, last.sequence) == (event.writer, event.sequence)
+            if goes_on and last is not None and event.number:
+                tags[-1] = at, replace(last, rows=before + rows), before + rows
+            else:
+                totals.frames += 1
+                tags.append((offset, FrameTag(event.writer, event.sequence, rows), rows))
+                expected = 0
+            if event.number != expected:
+                yield Finding(totals.name, offset, f"line {event.number} of its frame, where line {expected} belongs")
+            expected = event.number + 1
+        offset += len(line)
+        progress(len(line))
 
 
 def _first_record(text: bytes) -> bytes:

@@ -8,16 +8,17 @@ time. One thread.
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 from collectord.encode import frame_index
-from collectord.encode.frame import Frame, first_frame_text, iter_frames
+from collectord.encode.frame import JSONL, Frame, first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
-from collectord.reader import correlation
+from collectord.reader import correlation, events
 from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
 from collectord.reader.verify import RecordCounter
 from collectord.upload.store import BlobStore
@@ -31,11 +32,12 @@ class Hit:
 
     blob: str
     offset: int
-    """Where its frame begins. For plain text: where the piece of text begins that was read with it."""
+    """Where its frame begins. For plain text: where the piece of text begins that was read with it; for lines of JSON its
+    line."""
     row: int
-    """Its number in the blob; 1 is the first below the header."""
+    """Its number in the blob; 1 is the first, below the header if there is one."""
     text: str
-    """The row, without its line end."""
+    """The row, without its line end; of lines of JSON the row's object."""
 
 
 @dataclass(slots=True)
@@ -107,6 +109,9 @@ def where(
 
 def _search(name: str, file: BlobFile, wanted: str, effort: Effort) -> Iterator[Hit]:
     codec = codec_of(name)
+    if codec == JSONL:
+        yield from _lines(name, io.BufferedReader(file, READ_BYTES), wanted)
+        return
     if codec == "none":
         pieces = _plain(io.BufferedReader(file, READ_BYTES))
     else:
@@ -127,6 +132,19 @@ def _search(name: str, file: BlobFile, wanted: str, effort: Effort) -> Iterator[
             count = RecordCounter()
             count.feed(piece.text)
             before += count.records
+
+
+def _lines(name: str, file: io.BufferedReader[BlobFile], wanted: str) -> Iterator[Hit]:
+    """The rows with the id in lines of JSON."""
+    sought = json.dumps(wanted, ensure_ascii=False).encode()
+    offset = before = 0
+    while line := file.readline(events.MAX_LINE):
+        count = events.rows_in(line)
+        if sought in line and (event := events.read(line)).correlation == wanted:
+            for at, row in enumerate(event.rows):
+                yield Hit(name, offset, before + at + 1, json.dumps(row, ensure_ascii=False))
+        before += count
+        offset += len(line)
 
 
 def hits(text: bytes, wanted: str, column: int) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """What a blob is called: a pure function of the stream, its day and the settings; never of the clock or of chance.
 
 A name is injective: two streams never share one, except that an empty part equals `default`, that `sdk-v1` folds the
-case of three parts, and that a template of your own merges what it leaves out.
+case of three parts, that a template of your own merges what it leaves out, and that `MDC` leaves out what it does.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collectord.errors import ConfigError
+from collectord.mdc_output import MdcOutput, collection_of
 from collectord.model import Partition, Stream
 from collectord.upload.store import CONTROL_PREFIX
 
@@ -24,7 +25,10 @@ SDK_V1 = (
     "{subscription}/{resource_group}/{workspace}/{webservice}/{model}/{version}/{designation}/{yyyy}/{mm}/{dd}/"
     "{designation}.csv"
 )
+MDC = "modelDataCollector/{webservice}/{model}/{designation}/{yyyy}/{mm}/{dd}/{HH}/{writer}.jsonl"
+"""As Azure ML's Model Data Collector names them; no template to choose, since it goes with the text."""
 EXTENSION = ".csv"
+MDC_EXTENSION = ".jsonl"
 
 MAX_NAME = 1024
 """Bytes of a whole name, in UTF-8."""
@@ -48,8 +52,12 @@ PARTS: Mapping[str, Callable[[Stream], str]] = {
 DATES: Mapping[str, str] = {"yyyy": "%Y", "mm": "%m", "dd": "%d", "HH": "%H"}
 WRITERS = ("node", "writer")
 
-SUFFIXES = {".zst": ("zstd", "application/zstd"), ".gz": ("gzip", "application/gzip")}
-"""Codec and content type; without one of these a blob is plain text."""
+SUFFIXES = {
+    ".zst": ("zstd", "application/zstd"),
+    ".gz": ("gzip", "application/gzip"),
+    MDC_EXTENSION: ("jsonl", "application/x-ndjson"),
+}
+"""Codec and content type; without one of these a blob is plain CSV."""
 
 _FOLDED = ("subscription", "resource_group", "workspace")
 _KEPT = frozenset(string.ascii_letters + string.digits + " -_.~")
@@ -84,22 +92,37 @@ class Layout:
 
     `template` is `documented`, `sdk-v1`, or a path such as `{model}/{designation}/{yyyy}/{mm}/{dd}/data.csv`. `suffix`
     is the codec's (`.zst`, `.gz`, or empty), `prefix` stands before every name. `node` and `writer` fill the
-    placeholders of that name. Raises `ConfigError` if the template cannot work.
+    placeholders of that name. What `mdc` holds is named after `MDC` instead; there the writer is always part of the name,
+    since plain text says nowhere else whose it is. Raises `ConfigError` if the template cannot work.
     """
 
     def __init__(
-        self, template: str = "documented", *, suffix: str, node: str = "", writer: str = "", prefix: str = ""
+        self,
+        template: str = "documented",
+        *,
+        suffix: str,
+        node: str = "",
+        writer: str = "",
+        prefix: str = "",
+        mdc: MdcOutput | None = None,
+        extension: str = EXTENSION,
     ) -> None:
+        """`extension`: of the template's file; not to be chosen by a person."""
+        self._extension = extension
+        self._mdc = mdc or MdcOutput()
+        self._mdc_names = (
+            Layout(MDC, suffix="", writer=writer, prefix=prefix, extension=MDC_EXTENSION) if self._mdc else self
+        )
         self._sdk_v1 = template == "sdk-v1"
         text = {"documented": DOCUMENTED, "sdk-v1": SDK_V1}.get(template, template)
         self._own = {"node": node, "writer": writer}
         self._suffix = suffix
         self._prefix = _checked_prefix(prefix)
         levels = [_parse(level, template) for level in text.split("/")]
-        _check(template, text, levels, self._own)
+        _check(template, text, levels, self._own, extension)
         fields = {token.field for level in levels for token in level if not isinstance(token, _Literal)}
         self._folders = levels[:-1]
-        self._stem = _without_extension(levels[-1])
+        self._stem = _without_extension(levels[-1], extension)
         self._has_hour = "HH" in fields
         self._has_collection = "collection" in fields
         # A collection follows a changing stem behind a character that no value holds. (In sdk-v1 the stem is the level
@@ -115,6 +138,8 @@ class Layout:
 
     def base(self, stream: Stream, partition: Partition) -> str:
         """The name of the first part of a stream's day (or hour); the other parts' names follow from it by `blob`."""
+        if self._mdc.holds(stream, partition):
+            return self._mdc_names.base(replace(stream, designation=collection_of(stream), collection=""), partition)
         levels: list[list[_Token]] = [*self._folders]
         if partition.boundary_minutes < 1440 and not self._has_hour:
             levels.append([_Date("HH")])
@@ -130,14 +155,14 @@ class Layout:
         """The name of a part: `…/data.csv.zst`, then `…/data.1.csv.zst`, … Depends on nothing but its arguments."""
         if part == 0:
             return base
-        at = base.rindex(EXTENSION)
+        at = base.rindex(MDC_EXTENSION if base.endswith(MDC_EXTENSION) else EXTENSION)
         return f"{base[:at]}.{part}{base[at:]}"
 
     def _file(self, stream: Stream) -> list[_Token]:
         if self._sdk_v1 and stream.designation in ("signals", "general"):
-            return [_Value("collection"), _Literal(EXTENSION)]
+            return [_Value("collection"), _Literal(self._extension)]
         other = stream.collection not in ("", "default") and not self._has_collection
-        return [*self._stem, *(self._collection if other else []), _Literal(EXTENSION)]
+        return [*self._stem, *(self._collection if other else []), _Literal(self._extension)]
 
     def _render(self, levels: list[list[_Token]], stream: Stream, partition: Partition, room: int) -> str:
         texts = []
@@ -194,7 +219,7 @@ def escape(value: str, room: int = MAX_LEVEL) -> str:
 
 
 def codec_of(blob: str) -> str:
-    """The codec of a blob: `zstd`, `gzip` or `none`, by its suffix."""
+    """The codec of a blob: `zstd`, `gzip`, `jsonl` or `none`, by its suffix."""
     return next((codec for suffix, (codec, _) in SUFFIXES.items() if blob.endswith(suffix)), "none")
 
 
@@ -225,10 +250,10 @@ def _sizes(levels: list[list[_Token]]) -> tuple[int, int]:
     return fixed - 4 * values + len(levels), values
 
 
-def _without_extension(level: list[_Token]) -> list[_Token]:
+def _without_extension(level: list[_Token], extension: str) -> list[_Token]:
     last = level[-1]
     assert isinstance(last, _Literal)
-    stem = last.text.removesuffix(EXTENSION)
+    stem = last.text.removesuffix(extension)
     return [*level[:-1], *([_Literal(stem)] if stem else [])]
 
 
@@ -274,7 +299,7 @@ def _parse(level: str, template: str) -> list[_Token]:
     return tokens
 
 
-def _check(template: str, text: str, levels: list[list[_Token]], own: Mapping[str, str]) -> None:
+def _check(template: str, text: str, levels: list[list[_Token]], own: Mapping[str, str], extension: str) -> None:
     """Refuses a template whose names could clash, hide, escape, or not tell one day from another."""
     for level, tokens in zip(text.split("/"), levels, strict=True):
         if not level:
@@ -288,9 +313,9 @@ def _check(template: str, text: str, levels: list[list[_Token]], own: Mapping[st
             )
     if _constant(levels[0]) == CONTROL_PREFIX.rstrip("/"):
         raise ConfigError(f"layout: {template!r} lies under {CONTROL_PREFIX}, which is not for data")
-    if not (isinstance(levels[-1][-1], _Literal) and levels[-1][-1].text.endswith(EXTENSION)):
-        raise ConfigError(f"layout: {template!r} must end with a file name in {EXTENSION}; the codec adds its suffix")
-    if levels[-1] == [_Literal(EXTENSION)]:
+    if not (isinstance(levels[-1][-1], _Literal) and levels[-1][-1].text.endswith(extension)):
+        raise ConfigError(f"layout: {template!r} must end with a file name in {extension}; the codec adds its suffix")
+    if levels[-1] == [_Literal(extension)]:
         raise ConfigError(f"layout: {template!r} has a file name that begins with a dot; readers skip such files")
     fields = {token.field for tokens in levels for token in tokens if not isinstance(token, _Literal)}
     missing = [f"{{{name}}}" for name in ("yyyy", "mm", "dd", "designation") if name not in fields]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -27,12 +29,29 @@ def table(name: str, data: bytes) -> Table:
     """The rows of a blob. It has one header, at its beginning, and ends with a whole row."""
     text = decode(name, data)
     assert text.endswith("\n"), f"{name} is torn"
+    if name.endswith(".jsonl"):
+        return [row for line in text.splitlines() for row in _event(json.loads(line))]
     lines = list(csv.reader(io.StringIO(text, newline="")))
     header, rows = lines[0], lines[1:]
     assert "$aml_dc_correlation_id" in header, (name, header)
     assert header not in rows, f"{name} has its header more than once"
     assert all(len(row) == len(header) for row in rows), name
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _event(event: dict[str, Any]) -> Table:
+    """The rows of a line of JSON, each with what the CSV would say of it."""
+    first, last = map(int, event["contentrange"].removeprefix("rows ").removesuffix("/*").split("-"))
+    assert len(event["data"]) == last - first + 1, event
+    ours = {
+        "$aml_dc_correlation_id": event["correlationid"],
+        "$aml_dc_scoring_timestamp": event["time"].removesuffix("Z"),
+        "$aml_request_id": event["xrequestid"],
+    }
+    return [
+        {name: str(value) for name, value in row.items()} | ours | {"$aml_dc_row": str(first + at)}
+        for at, row in enumerate(event["data"])
+    ]
 
 
 def directory(root: Path) -> dict[str, bytes]:

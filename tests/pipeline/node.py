@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from collectord.encode import frame
 from collectord.encode.frame import iter_frames
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
+from collectord.mdc_output import MdcOutput
 from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
 from collectord.pipeline import Pipeline
@@ -56,6 +57,7 @@ class Node:
         parked_budget: int | None = None,
         parked_disk: Disk | None = None,
         damaged: bool = False,
+        mdc: Sequence[str] = (),
     ) -> None:
         spool.mkdir(exist_ok=True)
         self.spool = spool
@@ -69,7 +71,7 @@ class Node:
         )
         self.marks = Marks()
         self.marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self.ledger.clients())
-        layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex())
+        layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex(), mdc=MdcOutput(mdc))
         clock = SystemClock()
         self.metrics = Metrics()
         segments = self.recovered.segments

@@ -25,6 +25,7 @@ TESTS = (
     "tests/test_batch.py",
     "tests/buffer/test_assemble.py",
     "tests/encode/test_csv*.py",
+    "tests/encode/test_jsonl.py",
     "tests/encode/test_frame.py",
 )
 COMPILE = [

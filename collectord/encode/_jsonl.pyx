@@ -1,0 +1,613 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The JSON lines kernel: rows of an Arrow record batch become events, one request to a line, without the GIL.
+
+Arrow is read through the C data interface. Whoever calls has checked that the buffers are as long as the arrays claim
+(`pyarrow.RecordBatch.validate`); whatever else could lead out of them, text offsets above all, is checked here.
+
+`_numbers.h` beside this file has the texts of numbers, `_times.h` those of times; the table of powers of ten is computed
+here, at import.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport INT64_MAX, INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memcmp, memcpy
+
+
+cdef extern from "_numbers.h" namespace "collectord" nogil:
+    enum:
+        LEAST_POWER
+        POWERS
+    uint64_t* powers
+    T load[T](const char* p) noexcept
+    char* write_unsigned(char* p, uint64_t x) noexcept
+    char* write_signed(char* p, int64_t x) noexcept
+    char* write_float64(char* p, uint64_t bits, int mode) noexcept
+    char* write_float32(char* p, uint32_t bits, int mode) noexcept
+    char* write_float16(char* p, uint16_t bits) noexcept
+    int guess_mode[T](const char* values, int64_t step, int64_t count) noexcept
+    char* write_uuid(char* p, const char* bytes) noexcept
+
+
+cdef extern from "_times.h" namespace "collectord" nogil:
+    struct Clock:
+        int64_t second
+    char* write_time(char* p, int64_t ns, bint nanos, Clock* clock) noexcept
+
+
+cdef extern from *:
+    """
+    /* The ABI of https://arrow.apache.org/docs/format/CDataInterface.html, frozen by its own promise. */
+    #ifndef ARROW_C_DATA_INTERFACE
+    #define ARROW_C_DATA_INTERFACE
+    struct ArrowSchema {
+        const char *format, *name, *metadata;
+        int64_t flags, n_children;
+        struct ArrowSchema **children, *dictionary;
+        void (*release)(struct ArrowSchema *);
+        void *private_data;
+    };
+    struct ArrowArray {
+        int64_t length, null_count, offset, n_buffers, n_children;
+        const void **buffers;
+        struct ArrowArray **children, *dictionary;
+        void (*release)(struct ArrowArray *);
+        void *private_data;
+    };
+    #endif
+    """
+    struct ArrowSchema:
+        const char* format
+        int64_t n_children
+        ArrowSchema** children
+        ArrowSchema* dictionary
+
+    struct ArrowArray:
+        int64_t length
+        int64_t null_count
+        int64_t offset
+        int64_t n_children
+        const void** buffers
+        ArrowArray** children
+
+
+# What a field holds: the numbers of model.ColumnType, then our own.
+cdef enum:
+    BOOL = 1
+    INT8 = 2
+    INT16 = 3
+    INT32 = 4
+    INT64 = 5
+    UINT8 = 6
+    UINT16 = 7
+    UINT32 = 8
+    UINT64 = 9
+    FLOAT16 = 10
+    FLOAT32 = 11
+    FLOAT64 = 12
+    STRING = 13
+    TIMESTAMP = 14
+    TIMESTAMP_UTC = 15
+    UUID = 16
+    SCORING_TIME = 17
+
+cdef enum:
+    SLACK = 64  # writers may store whole words behind the end of their text
+    NUMBER = 10  # digits of the largest uint32
+    ESCAPED = 6  # bytes that one byte of a text may become: \u0000
+
+# What a line begins and ends with, between what differs from line to line.
+cdef enum:
+    BEFORE_TIME
+    BEFORE_CORRELATION
+    BEFORE_REQUEST
+    BEFORE_SAMPLING
+    BEFORE_DATA
+    BEFORE_RANGE
+    END
+    PIECES
+
+cdef enum Outcome:
+    DONE
+    NO_MEMORY
+    BAD_OFFSETS
+
+cdef int64_t[18] VALUE_BYTES = [0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 8, 8, 16, 8]
+cdef int64_t[18] TEXT_BYTES = [0, 5, 4, 6, 11, 20, 4, 5, 10, 20, 24, 24, 24, 4, 31, 32, 36, 26]
+
+
+cdef fill_powers():
+    """Exact, with Python's integers: 10**p = scaled * 2**e with 2**127 <= scaled < 2**128, rounded up."""
+    for i in range(POWERS):
+        power = LEAST_POWER + i
+        if power >= 0:
+            shift = 128 - (10**power).bit_length()
+            scaled = 10**power << shift if shift >= 0 else -(-(10**power) >> -shift)
+        else:
+            scaled = -((-1 << 127 + (10**-power).bit_length()) // 10**-power)
+        powers[2 * i] = scaled >> 64
+        powers[2 * i + 1] = scaled & 0xFFFFFFFFFFFFFFFF
+
+
+fill_powers()
+
+
+# ---------------------------------------------------------------- values
+
+
+cdef struct Literal:
+    const char* text
+    int64_t length
+
+
+cdef struct Source:  # a field in one batch
+    int op
+    int64_t width  # values per row of a tensor; 0: not a tensor
+    const uint8_t* validity  # NULL: no nulls
+    int64_t first_bit  # of the batch's first row
+    const char* values  # of the batch's first row; the whole data for text
+    const char* offsets  # text: int32 of the batch's first row
+    int32_t last_offset
+    uint8_t* modes  # one per value of a row
+    Clock clock
+
+
+cdef inline char* write_literal(char* p, const Literal* literal) noexcept nogil:
+    memcpy(p, literal.text, literal.length)
+    return p + literal.length
+
+
+cdef inline char* write_null(char* p) noexcept nogil:
+    memcpy(p, b"null", 4)
+    return p + 4
+
+
+cdef inline int32_t load_offset(const Source* source, int64_t row) noexcept nogil:
+    return load[int32_t](source.offsets + 4 * row)
+
+
+cdef inline bint is_null(const Source* source, int64_t row) noexcept nogil:
+    cdef int64_t bit
+    if source.validity == NULL:
+        return False
+    bit = source.first_bit + row
+    return not (source.validity[bit >> 3] >> (bit & 7)) & 1
+
+
+cdef inline char* write_escaped(char* p, const char* text, int64_t length) noexcept nogil:
+    """As between quotes; the shortest escapes there are, and none where none is needed."""
+    cdef int64_t i, clean = 0
+    cdef uint8_t c
+    for i in range(length):
+        c = <uint8_t>text[i]
+        if c >= 32 and c != b'"' and c != b"\\":
+            continue
+        if i > clean:
+            memcpy(p, text + clean, i - clean)
+            p += i - clean
+        clean = i + 1
+        p[0] = b"\\"
+        p[1] = c
+        if c == b"\n":
+            p[1] = b"n"
+        elif c == b"\r":
+            p[1] = b"r"
+        elif c == b"\t":
+            p[1] = b"t"
+        elif c == 8:
+            p[1] = b"b"
+        elif c == 12:
+            p[1] = b"f"
+        elif c < 32:
+            memcpy(p + 1, b"u00", 3)
+            p[4] = <char>(48 + (c >> 4))
+            p[5] = b"0123456789abcdef"[c & 15]
+            p += 4
+        p += 2
+    if length > clean:  # an empty text may have no memory
+        memcpy(p, text + clean, length - clean)
+        p += length - clean
+    return p
+
+
+cdef inline char* write_text(char* p, const Source* source, int64_t row) noexcept nogil:
+    cdef int32_t offset = load_offset(source, row)
+    return write_escaped(p, source.values + offset, load_offset(source, row + 1) - offset)
+
+
+cdef inline char* write_quoted_time(char* p, Source* source, int64_t ns) noexcept nogil:
+    if ns == INT64_MIN:
+        return write_null(p)
+    p[0] = b'"'
+    p = write_time(p + 1, ns, True, &source.clock)
+    p[0] = b"Z"
+    p += source.op == TIMESTAMP_UTC
+    p[0] = b'"'
+    return p + 1
+
+
+cdef inline char* write_value(char* p, Source* source, int64_t i, int mode) noexcept nogil:
+    """Value i of a field that is not null there. JSON has no text for what is no number."""
+    cdef int op = source.op
+    cdef const char* values = source.values
+    if op == FLOAT64:
+        if (load[uint64_t](values + 8 * i) >> 52 & 0x7FF) == 0x7FF:
+            return write_null(p)
+        return write_float64(p, load[uint64_t](values + 8 * i), mode)
+    elif op == FLOAT32:
+        if (load[uint32_t](values + 4 * i) >> 23 & 0xFF) == 0xFF:
+            return write_null(p)
+        return write_float32(p, load[uint32_t](values + 4 * i), mode)
+    elif op == FLOAT16:
+        if (load[uint16_t](values + 2 * i) >> 10 & 0x1F) == 0x1F:
+            return write_null(p)
+        return write_float16(p, load[uint16_t](values + 2 * i))
+    elif op == STRING:
+        p[0] = b'"'
+        p = write_text(p + 1, source, i)
+        p[0] = b'"'
+        return p + 1
+    elif op == INT64:
+        return write_signed(p, load[int64_t](values + 8 * i))
+    elif op == TIMESTAMP or op == TIMESTAMP_UTC:
+        return write_quoted_time(p, source, load[int64_t](values + 8 * i))
+    elif op == BOOL:
+        if values[i] != 0:
+            memcpy(p, b"true", 4)
+            return p + 4
+        memcpy(p, b"false", 5)
+        return p + 5
+    elif op == INT32:
+        return write_signed(p, load[int32_t](values + 4 * i))
+    elif op == UINT32:
+        return write_unsigned(p, load[uint32_t](values + 4 * i))
+    elif op == UINT64:
+        return write_unsigned(p, load[uint64_t](values + 8 * i))
+    elif op == UINT8:
+        return write_unsigned(p, <uint8_t>values[i])
+    elif op == UINT16:
+        return write_unsigned(p, load[uint16_t](values + 2 * i))
+    elif op == INT8:
+        return write_signed(p, <int8_t>values[i])
+    elif op == INT16:
+        return write_signed(p, load[int16_t](values + 2 * i))
+    return p
+
+
+cdef inline char* write_id(char* p, const Source* source, int64_t row) noexcept nogil:
+    if source.op == UUID:
+        return write_uuid(p, source.values + 16 * row)
+    return write_text(p, source, row)
+
+
+cdef inline bint same_value(const Source* source, int64_t row) noexcept nogil:
+    """Whether this row and the one before have the same bytes there."""
+    cdef int64_t width = VALUE_BYTES[source.op]
+    cdef int32_t before, at
+    if source.op != STRING:
+        return memcmp(source.values + width * (row - 1), source.values + width * row, width) == 0
+    before, at = load_offset(source, row - 1), load_offset(source, row)
+    if at - before != load_offset(source, row + 1) - at:
+        return False
+    return at == before or memcmp(source.values + before, source.values + at, at - before) == 0
+
+
+cdef inline int64_t digits_of(uint32_t x) noexcept nogil:
+    cdef int64_t digits = 1
+    while x >= 10:
+        x //= 10
+        digits += 1
+    return digits
+
+
+# ---------------------------------------------------------------- lines
+
+
+cdef struct Text:
+    char* start
+    int64_t used
+    int64_t size
+
+
+cdef inline bint has_room(Text* text, int64_t need) noexcept nogil:
+    cdef char* memory
+    cdef int64_t size
+    if text.size - text.used >= need:
+        return True
+    size = max(2 * text.size, text.used + need)
+    memory = <char*>realloc(text.start, size)
+    if memory == NULL:
+        return False
+    text.start = memory
+    text.size = size
+    return True
+
+
+cdef class EventWriter:
+    """Writes the rows of record batches of one layout as events. Immutable: threads may share it."""
+
+    cdef tuple formats
+    cdef bytes literal_bytes
+    cdef Source* fields  # op and width; all else is a batch's
+    cdef Py_ssize_t count
+    cdef Py_ssize_t user_fields
+    cdef Literal* names  # before each value of a row
+    cdef int64_t values
+    cdef Literal[PIECES] pieces
+    cdef int64_t pieces_bytes
+    cdef int64_t row_bytes  # the longest row, its texts not counted
+    cdef int64_t most_line
+    cdef bint has_request
+    cdef bint sampled
+
+    def __cinit__(self, list fields, list names, list pieces, bint has_request, bint sampled, int64_t most_line):
+        """`fields`, one per field of the batches: (op, width or 0, the accepted Arrow formats), the user's first. `names`:
+        what stands before each value of a row. `pieces`: what stands in a line between all else."""
+        cdef Py_ssize_t i
+        self.count = len(fields)
+        self.user_fields = self.count - 3 - has_request - sampled
+        self.values = len(names)
+        self.fields = <Source*>PyMem_Calloc(max(self.count, 1), sizeof(Source))
+        self.names = <Literal*>PyMem_Calloc(max(self.values, 1), sizeof(Literal))
+        if self.fields == NULL or self.names == NULL:
+            raise MemoryError
+        if self.user_fields < 0 or len(pieces) != PIECES:
+            raise ValueError(f"{self.count} fields and {len(pieces)} pieces")
+        self.row_bytes = SLACK
+        values = 0
+        for i, (op, width, _formats) in enumerate(fields):
+            if not BOOL <= op <= SCORING_TIME or width < 0 or (width and op in (STRING, UUID, SCORING_TIME)):
+                raise ValueError(f"field {i}: op {op} with width {width}")
+            self.fields[i].op = op
+            self.fields[i].width = width
+            if i < self.user_fields:
+                values += max(width, 1)
+                self.row_bytes += max(<int64_t>width, 1) * TEXT_BYTES[<int>op]
+        if values != self.values:
+            raise ValueError(f"{self.values} names for {values} values")
+        self.literal_bytes = b"".join([*names, *pieces])
+        cdef const char* at = self.literal_bytes
+        for i in range(self.values):
+            self.names[i].text = at
+            self.names[i].length = len(names[i])
+            self.row_bytes += self.names[i].length
+            at += self.names[i].length
+        self.pieces_bytes = 0
+        for i in range(PIECES):
+            self.pieces[i].text = at
+            self.pieces[i].length = len(pieces[i])
+            self.pieces_bytes += self.pieces[i].length
+            at += self.pieces[i].length
+        self.formats = tuple(formats for _op, _width, formats in fields)
+        self.has_request = has_request
+        self.sampled = sampled
+        self.most_line = most_line
+
+    def __dealloc__(self):
+        PyMem_Free(self.fields)
+        PyMem_Free(self.names)
+
+    def encode(self, batch, bytes head not None, most):
+        """All rows of the batch, in lines that begin with `head` and their number from 0. If they become more than `most`
+        bytes, only so many of the lines that they are more than that. None: there is no bound."""
+        schema_capsule, array_capsule = batch.__arrow_c_array__()
+        cdef ArrowSchema* schema = <ArrowSchema*>PyCapsule_GetPointer(schema_capsule, "arrow_schema")
+        cdef ArrowArray* array = <ArrowArray*>PyCapsule_GetPointer(array_capsule, "arrow_array")
+        cdef Source* sources = NULL
+        cdef uint8_t* modes = NULL
+        cdef Text out
+        cdef Literal beginning
+        cdef Outcome outcome
+        cdef int64_t bound = INT64_MAX if most is None else most
+        out.start = NULL
+        out.used = out.size = 0
+        beginning.text = head
+        beginning.length = len(head)
+        if schema.n_children != self.count or array.n_children != self.count:
+            raise ValueError(f"a batch of {array.n_children} fields, the plan has {self.count}")
+        try:
+            sources = <Source*>PyMem_Calloc(max(self.count, 1), sizeof(Source))
+            modes = <uint8_t*>PyMem_Calloc(max(self.values, 1), 1)
+            if sources == NULL or modes == NULL:
+                raise MemoryError
+            self.open(schema, array, sources, modes)
+            with nogil:
+                outcome = self.write_lines(sources, array.length, &beginning, bound, &out)
+            if outcome == NO_MEMORY:
+                raise MemoryError
+            if outcome == BAD_OFFSETS:
+                raise ValueError("text offsets out of order")
+            return PyBytes_FromStringAndSize(out.start, out.used)
+        finally:
+            free(out.start)
+            PyMem_Free(sources)
+            PyMem_Free(modes)
+
+    cdef int open(self, ArrowSchema* schema, ArrowArray* array, Source* sources, uint8_t* modes) except -1:
+        cdef Py_ssize_t i
+        cdef ArrowSchema* field
+        cdef ArrowArray* column
+        cdef int64_t first, bit, j, width
+        for i in range(self.count):
+            field = schema.children[i]
+            column = array.children[i]
+            if field.format not in self.formats[i] or field.dictionary != NULL:
+                raise ValueError(f"field {i} has Arrow format {field.format!r}, the plan expects one of {self.formats[i]}")
+            if column.length < array.offset + array.length:
+                raise ValueError(f"field {i} has {column.length} rows of {array.offset + array.length}")
+            sources[i].op = self.fields[i].op
+            sources[i].width = width = self.fields[i].width
+            sources[i].clock.second = INT64_MIN
+            sources[i].modes = modes
+            first = array.offset + column.offset
+            if column.null_count != 0 and column.buffers[0] != NULL:
+                sources[i].validity = <const uint8_t*>column.buffers[0]
+                sources[i].first_bit = first
+            if i >= self.user_fields or width:
+                for j in range(array.length):
+                    if is_null(sources + i, j):
+                        raise ValueError(f"field {i} has nulls")
+                sources[i].validity = NULL
+            if width:
+                first *= width
+                field = field.children[0]
+                column = column.children[0]
+                if field.format not in self.formats[i][1:] or field.dictionary != NULL:
+                    raise ValueError(f"the tensor has values of Arrow format {field.format!r}, the plan expects {self.formats[i][1:]}")
+                if column.length < first + array.length * width:
+                    raise ValueError(f"the tensor has {column.length} values, its rows need {first + array.length * width}")
+                first += column.offset
+                for j in range(array.length * width if column.null_count != 0 and column.buffers[0] != NULL else 0):
+                    bit = first + j
+                    if not (<const uint8_t*>column.buffers[0])[bit >> 3] >> (bit & 7) & 1:
+                        raise ValueError("a tensor with nulls")
+            if sources[i].op == STRING:
+                sources[i].offsets = <const char*>column.buffers[1] + 4 * first
+                sources[i].values = <const char*>column.buffers[2]
+                if array.length:
+                    sources[i].last_offset = load_offset(sources + i, array.length)
+            else:
+                sources[i].values = <const char*>column.buffers[1] + first * VALUE_BYTES[sources[i].op]
+            if i < self.user_fields:
+                self.choose_modes(sources + i, array.length)
+                modes += max(width, 1)
+        return 0
+
+    cdef void choose_modes(self, Source* source, int64_t rows) noexcept nogil:
+        cdef int64_t j, width = max(source.width, 1)
+        for j in range(width):
+            if source.op == FLOAT64:
+                source.modes[j] = guess_mode[double](source.values + 8 * j, width, rows)
+            elif source.op == FLOAT32:
+                source.modes[j] = guess_mode[float](source.values + 4 * j, width, rows)
+
+    cdef Outcome write_lines(
+        self, Source* sources, int64_t rows, const Literal* head, int64_t most, Text* out
+    ) noexcept nogil:
+        cdef Source* ours = sources + self.user_fields
+        cdef int64_t row = 0, line_at, need, count
+        cdef uint32_t number = 0, first
+        cdef char* p
+        while row < rows and out.used <= most:
+            need = self.need_of(sources + self.user_fields, self.count - self.user_fields, row)
+            if need < 0:
+                return BAD_OFFSETS
+            # Twice: without a request id the correlation id stands for it.
+            if not has_room(out, 2 * need + self.pieces_bytes + head.length + SLACK + NUMBER + 2 * TEXT_BYTES[<int>FLOAT64]):
+                return NO_MEMORY
+            line_at = out.used
+            out.used = self.begin_line(out.start + line_at, ours, row, head, number) - out.start
+            number += 1
+            first = self.number_of(ours, row)
+            count = 0
+            while True:
+                need = self.need_of(sources, self.user_fields, row)
+                if need < 0:
+                    return BAD_OFFSETS
+                # Behind a row there is always room for the end of its line.
+                if not has_room(out, need + self.row_bytes + self.pieces_bytes + SLACK + 2 * NUMBER):
+                    return NO_MEMORY
+                p = out.start + out.used
+                if count:
+                    p[0] = b","
+                    p += 1
+                p = self.write_row(p, sources, row)
+                if count and self.with_end(p - out.start - line_at, first, count) > self.most_line:
+                    # It does not fit any more, and begins the next line.
+                    break
+                out.used = p - out.start
+                count += 1
+                row += 1
+                if row == rows or not self.goes_on(ours, row):
+                    break
+            out.used = self.end_line(out.start + out.used, first, count) - out.start
+        return DONE
+
+    cdef int64_t need_of(self, const Source* sources, Py_ssize_t count, int64_t row) noexcept nogil:
+        """The most bytes that the texts of a row may become; -1 if their offsets would lead out of their buffer."""
+        cdef int64_t need = 0
+        cdef int32_t before, at
+        cdef Py_ssize_t c
+        for c in range(count):
+            if sources[c].op == UUID:
+                need += 36
+            elif sources[c].op == STRING:
+                before, at = load_offset(sources + c, row), load_offset(sources + c, row + 1)
+                if before < 0 or at < before or at > sources[c].last_offset:
+                    return -1
+                need += ESCAPED * <int64_t>(at - before)
+        return need
+
+    cdef uint32_t number_of(self, const Source* ours, int64_t row) noexcept nogil:
+        """The row's index in its request."""
+        return load[uint32_t](ours[2 + self.has_request].values + 4 * row)
+
+    cdef bint goes_on(self, const Source* ours, int64_t row) noexcept nogil:
+        """Whether a row is the next one of the same request as the row before it."""
+        cdef uint32_t before = self.number_of(ours, row - 1)
+        return (
+            before != <uint32_t>-1
+            and self.number_of(ours, row) == before + 1
+            and self.same_text(ours, row)
+            and same_value(ours + 1, row)
+            and (not self.has_request or self.same_text(ours + 2, row))
+            and (not self.sampled or same_value(ours + 3 + self.has_request, row))
+        )
+
+    cdef bint same_text(self, const Source* source, int64_t row) noexcept nogil:
+        cdef int32_t at
+        if source.op == STRING:
+            # The next row's offsets have not been looked at yet.
+            at = load_offset(source, row)
+            if load_offset(source, row + 1) < at or load_offset(source, row + 1) > source.last_offset:
+                return False
+        return same_value(source, row)
+
+    cdef char* begin_line(
+        self, char* p, Source* ours, int64_t row, const Literal* head, uint32_t number
+    ) noexcept nogil:
+        p = write_unsigned(write_literal(p, head), number)
+        p = write_literal(p, self.pieces + BEFORE_TIME)
+        p = write_time(p, load[int64_t](ours[1].values + 8 * row), False, &ours[1].clock)
+        p = write_id(write_literal(p, self.pieces + BEFORE_CORRELATION), ours, row)
+        p = write_id(write_literal(p, self.pieces + BEFORE_REQUEST), ours + (2 if self.has_request else 0), row)
+        p = write_literal(p, self.pieces + BEFORE_SAMPLING)
+        if self.sampled:
+            p = write_value(p, ours + 3 + self.has_request, row, 0)
+        return write_literal(p, self.pieces + BEFORE_DATA)
+
+    cdef char* write_row(self, char* p, Source* sources, int64_t row) noexcept nogil:
+        cdef const Literal* name = self.names
+        cdef Source* source
+        cdef Py_ssize_t c
+        cdef int64_t j
+        p[0] = b"{"
+        p += 1
+        for c in range(self.user_fields):
+            source = sources + c
+            if source.width:
+                for j in range(source.width):
+                    p = write_value(write_literal(p, name), source, row * source.width + j, source.modes[j])
+                    name += 1
+                continue
+            p = write_literal(p, name)
+            p = write_null(p) if is_null(source, row) else write_value(p, source, row, source.modes[0])
+            name += 1
+        p[0] = b"}"
+        return p + 1
+
+    cdef int64_t with_end(self, int64_t length, uint32_t first, int64_t count) noexcept nogil:
+        """Bytes of a line of `length` so far, if it ended behind `count` rows and the next."""
+        return (
+            length + self.pieces[<int>BEFORE_RANGE].length + self.pieces[<int>END].length + 1
+            + digits_of(first) + digits_of(<uint32_t>(first + count))
+        )
+
+    cdef char* end_line(self, char* p, uint32_t first, int64_t count) noexcept nogil:
+        p = write_unsigned(write_literal(p, self.pieces + BEFORE_RANGE), first)
+        p[0] = b"-"
+        p = write_unsigned(p + 1, <uint32_t>(first + count - 1))
+        return write_literal(p, self.pieces + END)

@@ -1,0 +1,55 @@
+"""Which streams are written for Azure ML, and what it calls them."""
+
+from __future__ import annotations
+
+import pytest
+
+from collectord.config import load
+from collectord.errors import ConfigError
+from collectord.mdc_output import MdcOutput, collection_of
+from collectord.model import Partition, Stream
+
+STREAM = Stream("sub", "rg", "ws", "svc", "best/model", "10", "inputs")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "taken"),
+    [
+        ((), False), (("*/*/*",), True), (("svc/*/inputs",), True), (("svc/best%2Fmodel/inputs",), True),
+        (("svc/best*/in?uts", "x/y/z"), True), (("x/y/z", "[st]vc/*/*"), True), (("Svc/*/*",), False),
+        (("svc/*/predictions",), False), (("svc/best/inputs",), False), (("sv/*/inputs",), False),
+    ],
+)  # fmt: skip
+def test_a_pattern_names_service_model_and_designation(patterns: tuple[str, ...], taken: bool) -> None:
+    """A `*` stops at the end of its part, whatever characters a name holds."""
+    output = MdcOutput(patterns)
+    assert bool(output) == bool(patterns)
+    assert output.takes(STREAM) == taken
+    assert output.boundary(STREAM, 1440) == (60 if taken else 1440)
+    assert output.holds(STREAM, Partition(b"", 0, 60)) == taken
+    assert not output.holds(STREAM, Partition(b"", 0, 1440)), "the hours of a day's rows are not known"
+
+
+def test_what_is_not_named_is_default() -> None:
+    assert MdcOutput(["default/default/default"]).takes(Stream())
+    assert collection_of(Stream()) == "default"
+
+
+@pytest.mark.parametrize(
+    ("designation", "collection", "name"),
+    [("inputs", "", "inputs"), ("inputs", "default", "inputs"), ("inputs", "model_inputs", "model_inputs")],
+)
+def test_a_collection_has_the_name_that_was_given_or_the_designation(
+    designation: str, collection: str, name: str
+) -> None:
+    assert collection_of(Stream(designation=designation, collection=collection)) == name
+
+
+@pytest.mark.parametrize("pattern", ["inputs", "svc/model", "svc/model/inputs/x", "svc//inputs", "/", "a/b/"])
+def test_a_wrong_pattern_stops_the_start_and_is_named(pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"mdc_output.*webservice/model/designation"):
+        load(overrides={"mdc_output": f"*/*/labels,{pattern}"})
+
+
+def test_the_setting_is_a_list() -> None:
+    assert load(overrides={"mdc_output": "a/b/*, */*/inputs"}).mdc_output == ("a/b/*", "*/*/inputs")
