@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+PACKAGES = ("collectord", "clients/python/collectord_client")
+"""Where kernels are."""
+
 MARKS = (b"__asan_report_load", b"__ubsan_handle")
 """What an object file refers to when it was compiled with -fsanitize=address,undefined."""
 
@@ -18,12 +21,21 @@ def missing_marks(library: Path) -> list[str]:
     return [mark.decode() for mark in MARKS if mark not in content]
 
 
+def kernels_of(tree: Path) -> dict[str, Path]:
+    """The kernels' sources, relative to `tree`, by the names of their modules."""
+    found = {}
+    for package in map(Path, PACKAGES):
+        for path in sorted((tree / package).rglob("_*.pyx")):
+            found[".".join(path.relative_to(tree / package.parent).with_suffix("").parts)] = path.relative_to(tree)
+    return found
+
+
 def objections(tree: Path) -> list[str]:
     """Why the kernels of `tree`, as this process has loaded them, are not under the sanitizers."""
-    kernels = [path.relative_to(tree).with_suffix("") for path in sorted((tree / "collectord").rglob("_*.pyx"))]
+    kernels = kernels_of(tree)
     found = [] if kernels else [f"there is no kernel in {tree}"]
     for kernel in kernels:
-        loaded = getattr(sys.modules.get(".".join(kernel.parts)), "__file__", None)
+        loaded = getattr(sys.modules.get(kernel), "__file__", None)
         if loaded is None:
             found.append(f"no test has loaded {kernel}")
         elif not Path(loaded).is_relative_to(tree):

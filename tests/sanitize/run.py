@@ -18,12 +18,15 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Distribution, Extension
 
+from tests.sanitize.proof import PACKAGES, kernels_of
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "sanitize"
 FLAVOURS: Mapping[str, list[str]] = {"native": [], "portable": ["-DCOLLECTORD_PORTABLE"]}
 TESTS = (
     "tests/test_batch.py",
     "tests/buffer/test_assemble.py",
+    "tests/client/test_core.py",
     "tests/encode/test_csv*.py",
     "tests/encode/test_jsonl.py",
     "tests/encode/test_frame.py",
@@ -86,16 +89,13 @@ def prepare(flavour: str) -> Path:
     place = BUILD / flavour
     tree = place / "tree"
     shutil.rmtree(tree, ignore_errors=True)
-    unwanted = shutil.ignore_patterns("*.so", "*.cpp", "__pycache__", ".hypothesis")
-    for folder in ("collectord", "tests"):
+    unwanted = shutil.ignore_patterns("*.so", "*.c", "*.cpp", "__pycache__", ".hypothesis")
+    for folder in (*PACKAGES, "tests"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=unwanted)
     shutil.copy2(ROOT / "pyproject.toml", tree)
-    kernels = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-        for path in sorted((ROOT / "collectord").rglob("_*.pyx"))
-    }
+    kernels = {kernel: ROOT / path for kernel, path in kernels_of(ROOT).items()}
     for module, library in build(kernels, place, FLAVOURS[flavour]).items():
-        shutil.copy2(library, tree.joinpath(*module.split(".")[:-1]))
+        shutil.copy2(library, tree / kernels[module].parent.relative_to(ROOT))
     return tree
 
 
@@ -121,7 +121,7 @@ def run(flavour: str, environment: Mapping[str, str]) -> subprocess.CompletedPro
     # The report of a sanitizer goes to the file descriptor, which is therefore left alone.
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.sanitize.proof", "--capture=sys", "--timeout", "1800", *tests],
-        cwd=tree, env={**environment, "PYTHONPATH": str(tree)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=tree, env={**environment, "PYTHONPATH": f"{tree}:{tree / 'clients/python'}"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
