@@ -364,7 +364,10 @@ def load(
 
 
 # Read by the client, or by the command line itself.
-_NOT_SETTINGS = {"COLLECTORD_ENDPOINT", "COLLECTORD_EXIT_TIMEOUT", "COLLECTORD_CONFIG"}
+_NOT_SETTINGS = {
+    "COLLECTORD_CONFIG", "COLLECTORD_ENDPOINT", "COLLECTORD_ERRORS", "COLLECTORD_EXIT_TIMEOUT",
+    "COLLECTORD_MAX_US_PER_CALL", "COLLECTORD_MODEL_CONFIG_MAP", "COLLECTORD_SAMPLING",
+}  # fmt: skip
 
 
 def unknown_environment() -> list[str]:

@@ -227,7 +227,7 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 
 def test_variables_that_look_like_settings_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COLLECTORD_PORT", "COLLECTORD_UPLOADS", "COLLECTORD_ENDPOINT", "OTHER"):
+    for name in ("COLLECTORD_PORT", "COLLECTORD_UPLOADS", "COLLECTORD_ENDPOINT", "COLLECTORD_SAMPLING", "OTHER"):
         monkeypatch.setenv(name, "1")
     assert unknown_environment() == ["COLLECTORD_PORT"]
     assert load().uploads == 1

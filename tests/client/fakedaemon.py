@@ -57,6 +57,7 @@ class Row:
     request: str | None
     stream: str = ""
     """The levels of its blob's path above the designation."""
+    sampling: float | None = None
 
 
 @dataclass
@@ -315,6 +316,9 @@ def decode(client_id: bytes, schema: Any, batch: Any) -> list[Row]:
     firsts = struct.unpack(f"<{count}I", requests.first_rows) if requests.first_rows else (0,) * count
     ids = _ids(schema.correlation, requests.correlation_ids, requests.correlation_offsets, count)
     asked = _ids(schema.request, requests.request_ids, requests.request_offsets, count)
+    assert bool(requests.sampling) == schema.sampled
+    shares = struct.unpack(f"<{count}d", requests.sampling) if schema.sampled else (None,) * count
+    assert all(share is None or 0 < share <= 1 for share in shares)
     assert sum(counts) == batch.rows
     assert all(counts)
     assert len({when // HOUR for when in times}) == 1, "hours are mixed"
@@ -335,6 +339,7 @@ def decode(client_id: bytes, schema: Any, batch: Any) -> list[Row]:
                     str(ids[request]),
                     asked[request],
                     _path(schema.stream),
+                    shares[request],
                 )
             )
             at += 1

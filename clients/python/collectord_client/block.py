@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
+from typing import Literal
 
 from .errors import CollectError
 
@@ -16,6 +17,9 @@ WIDTHS = {
     BOOL: 1, INT8: 1, INT16: 2, INT32: 4, INT64: 8, UINT8: 1, UINT16: 2, UINT32: 4, UINT64: 8,
     FLOAT16: 2, FLOAT32: 4, FLOAT64: 8, TIMESTAMP: 8, TIMESTAMP_UTC: 8,
 }  # fmt: skip
+
+WORDS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""How a value of so many bytes is moved as a whole."""
 
 MAX_COLUMNS = 10_000
 MAX_ROW_BYTES = 3 << 20
@@ -37,6 +41,15 @@ class Part:
         if starts is None or self.lengths is None:
             return Part(self.data[at * width : end * width], None, mask)
         return Part(self.data[starts[at] : starts[end]], self.lengths[at:end], mask)
+
+    def take(self, cuts: list[tuple[int, int]], rows: int) -> Part:
+        """Of its `rows` rows those from each first number to the second."""
+        mask = None if self.mask is None else _take(self.mask, 1, cuts)
+        if self.lengths is None:
+            return Part(_take(self.data, len(self.data) // rows, cuts), None, mask)
+        starts = list(accumulate(self.lengths, initial=0))
+        lengths = array("i", chain.from_iterable([self.lengths[at:end] for at, end in cuts]))
+        return Part(_take(self.data, 1, [(starts[at], starts[end]) for at, end in cuts]), lengths, mask)
 
 
 @dataclass(slots=True)
@@ -75,13 +88,24 @@ class Block:
         old, width = len(self.types), WIDTHS[self.types[0]]
         if self.rows == 1:
             return Block(None, types, 1, b"".join([self.tensor[at * width : (at + 1) * width] for at in order]))
-        # A column is `width` bytes of each row, and a stride takes the same byte of all rows at once.
+        values = memoryview(self.tensor).cast(WORDS[width])
         new = len(order)
+        if new == 1:
+            return Block(None, types, self.rows, values[order[0] :: old].tobytes())
         tensor = bytearray(width * new * self.rows)
+        places = memoryview(tensor).cast(WORDS[width])
         for to, at in enumerate(order):
-            for byte in range(width):
-                tensor[to * width + byte :: new * width] = self.tensor[at * width + byte :: old * width]
+            places[to::new] = values[at::old]
         return Block(None, types, self.rows, bytes(tensor))
+
+    def take(self, taken: list[bool]) -> Block:
+        """The rows that are `taken`."""
+        edges = [at for at in range(1, self.rows) if taken[at] != taken[at - 1]]
+        cuts = [(at, end) for at, end in pairwise([0, *edges, self.rows]) if taken[at]]
+        rows = sum([end - at for at, end in cuts])
+        if self.tensor is not None:
+            return Block(self.names, self.types, rows, _take(self.tensor, len(self.tensor) // self.rows, cuts))
+        return Block(self.names, self.types, rows, None, tuple([part.take(cuts, self.rows) for part in self.parts]))
 
     def cut(self, page_bytes: int) -> list[tuple[int, Block]]:
         """The rows in pieces of about `page_bytes`, each with the index of its first row.
@@ -145,3 +169,7 @@ class Block:
             )
             for at, end in cuts
         ]  # fmt: skip
+
+
+def _take(data: bytes, width: int, cuts: list[tuple[int, int]]) -> bytes:
+    return b"".join([data[at * width : end * width] for at, end in cuts])

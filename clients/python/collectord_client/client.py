@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from . import embedded, process
+from . import embedded, failures, process
+from .budget import read as read_budget
 from .collector import Collector, refusal
+from .columns import read as read_rules
 from .context import Context, pending
 from .core import CORE, CorrelationId, RequestId, Timestamp
 from .endpoint import check
@@ -19,6 +21,9 @@ from .features import names_of
 from .names import check as check_name
 from .notices import once, trace
 from .outbox import Outbox
+from .request import current
+from .sampling import Fractions, Sampler, fraction_of
+from .sampling import read as read_fractions
 from .wire import Stream
 
 NOT_CONNECTED: dict[str, Any] = {"connected": False, "reconnects": 0, "resent_elsewhere": 0, "last_error": ""}
@@ -33,6 +38,11 @@ class Client:
     `outbox="drop"` gives up the rows of the call and counts them, `outbox="block"` waits. `linger` (seconds) and
     `page_bytes` say when a page is sent. A client that is not `enabled` collects nothing, whatever the daemon says, and its
     contexts are as ever.
+
+    `sampling` is the fraction of requests that is collected, for all designations or one for each of some. `columns` says what
+    is done with a column before it leaves the process: "drop", "mask", or "hmac" with the `columns_key`. `max_us_per_call` is
+    what a call may take on average: above that, fewer requests are collected. `errors` says what is stored of failed requests:
+    "full", "types" or "off". Each of them is by default what the environment says (docs/client.md).
 
     Nothing is connected before the first `collect()`. Raises ValueError for arguments that can never work, and later
     nothing at all unless `strict`, which is for tests.
@@ -54,6 +64,11 @@ class Client:
         collection: str = "",
         token: str = "",
         enabled: bool = True,
+        sampling: Fractions | None = None,
+        columns: Mapping[str, str] | None = None,
+        columns_key: bytes | str | None = None,
+        max_us_per_call: float | None = None,
+        errors: str | None = None,
     ) -> None:
         levels = workspace.split("/") if workspace else []
         if len(levels) > 3:
@@ -75,6 +90,10 @@ class Client:
         for level in (subscription, resource_group, last, webservice, model, version, collection):
             _check_level(level)
         self.strict = strict
+        self._fractions = read_fractions(sampling)
+        self._rules = read_rules(columns, columns_key)
+        self._budget = read_budget(max_us_per_call)
+        self._errors = failures.read(errors)
         self._pending = pending((subscription, resource_group, last, webservice, model, version))
         # Asked again after a fork.
         self._endpoint = endpoint
@@ -88,6 +107,7 @@ class Client:
             self._outbox.attach()
         process.arrange_drain()
         embedded.prepare(endpoint)
+        failures.join(self._pending, self)
         self._collectors: dict[tuple[str, tuple[str, ...] | None], Collector] = {}
         weakref.finalize(self, setattr, self._outbox, "abandoned", True).atexit = False
 
@@ -134,6 +154,37 @@ class Client:
             return context if isinstance(context, Context) else refusal(None, None, None)
         return found.collect(data, correlation_id, request_id, context, timestamp, row)
 
+    def failed(self, error: BaseException | str, context: Context | None = None) -> Context:
+        """Stores that a request failed: under the designation `errors`, a row for each of its inputs, with their ids, time and
+        indices. For the `except` of a script; where a web framework's request is known, that happens by itself.
+
+        `context` is what collecting the inputs returned; by default the last inputs of the model in this request. The columns
+        are `error_type` and `error_message`. Never raises unless the client is strict, then CollectError.
+        """
+        request = current()
+        if context is None:
+            found = self._pending.get(request)
+            # Where no request is known, inputs that a prediction has taken may be those of an earlier one.
+            if found is not None and (request is not None or not found._taken):
+                context = found
+        if isinstance(context, Context):
+            context._taken = True
+        if self._errors == failures.OFF:
+            return context if isinstance(context, Context) else refusal(None, None, request)
+        if context is None:
+            self._outbox.note(("uncorrelated",))
+        rows = (context._request_rows if isinstance(context, Context) else None) or 1
+        try:
+            table = failures.describe(error, rows, self._errors == failures.FULL)
+        except Exception as broken:  # noqa: BLE001
+            trace(broken)
+            self._refuse(
+                self._stream,
+                CollectError("internal_error", f"an error could not be described: {type(broken).__name__}"),
+            )
+            return context if isinstance(context, Context) else refusal(None, None, request)
+        return self.collect(table, failures.DESIGNATION, failures.NAMES, context=context)
+
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Sends what was collected so far; True once all of it is durable or rejected for good, False after `timeout`.
 
@@ -167,12 +218,36 @@ class Client:
 
         `core` says which one this process runs: "compiled" or "pure".
         `collected` = `acknowledged` + `rejected` + `waiting` + `lost`. What is lost was collected and is part of
-        `dropped`, whose other rows were never taken in.
+        `dropped`, whose other rows were never taken in. `sampled_out` and `thinned_out` are rows that sampling and the latency
+        budget left out: they are none of these. `fraction` is what the budget leaves at present.
         """
         carrier = self._outbox.carrier
         connection = NOT_CONNECTED if carrier is None else carrier.stats()
-        by = embedded.served_by(self._endpoint, connection["connected"])
-        return self._outbox.stats() | connection | {"embedded": by, "core": CORE}
+        budget, rules = self._budget, self._rules
+        return {
+            **self._outbox.stats(),
+            "fraction": 1.0 if budget is None else budget.factor,
+            "us_per_call": None if budget is None else budget.mean,
+            "unmatched_rules": [] if rules is None else sorted(rules.unmatched),
+            **connection,
+            "embedded": embedded.served_by(self._endpoint, connection["connected"]),
+            "core": CORE,
+        }
+
+    def _sampler(self, designation: str) -> Sampler | None:
+        """What decides which requests a designation collects; None where all are."""
+        fraction = fraction_of(self._fractions, designation)
+        return None if fraction == 1.0 and self._budget is None else Sampler(fraction, self._budget)
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing is taken any more."""
+        return self._outbox.closed
+
+    @property
+    def collection(self) -> str:
+        """Part of the files' names; empty by default."""
+        return self._stream.collection
 
     def _refuse(self, stream: Stream, error: CollectError) -> None:
         self._outbox.drop(stream, error.reason, max(1, error.rows))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import process
 from .block import Block
-from .context import Context, Refused
+from .columns import Plan, outcome
+from .context import Context, Refused, Thinned, left_of
 from .core import (
     HOUR,
     LARGE,
@@ -28,7 +29,7 @@ from .core import (
 )  # fmt: skip
 from .errors import CollectError
 from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, time_of
-from .intake import tabulate
+from .intake import count_rows, tabulate
 from .names import resolve
 from .notices import once, say, trace
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 _ids = process.ids
 _now = time.time_ns
 
-Known = tuple[Slot, list[str], tuple[int, ...] | None]
-"""What a kind of data becomes: its slot, what there is to note each time, which columns in which order."""
+Known = tuple[Slot, list[str], tuple[int, ...] | None, Plan | None]
+"""What a kind of data becomes: its slot, what there is to note each time, which columns in which order, and what the column
+rules do with them."""
 
 
 class Collector(ShortWay):
@@ -58,6 +60,9 @@ class Collector(ShortWay):
         self._stream = replace(client._stream, designation=designation)
         self._names = names
         self._dates = designation == "labels"
+        self._rules = client._rules
+        self._sampler = client._sampler(designation)
+        self._budget = client._budget
         self._memory = Memory()
         self._slots: dict[tuple[object, ...], Known] = {}
         self._columns = 0
@@ -110,6 +115,25 @@ class Collector(ShortWay):
         row: Sequence[int] | None,
         request: Request | None,
     ) -> Context:
+        budget = self._budget
+        if budget is None:
+            return self._take(data, correlation_id, request_id, context, timestamp, row, request)
+        began = budget.clock()
+        made = self._take(data, correlation_id, request_id, context, timestamp, row, request)
+        if made.rows:
+            budget.spent(budget.clock() - began)
+        return made
+
+    def _take(
+        self,
+        data: Any,
+        correlation_id: CorrelationId | None,
+        request_id: RequestId | Sequence[RequestId] | None,
+        context: Context | None,
+        timestamp: Timestamp | Sequence[Timestamp] | None,
+        row: Sequence[int] | None,
+        request: Request | None,
+    ) -> Context:
         source = context
         if source is None:
             if self._takes:
@@ -134,20 +158,29 @@ class Collector(ShortWay):
                 if self._offers:
                     self._pending.set(request, source)
             return source
-        block, notes = tabulate(data, self._names, source._request_rows if source is not None else 0, self._memory)
-        rows = block.rows
-        id, ids, more = self._identify(correlation_id, source, rows, time_ns)
         named = correlation_id is not None
-        asked: bytes | str | None = None
-        if request_id is None:
-            if source is not None:
-                asked = source._request
-            elif request is not None and (self._offers or not named):
-                # A label that names its inputs comes with a request of its own, which is not theirs.
-                asked = request.id
-        elif not is_list(request_id):
-            asked = parse_id(request_id)
-        times = [_nanoseconds(one) for one in _listed(timestamp, rows)] if each else None
+        expected = source._request_rows if source is not None else 0
+        early: bytes | str | None = None
+        factor = 1.0
+        if self._sampler is not None:
+            factor = self._sampler.factor(source, named and not self._offers)
+            if not is_list(correlation_id) and (named or source is None or source._keys is None):
+                # One id for all rows: those of a request that is left out are not looked at.
+                early, _, more = self._identify(correlation_id, source, 0, time_ns)
+                taken, without_budget = self._sampler.takes(early, factor)
+                if not taken:
+                    rows = count_rows(data, self._names, expected)
+                    asked = self._asked(request_id, source, request, named)
+                    left = Refused(early, time_ns, rows, asked, None, factor)
+                    return self._leave_out(left, rows, rows if without_budget else 0, request)
+        block, notes = tabulate(data, self._names, expected, self._memory)
+        rows = block.rows
+        if early is None:
+            id, ids, more = self._identify(correlation_id, source, rows, time_ns)
+        else:
+            id, ids = early, None
+        asked = self._asked(request_id, source, request, named)
+        times: Sequence[int] | None = [_nanoseconds(one) for one in _listed(timestamp, rows)] if each else None
         if timestamp is None and source is None and not self._offers and (named or request_id is not None):
             # The id of inputs that were collected elsewhere, or before: it tells their day.
             told = [time_of(one) for one in (ids or (id,))] if named else [None]
@@ -165,29 +198,74 @@ class Collector(ShortWay):
             time_ns = time_ns if times is None else times[0]
             asked = asked if requests is None else requests[0]
         made = Context(id, time_ns, rows, asked, ids)
-        layout = UUIDS if isinstance(id, bytes) else TEXTS
-        marked = NO_IDS if asked is None else UUIDS if isinstance(asked, bytes) else TEXTS
-        slot, changed, order = self._slot_for(block, layout, marked)
+        sent, share = made, 1.0
+        if self._sampler is not None:
+            share = self._sampler.fraction * factor
+            if factor != 1.0:
+                made = sent = Thinned(id, time_ns, rows, asked, ids, factor)
+            if early is None:
+                chosen, thinned = self._sampler.among(ids or (id,) * rows, factor)
+                out = chosen.count(False)
+                if out == rows:
+                    return self._leave_out(Refused(id, time_ns, rows, asked, ids, factor), rows, thinned, request)
+                if out and keys is not None:
+                    self._outbox.leave_out(out - thinned, thinned)
+                    block, keys, rows = block.take(chosen), keys.take(chosen), rows - out
+                    times = keys.times
+                    sent = Context(id, time_ns if times is None else times[0], rows, asked)
+        if self._rules is not None and self._rules.of_ids:
+            sent, keys = self._rules.disguise(sent, keys)
+        layout = UUIDS if isinstance(keys.ids[0] if keys is not None else sent._id, bytes) else TEXTS
+        marked = NO_IDS if sent._request is None else UUIDS if isinstance(sent._request, bytes) else TEXTS
+        slot, changed, order, plan = self._slot_for(block, layout, marked)
         if order is not None:
             block = block.select(order)
-        several = times is not None and any(one // HOUR != time_ns // HOUR for one in times)
+        if plan is not None and self._rules is not None:
+            block = self._rules.apply(block, plan)
+        several = times is not None and any(one // HOUR != times[0] // HOUR for one in times)
         pieces = [] if several else block.cut(self._outbox.page_bytes)
         if self._offers:
             self._pending.set(request, made)
         if notes or more or changed:
             self._outbox.note([*notes, *more, *changed])
         if several:
-            return self._put_by_hour(slot, block, keys, made, request)
-        refused = self._put(slot, pieces, rows, keys, made)
+            self._put_by_hour(slot, block, keys, sent, share)
+            return made
+        refused = self._put(slot, pieces, rows, keys, sent, share)
         if refused is not None:
             return self._refuse(refused, made, request)
-        if block.tensor is not None and order is None and keys is None and not changed:
+        if block.tensor is not None and order is None and keys is None and not changed and self._short(plan):
             self._remember(data, slot, block)
         return made
 
-    def _put_by_hour(
-        self, slot: Slot, block: Block, keys: Keys | None, made: Context, request: Request | None
-    ) -> Context:
+    def _short(self, plan: Plan | None) -> bool:
+        """True where nothing decides about a call but its kind of data: then the next one like it may go the short way."""
+        return self._sampler is None and plan is None and (self._rules is None or not self._rules.of_ids)
+
+    def _asked(
+        self,
+        given: RequestId | Sequence[RequestId] | None,
+        source: Context | None,
+        request: Request | None,
+        named: bool,
+    ) -> bytes | str | None:
+        """The request's id; with one per row, None."""
+        if given is not None:
+            return None if is_list(given) else parse_id(given)
+        if source is not None:
+            return source._request
+        # A label that names its inputs comes with a request of its own, which is not theirs.
+        return request.id if request is not None and (self._offers or not named) else None
+
+    def _leave_out(self, left: Refused, rows: int, thinned: int, request: Request | None) -> Context:
+        """Counts the rows of a request that is not collected; `thinned` of them for want of time. What follows it is given
+        its context."""
+        self._outbox.leave_out(rows - thinned, thinned)
+        if self._offers:
+            self._pending.set(request, left)
+        return left
+
+    def _put_by_hour(self, slot: Slot, block: Block, keys: Keys | None, made: Context, share: float) -> None:
         """Puts the rows of several hours: a page holds those of one. What is refused of one hour does not touch the others."""
         assert keys is not None
         assert keys.times is not None
@@ -205,10 +283,9 @@ class Collector(ShortWay):
             except CollectError as error:
                 refused = error
             else:
-                refused = self._put(slot, pieces, end - at, theirs, source)
+                refused = self._put(slot, pieces, end - at, theirs, source, share)
             if refused is not None:
-                self._refuse(refused, source, request)
-        return made
+                self._client._refuse(self._stream, refused)
 
     def _put(
         self,
@@ -217,10 +294,11 @@ class Collector(ShortWay):
         rows: int,
         keys: Keys | None,
         made: Context,
+        share: float,
     ) -> CollectError | None:
         """Puts `rows` rows into the outbox. Returns why none of them had room; counts those that had none while others had,
         and those that are not among the pieces."""
-        refused = self._outbox.put_block(slot, pieces, made.time_ns, made._id, made._request, keys)
+        refused = self._outbox.put_block(slot, pieces, made.time_ns, made._id, made._request, keys, share)
         if refused is not None:
             reason, lost = refused
             error = CollectError(reason, "the rows of this call were dropped", lost)
@@ -255,14 +333,20 @@ class Collector(ShortWay):
         if found is None:
             names, notes, order = resolve(self._names, block.names, len(block.types), block.positional)
             types = block.types if order is None else tuple([block.types[at] for at in order])
+            plan = None
+            if self._rules is not None:
+                plan = self._rules.plan(names, block.names, order, block.rows, self._stream)
+            if plan is not None:
+                names, types, tensor = outcome(plan, names, types, tensor)
             for note in notes:
                 once(logging.WARNING, f"{self._stream} {note}", "%s for %s: see docs/client.md", note, self._stream)
             self._columns += len(types)
             if len(self._slots) >= MAX_SLOTS or self._columns > MAX_SLOT_COLUMNS:
                 self._slots.clear()
                 self._columns = len(types)
-            slot = self._outbox.slot(Schema(self._stream, names, types, tensor, correlation, request))
-            found = self._slots[key] = (slot, notes, order)
+            sampled = self._sampler is not None
+            slot = self._outbox.slot(Schema(self._stream, names, types, tensor, correlation, request, sampled))
+            found = self._slots[key] = (slot, notes, order, plan)
         return found
 
     def _remember(self, data: Any, slot: Slot, block: Block) -> None:
@@ -296,7 +380,7 @@ class Collector(ShortWay):
 def refusal(context: Context | None, rows: int | None, request: Request | None) -> Refused:
     """The context of rows that were not taken, `rows` of them as far as is known, under the ids they would have had."""
     if isinstance(context, Context):
-        return Refused(context._id, context.time_ns, rows, context._request, context._keys)
+        return Refused(context._id, context.time_ns, rows, context._request, context._keys, left_of(context))
     now = _now()
     return Refused(_ids.make(now), now, rows, None if request is None else request.id)
 

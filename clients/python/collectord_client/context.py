@@ -9,10 +9,29 @@ from .core import Context, Pending
 __all__ = ["Context", "Pending", "Recalled", "Refused", "pending"]
 
 
+class Thinned(Context):
+    """The context of a request that was decided on while the latency budget was short."""
+
+    __slots__ = ("_left",)
+
+    def __init__(
+        self,
+        id: bytes | str,
+        time_ns: int,
+        rows: int,
+        request: bytes | str | None,
+        keys: Sequence[bytes | str] | None,
+        left: float,
+    ) -> None:
+        super().__init__(id, time_ns, rows, request, keys)
+        self._left = left
+        """What it left of the sampling."""
+
+
 class Refused(Context):
     """The context of rows that were not taken: `rows` is 0, but the request may still be known to have some."""
 
-    __slots__ = ("_expected",)
+    __slots__ = ("_expected", "_left")
 
     def __init__(
         self,
@@ -21,9 +40,11 @@ class Refused(Context):
         expected: int | None,
         request: bytes | str | None = None,
         keys: Sequence[bytes | str] | None = None,
+        left: float = 1.0,
     ) -> None:
         super().__init__(id, time_ns, 0, request, keys)
         self._expected = expected
+        self._left = left
 
     @property
     def _request_rows(self) -> int | None:
@@ -52,3 +73,8 @@ def pending(model: tuple[str, ...]) -> Pending:
     if found is None:
         found = _pending.setdefault(model, Pending())
     return found
+
+
+def left_of(context: Context) -> float:
+    """What the latency budget left of the sampling when the request was decided on."""
+    return context._left if isinstance(context, (Thinned, Refused)) else 1.0

@@ -14,6 +14,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
 """Seconds between attempts to connect: doubled from the first, jittered downwards. A daemon that is back has its clients
 back well within a second."""
 KNOCKING = 0.2
+_chance = random.Random()
+"""Not the host's: what it draws after a seed of its own must not depend on us."""
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -29,7 +31,7 @@ CHANNEL_OPTIONS = (
 
 def pause(failures: int) -> float:
     """Seconds to wait after so many attempts that failed in a row."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * random.uniform(0.5, 0.9)
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10)) * _chance.uniform(0.5, 0.9)
 
 
 def knock(path: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 from .errors import CollectError
@@ -129,6 +130,16 @@ class Keys:
         self.times = times
         self.requests = requests
         self.numbers = numbers
+
+    def take(self, taken: Sequence[bool]) -> Keys:
+        """Those of the rows that are `taken`, which keep their indices."""
+        numbers = range(len(self.ids)) if self.numbers is None else self.numbers
+        return Keys(
+            *[
+                None if of is None else list(compress(of, taken))
+                for of in (self.ids, self.times, self.requests, numbers)
+            ]  # type: ignore[arg-type]
+        )
 
     def between(self, at: int, end: int) -> Keys:
         """Those of the rows from `at` to `end`."""

@@ -73,6 +73,27 @@ def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory)
         raise unsupported_type(data) from None
 
 
+def count_rows(data: Any, names: Names, request_rows: int | None) -> int:
+    """How many rows `data` would be, without a look at its values: for what is not collected. 1 where that takes a look."""
+    shape = getattr(data, "shape", None)
+    try:
+        if isinstance(shape, tuple) and len(shape) >= 2:
+            return int(shape[0])
+        if isinstance(data, (str, bytes, bytearray, memoryview)):
+            return 1
+        if isinstance(data, Mapping):
+            first = next(iter(data.values()), None)
+            return 1 if first is None or isinstance(first, str) or not hasattr(first, "__len__") else len(first)
+        count = len(data)
+        if isinstance(data, (list, tuple)) and count and isinstance(data[0], (list, tuple, Mapping)):
+            return count
+        if hasattr(data, "num_rows") or hasattr(data, "__dataframe__"):
+            return int(getattr(data, "num_rows", count))
+        return count if as_rows(count, names, request_rows)[0] else 1
+    except (TypeError, ValueError):
+        return 1
+
+
 def as_rows(count: int, names: Names, request_rows: int | None) -> tuple[bool, list[str]]:
     """Whether `count` values in one dimension are that many rows (or one row), and whether that was doubtful."""
     if count > 1 and request_rows == count:

@@ -6,6 +6,7 @@ In front of an ASGI application it also sends what is held when the server shuts
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 from . import process
@@ -14,6 +15,7 @@ from .request import Request, of_environ
 WSGIApp = Callable[..., Iterable[bytes]]
 ASGIApp = Callable[..., Awaitable[None]]
 
+REASONS = {status.value: status.phrase for status in HTTPStatus}
 HEADERS = (b"x-request-id", b"x-ms-request-id")
 
 
@@ -25,19 +27,32 @@ class WSGIMiddleware:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = of_environ(environ)
+        statuses: list[str] = []
+
+        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+            statuses[:] = [status]
+            if exc_info is None:
+                return start_response(status, headers)
+            request.error = exc_info[1]
+            return start_response(status, headers, exc_info)
+
         with request:
-            body = self.app(environ, start_response)
+            body = self.app(environ, start)
+        if isinstance(body, (list, tuple)):
+            _answered(request, statuses)
+            return body
         # A generator has not begun: what it collects belongs to the request too.
-        return body if isinstance(body, (list, tuple)) else _Body(body, request)
+        return _Body(body, request, statuses)
 
 
 class _Body:
     """An application's answer, made piece by piece in its request."""
 
-    def __init__(self, body: Iterable[bytes], request: Request) -> None:
+    def __init__(self, body: Iterable[bytes], request: Request, statuses: list[str]) -> None:
         self._body = body
         self._pieces = iter(body)
         self._request = request
+        self._statuses = statuses
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -51,6 +66,13 @@ class _Body:
         if close is not None:
             with self._request:
                 close()
+        _answered(self._request, self._statuses)
+
+
+def _answered(request: Request, statuses: list[str]) -> None:
+    for status in statuses:
+        code, _, reason = status.partition(" ")
+        request.answered(int(code) if code.isdecimal() else 0, reason)
 
 
 class ASGIMiddleware:
@@ -67,8 +89,17 @@ class ASGIMiddleware:
             await self.app(scope, receive, send)
             return
         sent = dict(scope.get("headers") or ())
-        with Request(next((sent[name].decode("latin-1") for name in HEADERS if sent.get(name)), None)):
-            await self.app(scope, receive, send)
+        status = 0
+
+        async def answer(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with Request(next((sent[name].decode("latin-1") for name in HEADERS if sent.get(name)), None)) as request:
+            await self.app(scope, receive, answer)
+            request.answered(status, REASONS.get(status, ""))
 
 
 class _Shutdown:

@@ -93,6 +93,10 @@ class Outbox(Tray):
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
+        self.sampled_out = 0
+        """Rows of requests that sampling left out; nobody took them in."""
+        self.thinned_out = 0
+        """Rows that it would have taken, and the latency budget left out."""
 
     def attach(self) -> None:
         """Finds its sender now, not with the first rows."""
@@ -123,13 +127,15 @@ class Outbox(Tray):
         id: Id,
         request: Id | None,
         keys: Keys | None,
+        share: float = 1.0,
     ) -> tuple[str, int] | None:
         """Copies one request in pieces, each with the index of its first row, as a whole or not at all.
 
-        `keys` has an id per row in place of `id`, and times that lie in one hour. Returns the reason and the number of rows if some were dropped: all,
+        `keys` has an id per row in place of `id`, and times that lie in one hour; `share` is the fraction that the rows of a
+        sampled schema stand for. Returns the reason and the number of rows if some were dropped: all,
         but of a call that is larger than a blocking outbox, and that is given up while it waits for room.
         """
-        extra = REQUEST_BYTES + (len(request) if request is not None else 0)
+        extra = REQUEST_BYTES + (len(request) if request is not None else 0) + (8 if slot.schema.sampled else 0)
         hour = time_ns // HOUR
         sizes = [_cost(piece, at, extra, id, keys) for at, piece in pieces]
         waits = entered = False
@@ -152,9 +158,9 @@ class Outbox(Tray):
                     if page is None or page.hour != hour or page.size + size > self.page_bytes:
                         page = self._page(slot, hour, size)
                     if keys is None:
-                        page.add(piece, time_ns, id, request, at, piece.rows)
+                        page.add(piece, time_ns, id, request, at, piece.rows, share)
                     else:
-                        page.add_keyed(piece, time_ns, keys.between(at, at + piece.rows), request, at)
+                        page.add_keyed(piece, time_ns, keys.between(at, at + piece.rows), request, at, share)
                     page.size += size
                     self.bytes += size
                     self.collected += piece.rows
@@ -178,6 +184,12 @@ class Outbox(Tray):
         """Counts what was done otherwise than asked, though nothing was lost."""
         with self.lock:
             self.notes.update(words)
+
+    def leave_out(self, sampled: int, thinned: int) -> None:
+        """Counts rows that sampling did not take, and those that the latency budget did not."""
+        with self.lock:
+            self.sampled_out += sampled
+            self.thinned_out += thinned
 
     def seal(self, older_than: float | None = None) -> float | None:
         """Hands open pages to the sender: all, or those opened before `older_than`. Returns when the next was opened."""
@@ -243,6 +255,8 @@ class Outbox(Tray):
                 "rejected": dict(self.rejected),
                 "dropped": dict(self.dropped),
                 "notes": dict(self.notes),
+                "sampled_out": self.sampled_out,
+                "thinned_out": self.thinned_out,
                 "waiting": self._waiting(),
                 "lost": self.lost,
                 "outbox_bytes": self.bytes,

@@ -56,7 +56,7 @@ class Column:
 class Page(Sheet):
     """Not thread-safe: its outbox's lock protects it until it is sealed, then it is only read."""
 
-    __slots__ = ("columns", "id_lengths", "opened", "overhead", "request_lengths", "schema")
+    __slots__ = ("columns", "id_lengths", "opened", "overhead", "request_lengths", "schema", "shares")
 
     def __init__(self, schema: Schema, hour: int, opened: float) -> None:
         self.schema = schema
@@ -78,6 +78,8 @@ class Page(Sheet):
         self.id_lengths = array("i")
         self.requests = bytearray()
         self.request_lengths = array("i")
+        self.shares = array("d")
+        """The fraction of requests that each stands for, where the schema is sampled."""
 
     def add(
         self,
@@ -87,6 +89,7 @@ class Page(Sheet):
         request: bytes | str | None,
         first_row: int,
         count: int,
+        share: float = 1.0,
     ) -> None:
         """Appends one request of `count` rows, and its values unless they are there already (`block` None)."""
         # First what may fail for want of memory: then the page is as it was.
@@ -110,9 +113,19 @@ class Page(Sheet):
             self.request_lengths.append(len(encoded))
         elif request is not None:
             self.requests += request
+        if self.schema.sampled:
+            self.shares.append(share)
         self.rows += count
 
-    def add_keyed(self, block: Block, time_ns: int, keys: Keys, request: bytes | str | None, first_row: int) -> None:
+    def add_keyed(
+        self,
+        block: Block,
+        time_ns: int,
+        keys: Keys,
+        request: bytes | str | None,
+        first_row: int,
+        share: float = 1.0,
+    ) -> None:
         """Appends a block whose rows have an id each, and what else `keys` has: to the wire, requests of one row."""
         rows = block.rows
         before = len(self.times)
@@ -133,6 +146,8 @@ class Page(Sheet):
             self.request_lengths += array("i", [len(text)]) * rows
         elif request is not None:
             self.requests += request * rows
+        if self.schema.sampled:
+            self.shares += array("d", [share]) * rows
         self.rows += rows
 
     def _add_values(self, block: Block) -> None:
@@ -175,6 +190,7 @@ class Page(Sheet):
         self.data = self.ids = self.requests = bytearray()
         self.columns = []
         self.times = self.counts = self.id_lengths = self.request_lengths = array("I")
+        self.shares = array("d")
         self.first_rows = None
         self._give_back()
 
@@ -210,6 +226,7 @@ class Page(Sheet):
             fields.append((6, self.requests))
         if self.schema.request == TEXTS:
             fields.append((7, offsets(self.request_lengths)))
+        fields.append((8, packed(self.shares)))
         return b"".join(blobs(fields))
 
     def _columns(self) -> list[bytes]:
@@ -249,10 +266,11 @@ class Page(Sheet):
         for at, (time, count) in enumerate(zip(self.times, self.counts, strict=True)):
             first = self.first_rows[at] if self.first_rows is not None else 0
             left = max(0, min(count, half - row))
+            share = self.shares[at] if self.shares else 1.0
             if left:
-                pages[0].add(None, time, ids[at], requests[at], first, left)
+                pages[0].add(None, time, ids[at], requests[at], first, left, share)
             if count > left:
-                pages[1].add(None, time, ids[at], requests[at], first + left, count - left)
+                pages[1].add(None, time, ids[at], requests[at], first + left, count - left, share)
             row += count
         return pages
 
@@ -281,7 +299,7 @@ def _items(data: bytearray, lengths: array[int], layout: int, count: int) -> lis
     return [data[at:end].decode() for at, end in pairwise(ends)]
 
 
-def packed(values: array[int]) -> bytes:
+def packed(values: array[int] | array[float]) -> bytes:
     """Little-endian."""
     if sys.byteorder != "little":
         values = values[:]

@@ -13,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from .errors import CollectError
+from .failures import is_failure, store
 from .ids import NIL, parse_id
 from .notices import say, trace
 
@@ -31,21 +32,39 @@ class Request:
     1,024 bytes, not Unicode) is left out: a client's header must not cost a row.
     """
 
-    __slots__ = ("id", "inputs")
+    __slots__ = ("error", "id", "inputs")
 
     def __init__(self, request_id: str | int | uuid.UUID | None = None) -> None:
         self.id = _usable(request_id)
         """As the wire has it; None where the request has none."""
         self.inputs: dict[object, Context] = {}
         """The last inputs of each model."""
+        self.error: BaseException | None = None
+        """What went wrong, where the host has seen it and answers for it later."""
 
     def __enter__(self) -> Request:
         _current.set((self, _current.get()))
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None and is_failure(error):
+            self.failed(error)
         entered = _current.get()
         _current.set(None if entered is None else entered[1])
+
+    def answered(self, status: int, reason: str = "") -> None:
+        """The host answers with this HTTP status: from 500 on the request has failed."""
+        if status >= 500:
+            self.failed(self.error or f"HTTP {status}: {reason}")
+
+    def failed(self, error: BaseException | str) -> None:
+        """Stores the error for the inputs of each model that has made no prediction of them; see `Client.failed`.
+
+        Only what a request collected can be said to have failed: one that broke before its inputs leaves nothing.
+        """
+        for pending, context in list(self.inputs.items()):
+            if not context._taken:
+                store(pending, error, context)
 
 
 Entered = tuple[Request, Any]
@@ -89,6 +108,8 @@ def _of_flask(flask: Any) -> Request | None:
             return None
         environ = flask.request.environ
         found = environ.get(ENVIRON_KEY)
+        if found is None and not _listening:
+            _listen(flask)
         # The inference server for Azure ML keeps the id there, since 0.8.
         return found if found is not None else of_environ(environ, flask.g.get("request_id"))
     except Exception as error:  # noqa: BLE001
@@ -96,6 +117,53 @@ def _of_flask(flask: Any) -> Request | None:
         say(logging.WARNING, "flask", "Flask could not be asked for its request: %s", type(error).__name__)
         trace(error)
         return None
+
+
+_listening: list[Any] = []
+"""Flask, once it tells how its requests end."""
+
+
+def _listen(flask: Any) -> None:
+    """Asks Flask to tell of errors and answers. They are only looked at; a Flask without signals is left alone."""
+    signals = getattr(flask, "signals", None)
+    # Before 2.3 they need a package that need not be there.
+    if signals is not None and getattr(signals, "signals_available", True):
+        signals.got_request_exception.connect(_flask_error, weak=False)
+        signals.request_finished.connect(_flask_answer, weak=False)
+    _listening.append(flask)
+    if "azureml_inference_server_http" in sys.modules:
+        # It keeps to itself what a script raised, but for a line of its log.
+        logging.getLogger("azmlinfsrv").addFilter(_server_error)
+
+
+def _flask_error(_sender: object, exception: BaseException, **_: object) -> None:
+    """An error that nobody handles."""
+    found = _known()
+    if found is not None and is_failure(exception):
+        found.failed(exception)
+
+
+def _flask_answer(_sender: object, response: Any, **_: object) -> None:
+    found = _known()
+    if found is not None:
+        found.answered(response.status_code, response.status.partition(" ")[2])
+
+
+def _server_error(record: logging.LogRecord) -> bool:
+    """Remembers what the inference server is about to log, where it has caught an error. Lets every record pass."""
+    error = sys.exc_info()[1]
+    if record.levelno >= logging.ERROR and error is not None and (found := _known()) is not None:
+        found.error = error
+    return True
+
+
+def _known() -> Request | None:
+    """The request of Flask, if anything was collected in it."""
+    flask = _listening[0]
+    if not flask.has_request_context():
+        return None
+    found = flask.request.environ.get(ENVIRON_KEY)
+    return found if isinstance(found, Request) else None
 
 
 def _usable(id: object) -> bytes | str | None:

@@ -47,6 +47,8 @@ class Schema:
     tensor: bool
     correlation: int
     request: int
+    sampled: bool = False
+    """Each request has the fraction that it stands for."""
     raw: bytes = field(init=False, repr=False)
     id: bytes = field(init=False)
 
@@ -56,6 +58,7 @@ class Schema:
             blob(2, blob(1, name.encode()) + number(2, kind)) for name, kind in zip(self.names, self.types, strict=True)
         )
         raw += number(3, 1 if self.tensor else 2) + number(4, self.correlation) + number(5, self.request)
+        raw += number(6, self.sampled)
         object.__setattr__(self, "raw", raw)
         object.__setattr__(self, "id", hashlib.sha256(raw).digest()[:16])
 

@@ -28,6 +28,10 @@ def main(model: str) -> int:
             status = status if ours else 1
         print(f"{name}: {what}")
     collector = ModelDataCollector(model, designation="inputs")
+    unusable = collector.stats()["unusable"]
+    if unusable:
+        print(f"nothing can be collected: {unusable}")
+        status = 1
     identity = collector.identity
     print(f"inputs of {identity.model}: {identity.workspace}/{identity.webservice}/{identity.model}/{identity.version}")
     print(f"collecting: {'as the daemon says' if collector.stats()['enabled'] else 'switched off by the environment'}")

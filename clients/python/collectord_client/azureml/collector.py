@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import threading
 import time
@@ -82,7 +83,7 @@ class ModelDataCollector(ValueWay):
             self._unusable = str(error)
             log_once = f"unusable {model_name} {designation}"
             once(logging.ERROR, log_once, "%s of %s cannot be collected: %s", designation, model_name, error)
-            self._client = _client(Identity(NOWHERE, DEFAULT, DEFAULT, DEFAULT), "", self._settings)
+            self._client = _counting()
             self._own = self._client.collector("general")
         self._bound[None] = self._own
         self._constants = by_value.constants(self.identity, self._settings.boundary)
@@ -120,6 +121,17 @@ class ModelDataCollector(ValueWay):
             say(logging.ERROR, "add", "no correlations were added: %s", type(error).__name__)
             trace(error)
             return input_data
+
+    def failed(self, error: BaseException | str, correlations: Any = None) -> Correlations:
+        """Stores that the request failed, for each row of its inputs, under the designation `errors`; see `Client.failed`.
+
+        Under Azure ML's inference server, and wherever else Flask serves, that happens by itself when an error leaves `run`.
+        """
+        try:
+            context = None if correlations is None else by_value.recall(correlations)[0]
+            return describe(self._client.failed(error, context), self._constants)
+        except CollectError as refused:
+            return describe(self._own._refuse(refused, None, current()), self._constants)
 
     def stats(self) -> dict[str, Any]:
         """What happened to the rows of this model in this process; see `Client.stats`. `unusable` says why nothing of this
@@ -178,7 +190,8 @@ class ModelDataCollector(ValueWay):
         if self._printer is not None:
             source = context or (None if pending is None or pending._id != made._id else pending)
             rows = made._request_rows if source is None else source._request_rows
-            shown = self._printer.show(data, 0 if self._is_inputs else rows, printing.told(made, self._constants))
+            told = printing.told(made, self._constants)
+            shown = self._printer.show(data, 0 if self._is_inputs else rows, told, self._client._rules)
             if isinstance(made, Refused) and made._expected is None:
                 # They were only printed: the prediction is told how many they are.
                 made._expected = shown
@@ -201,7 +214,7 @@ class ModelDataCollector(ValueWay):
                     by_value.REQUEST: told.get("request_id", constants[by_value.REQUEST]),
                     by_value.ROW: told["row"],
                 }
-                self._printer.show(own, 0, columns)
+                self._printer.show(own, 0, columns, self._client._rules)
         if made is None:
             raise CollectError("no_rows", "there are no rows")
         return made
@@ -238,6 +251,17 @@ def _client(identity: Identity, collection: str, given: settings.Settings) -> Cl
                 _level(identity.model), _level(identity.version), _level(identity.webservice),
                 "/".join(map(_level, identity.workspace.split("/"))), collection=collection,
                 outbox_bytes=given.outbox_bytes, enabled=given.collecting,
+            )  # fmt: skip
+        return found
+
+
+def _counting() -> Client:
+    """The client of collectors that cannot work: it takes nothing, and counts. Whatever the environment says may be why."""
+    with _lock:
+        found = _clients.get(())
+        if found is None:
+            found = _clients[()] = Client(
+                sampling=1.0, columns={}, max_us_per_call=math.inf, errors="off", enabled=False
             )  # fmt: skip
         return found
 

@@ -6,11 +6,15 @@ import logging
 import os
 from dataclasses import dataclass
 
+from .. import budget, columns, failures, sampling
 from ..notices import once
 
 OUTBOX_BYTES = 32 << 20
 LEAST_OUTBOX_BYTES = 64 << 10
 
+OF_THE_CLIENT = (
+    sampling.VARIABLE, columns.VARIABLE, columns.KEY_VARIABLE, columns.KEY_FILE_VARIABLE, budget.VARIABLE, failures.VARIABLE,
+)  # fmt: skip
 OF_THE_DAEMON = {
     "AML_MODEL_DC_STORAGE": "the daemon writes the blobs: give it the connection string",
     "AML_MODEL_DC_FILE_PATH_PREFIX": "the daemon writes the files: give it the directory as its store",
@@ -30,6 +34,8 @@ class Settings:
     boundary: int
     """Minutes in a folder of blobs, as the correlations tell it."""
     outbox_bytes: int
+    handling: tuple[str, ...]
+    """What is said of sampling, columns, the latency budget and errors, as it stands there: a client reads it."""
 
 
 def read() -> Settings:
@@ -48,6 +54,7 @@ def read() -> Settings:
         printing=printing,
         boundary=60 if os.environ.get("AML_MODEL_DC_BOUNDARY", "").strip().lower() == "hour" else 1440,
         outbox_bytes=_bytes("AML_MODEL_DC_STORAGE_MAX_SINGLE_BUFFER_SIZE"),
+        handling=tuple([os.environ.get(name, "") for name in OF_THE_CLIENT]),
     )
 
 
