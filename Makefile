@@ -23,10 +23,10 @@ help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # The environment: made again when a dependency changes.
-$(VENV)/.ready: pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
+$(VENV)/.ready: pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml clients/azureml-ai/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" "grpcio-tools>=1.67.1" wheel
-	$(BIN)/python -m pip install -q --no-build-isolation -e . -e clients/python -e clients/azureml --group test --group lint
+	$(BIN)/python -m pip install -q --no-build-isolation -e . -e clients/python -e clients/azureml -e clients/azureml-ai --group test --group lint
 	touch $@
 
 venv: $(VENV)/.ready
@@ -53,6 +53,7 @@ typecheck: venv ## mypy, strict, for the daemon and the clients
 	$(BIN)/mypy
 	cd clients/python && ../../$(BIN)/mypy
 	cd clients/azureml && ../../$(BIN)/mypy
+	cd clients/azureml-ai && ../../$(BIN)/mypy
 
 bench: venv ## Our benchmarks, each checking its output first
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
@@ -80,8 +81,8 @@ test-spark: venv ## Read what landed with Spark; needs Java
 build/azureml/.ready: $(VENV)/.ready $(KERNELS) $(shell find clients -name '*.py' -not -path '*/_pb/*' -not -path '*/build/*')
 	rm -rf build/azureml
 	$(PYTHON) -m venv build/azureml
-	for client in python azureml; do $(BIN)/python -m build --no-isolation --wheel --outdir build/azureml/wheels clients/$$client >/dev/null || exit 1; done
-	build/azureml/bin/python -m pip install -q "azureml-inference-server-http>=1.5" "scikit-learn>=1.5" build/azureml/wheels/*.whl
+	for client in python azureml azureml-ai; do $(BIN)/python -m build --no-isolation --wheel --outdir build/azureml/wheels clients/$$client >/dev/null || exit 1; done
+	build/azureml/bin/python -m pip install -q "azureml-inference-server-http>=1.5" "pandas>=2.2" "scikit-learn>=1.5" build/azureml/wheels/*.whl
 	touch $@
 
 # Microsoft's v2 SDK as scripts have it, beside nothing of ours: the two have the same module.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,23 +12,27 @@ from typing import Any
 
 import pytest
 from collectord_client import Client
-from collectord_client.azureml import ModelDataCollector
+from collectord_client.azureml import Collector, ModelDataCollector
 from collectord_client.azureml import collector as module
 from collectord_client.azureml.identity import CONFIG_MAP_VARIABLE
+from collectord_client.azureml.v2 import collector as v2
 
 from tests.client.fakedaemon import FakeDaemon, Row
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "clients" / "azureml"))
+for distribution in ("azureml", "azureml-ai"):
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "clients" / distribution))
 
 Make = Callable[..., ModelDataCollector]
+MakeV2 = Callable[..., Collector]
 Landed = Callable[[str], list[Row]]
 
 
 @pytest.fixture(autouse=True)
 def deployment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty folder to run in, with none of the variables that a deployment has."""
-    for name in ("AML_MODEL_DC_STORAGE_ENABLED", "AML_MODEL_DC_DEBUG", "AML_MODEL_DC_BOUNDARY", "SERVICE_NAME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ:
+        if name.startswith(("AML_MODEL_DC_", "AZUREML_", "COLLECTORD_", "SERVICE_NAME")):
+            monkeypatch.delenv(name)
     monkeypatch.setenv(CONFIG_MAP_VARIABLE, str(tmp_path / "model_config_map.json"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -47,11 +53,36 @@ def make(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
 
 @pytest.fixture
+def make_v2(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeV2]:
+    """Makes collectors of the v2 SDK that send to `daemon`."""
+    monkeypatch.setattr(v2, "Telling", partial(v2.Telling, endpoint=daemon.endpoint, linger=0.05))
+    monkeypatch.setattr(v2, "_clients", {})
+    yield lambda name="model_inputs", **options: Collector(name=name, **options)
+    for client in v2._clients.values():
+        client.close(0.2)
+
+
+@pytest.fixture
+def configure(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Writes a configuration file of the v2 SDK: collections, each True, False or its percentage."""
+
+    def write(run_mode: str = "cloud", **collections: Any) -> None:
+        said = {
+            name: {"enabled": what is not False} | ({} if isinstance(what, bool) else {"sampleRatePercentage": what})
+            for name, what in collections.items()
+        }
+        (deployment / "mdc.json").write_text(json.dumps({"runMode": run_mode, "collections": said}))
+        monkeypatch.setenv("AZUREML_MDC_CONFIG_PATH", str(deployment / "mdc.json"))
+
+    return write
+
+
+@pytest.fixture
 def landed(daemon: FakeDaemon) -> Landed:
     """What has arrived of a designation, once everything collected so far has."""
 
     def rows(designation: str) -> list[Row]:
-        for client in module._clients.values():
+        for client in (*module._clients.values(), *v2._clients.values()):
             assert client.flush(10)
         return [row for row in daemon.rows if row.designation == designation]
 

@@ -23,6 +23,7 @@ from collectord_client.azureml.correlations import HEADERS
 
 from tests.client.azureml.conftest import Landed, Make, keys
 from tests.client.fakedaemon import FakeDaemon
+from tests.e2e.waiting import eventually
 
 DAY = 86_400 * 10**9
 
@@ -254,7 +255,7 @@ def test_who_switches_collecting_on(
         general.collect([0.0])
         assert general.flush()
         daemon.settings(daemon_says)
-        assert daemon.wait(lambda: general.stats()["collecting"] is daemon_says)
+        eventually(lambda: general.stats()["collecting"] is daemon_says, "the client hears of it")
     told = make().collect([1.0])
     assert make("predictions").collect([2.0]) == told
     assert len(landed("inputs")) == len(landed("predictions")) == collects

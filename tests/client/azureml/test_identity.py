@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectord_client.azureml.identity import Identity, find
+from collectord_client.azureml.identity import Identity, find, find_deployed
 
 ACCOUNT = {"subscriptionId": "Sub", "resourceGroupName": "Group", "accountName": "Space"}
 CONFIG = {"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}
@@ -69,3 +69,45 @@ def test_another_map_can_be_named(deployment: Path) -> None:
 def test_a_folder_in_place_of_a_file_is_left_aside(deployment: Path) -> None:
     (deployment / "config.json").mkdir()
     assert find("m").workspace == "default/default/default"
+
+
+# ------------------------------------------------------------------ scripts that name no model
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/var/azureml-app/azureml-models/best_model/7", ("best_model", "7")),
+        ("/var/azureml-app/azureml-models/best_model/7/model", ("best_model", "7")),
+        ("./azureml-models/best_model/7/", ("best_model", "7")),
+        # Of several models, all of them lie below it.
+        ("/var/azureml-app/azureml-models", ("default", "default")),
+        ("/var/azureml-app/azureml-models/best_model", ("default", "default")),
+        ("/home/me/models/best_model/7", ("default", "default")),
+        ("", ("default", "default")),
+    ],
+)
+def test_a_deployments_folder_names_its_model(
+    monkeypatch: pytest.MonkeyPatch, folder: str, expected: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("AZUREML_MODEL_DIR", folder)
+    found = find_deployed()
+    assert (found.model, found.version) == expected
+
+
+def test_what_is_said_comes_before_what_is_found(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version belongs to the model it was found with."""
+    lay(deployment / "model_config_map.json", {"accountContext": ACCOUNT, "modelsInfo": {"mine": {"2": {}}, "a": {}}})
+    monkeypatch.setenv("SERVICE_NAME", "svc")
+    assert find_deployed() == Identity("Sub/Group/Space", "svc", "default", "default")
+    monkeypatch.setenv("AZUREML_MODEL_DIR", "/azureml-models/theirs/7")
+    assert find_deployed() == Identity("Sub/Group/Space", "svc", "theirs", "7")
+    monkeypatch.setenv("COLLECTORD_MODEL", "mine")
+    assert find_deployed() == Identity("Sub/Group/Space", "svc", "mine", "2")
+    monkeypatch.setenv("COLLECTORD_MODEL_VERSION", "3")
+    assert find_deployed() == Identity("Sub/Group/Space", "svc", "mine", "3")
+
+
+def test_the_only_model_of_a_map_is_it(deployment: Path) -> None:
+    lay(deployment / "model_config_map.json", {"modelsInfo": {"mine": {"2": {}, "10": {}}}})
+    assert find_deployed() == Identity("default/default/default", "default", "mine", "10")

@@ -1,9 +1,11 @@
 """The face of Azure ML's SDKs in front of collectord: scoring scripts that were written for them need no change.
 
-`ModelDataCollector` is that of `azureml-monitoring` (v1). The distribution `collectord-azureml` re-exports it under the
-names that scripts import. `python -m collectord_client.azureml` tells what it would do here.
+`ModelDataCollector` is that of `azureml-monitoring` (v1), `Collector` that of `azureml-ai-monitoring` (v2). The
+distributions `collectord-azureml` and `collectord-azureml-ai` re-export them under the names that scripts import.
+`python -m collectord_client.azureml` tells what they would do here.
 """
 
 from .collector import ModelDataCollector
+from .v2 import Collector
 
-__all__ = ["ModelDataCollector"]
+__all__ = ["Collector", "ModelDataCollector"]

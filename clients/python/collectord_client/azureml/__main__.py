@@ -1,5 +1,5 @@
-"""`python -m collectord_client.azureml MODEL`: what a collector would do here. In a Dockerfile it fails the build where the
-package is not whole."""
+"""`python -m collectord_client.azureml MODEL`: what a `ModelDataCollector` would do here; with `--collection NAME` in place of the
+model, what a `Collector` would. In a Dockerfile it fails the build where the package is not whole."""
 
 from __future__ import annotations
 
@@ -9,32 +9,25 @@ import sys
 
 from ..endpoint import EndpointError, resolve
 from ..version import VERSION
-from . import ModelDataCollector
+from . import Collector, ModelDataCollector
+from .identity import Identity
 
-NAMES = ("azureml.monitoring", "azureml.datacollector")
+V1 = (ModelDataCollector, ("azureml.monitoring", "azureml.datacollector"), "collectord-azureml", "azureml-monitoring")
+V2 = (
+    Collector, ("azureml.ai.monitoring", "azureml.ai.monitoring.collector"), "collectord-azureml-ai",
+    "azureml-ai-monitoring",
+)  # fmt: skip
+"""A class, the modules that scripts import it from, our distribution, and the one whose place it takes."""
 
 
-def main(model: str) -> int:
+def main(arguments: list[str]) -> int:
     """Prints, and returns the exit status."""
-    status = 0
     print(f"collectord-client {VERSION}")
-    for name in NAMES:
-        try:
-            ours = importlib.import_module(name).ModelDataCollector is ModelDataCollector
-        except ImportError:
-            what, status = "missing: pip install collectord-azureml", 1
-        else:
-            what = "collectord's" if ours else "Microsoft's: uninstall azureml-monitoring"
-            status = status if ours else 1
-        print(f"{name}: {what}")
-    collector = ModelDataCollector(model, designation="inputs")
-    unusable = collector.stats()["unusable"]
-    if unusable:
-        print(f"nothing can be collected: {unusable}")
-        status = 1
-    identity = collector.identity
-    print(f"inputs of {identity.model}: {identity.workspace}/{identity.webservice}/{identity.model}/{identity.version}")
-    print(f"collecting: {'as the daemon says' if collector.stats()['enabled'] else 'switched off by the environment'}")
+    if arguments[:1] == ["--collection"]:
+        status = _names(*V2)
+        _collection(arguments[1] if len(arguments) > 1 else "model_inputs")
+    else:
+        status = _names(*V1) | _model(arguments[0] if arguments else "model")
     try:
         target, path = resolve(None)
     except EndpointError as error:
@@ -45,5 +38,51 @@ def main(model: str) -> int:
     return status
 
 
+def _names(kind: type[object], modules: tuple[str, ...], ours: str, theirs: str) -> int:
+    """1 where a script would get another class, or none."""
+    status = 0
+    for name in modules:
+        try:
+            # Of a package whose files are gone, the folder may be left.
+            found = getattr(importlib.import_module(name), kind.__name__, None)
+        except ImportError:
+            found = None
+        if found is kind:
+            what = "collectord's"
+        else:
+            status = 1
+            what = (
+                f"missing: pip install {ours}" if found is None
+                else f"Microsoft's: uninstall {theirs}, then reinstall {ours}"
+            )  # fmt: skip
+        print(f"{name}: {what}")
+    return status
+
+
+def _model(model: str) -> int:
+    """1 where nothing can be collected."""
+    collector = ModelDataCollector(model, designation="inputs")
+    unusable = collector.stats()["unusable"]
+    if unusable:
+        print(f"nothing can be collected: {unusable}")
+    _stream("inputs", collector.identity)
+    print(f"collecting: {'as the daemon says' if collector.stats()['enabled'] else 'switched off by the environment'}")
+    return 1 if unusable else 0
+
+
+def _collection(name: str) -> None:
+    collector = Collector(name=name)
+    _stream(collector.name, collector.identity)
+    told = collector.stats()
+    how = told["refused"] or (
+        "as the daemon says" if told["enabled"] else "nothing is sent: local mode, or a rate of 0"
+    )
+    print(f"collecting: {how}; what decides is {told['switch']}")
+
+
+def _stream(designation: str, of: Identity) -> None:
+    print(f"{designation} of {of.model}: {of.workspace}/{of.webservice}/{of.model}/{of.version}")
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "model"))
+    sys.exit(main(sys.argv[1:]))

@@ -248,10 +248,8 @@ def _client(identity: Identity, collection: str, given: settings.Settings) -> Cl
         found = _clients.get(key)
         if found is None:
             found = _clients[key] = Client(
-                _level(identity.model), _level(identity.version), _level(identity.webservice),
-                "/".join(map(_level, identity.workspace.split("/"))), collection=collection,
-                outbox_bytes=given.outbox_bytes, enabled=given.collecting,
-            )  # fmt: skip
+                *identity.levels(), collection=collection, outbox_bytes=given.outbox_bytes, enabled=given.collecting
+            )
         return found
 
 
@@ -264,10 +262,6 @@ def _counting() -> Client:
                 sampling=1.0, columns={}, max_us_per_call=math.inf, errors="off", enabled=False
             )  # fmt: skip
         return found
-
-
-def _level(level: str) -> str:
-    return "" if level == DEFAULT else level
 
 
 def _names_inputs(user_id: Any) -> bool:

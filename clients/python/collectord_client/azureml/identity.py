@@ -18,6 +18,8 @@ CONFIG_MAP_VARIABLE = "COLLECTORD_MODEL_CONFIG_MAP"
 """Names another file in its place."""
 WORKSPACE_CONFIGS = (".azureml/config.json", "config.json", "aml_config/config.json")
 """Where Azure ML's own SDK looks for a workspace: in the current folder, then in those above it."""
+MODELS = "azureml-models"
+"""Azure ML lays a deployment's model down in this folder: AZUREML_MODEL_DIR is `…/azureml-models/NAME/VERSION`."""
 DEFAULT = "default"
 NOWHERE = "default/default/default"
 
@@ -32,6 +34,11 @@ class Identity:
     model: str
     version: str
 
+    def levels(self) -> tuple[str, str, str, str]:
+        """The first arguments of a `Client`, for which a level that is not known is empty."""
+        workspace = "/".join(map(_level, self.workspace.split("/")))
+        return _level(self.model), _level(self.version), _level(self.webservice), workspace
+
 
 def find(
     model: str,
@@ -45,7 +52,7 @@ def find(
     Of several versions in the map, the highest. A file that cannot be read or says something else is told once and left
     aside.
     """
-    deployed = _read(Path(config_map or os.environ.get(CONFIG_MAP_VARIABLE) or CONFIG_MAP))
+    deployed = _read(_config_map(config_map))
     if webservice == DEFAULT:
         webservice = os.environ.get("SERVICE_NAME") or DEFAULT
     if version == DEFAULT:
@@ -55,6 +62,38 @@ def find(
         account = _part(deployed, "accountContext")
         workspace = _joined(account, "subscriptionId", "resourceGroupName", "accountName") or _of_config() or NOWHERE
     return Identity(workspace, webservice, model, version)
+
+
+def find_deployed() -> Identity:
+    """The same for a script that names no model, as those of the v2 SDK.
+
+    The model is that of COLLECTORD_MODEL, else of AZUREML_MODEL_DIR, else the only one in the deployment's
+    model_config_map.json. Its version that of COLLECTORD_MODEL_VERSION, else of the same place as the model's name.
+    """
+    name, version = _of_model_dir()
+    model = os.environ.get("COLLECTORD_MODEL") or name
+    if not model:
+        known = list(_part(_read(_config_map()), "modelsInfo"))
+        model = known[0] if len(known) == 1 else DEFAULT
+    named = os.environ.get("COLLECTORD_MODEL_VERSION") or (version if model == name else "")
+    return find(model, version=named or DEFAULT)
+
+
+def _level(level: str) -> str:
+    return "" if level == DEFAULT else level
+
+
+def _of_model_dir() -> tuple[str, str]:
+    """The name and version of the deployment's model; empty where the folder does not tell, as with several models."""
+    parts = Path(os.environ.get("AZUREML_MODEL_DIR", "")).parts
+    if MODELS not in parts:
+        return "", ""
+    levels = parts[parts.index(MODELS) + 1 :]
+    return (levels[0], levels[1]) if len(levels) >= 2 else ("", "")
+
+
+def _config_map(given: str | None = None) -> Path:
+    return Path(given or os.environ.get(CONFIG_MAP_VARIABLE) or CONFIG_MAP)
 
 
 def _rank(version: str) -> tuple[bool, int, str]:

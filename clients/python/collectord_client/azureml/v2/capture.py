@@ -1,0 +1,64 @@
+"""Local mode: what is collected, printed as the v2 SDK's local capture prints it. Slow and simple."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+from ...block import STRING, TIMESTAMP, TIMESTAMP_UTC
+from ...columns import Rules, outcome
+from ...context import Context
+from ...ids import show_id
+from ...intake import tabulate
+from ...names import resolve
+from ...values import Memory
+from ..printing import _columns
+
+QUOTED = (STRING, TIMESTAMP, TIMESTAMP_UTC)
+NO_NUMBERS = ("NaN", "Inf", "-Inf")
+"""JSON has none for them."""
+
+_lock = threading.Lock()
+"""A line is printed as a whole."""
+
+
+def show(collection: str, data: Any, context: Context, rules: Rules | None = None) -> int:
+    """Prints `data`, as the column rules leave it, as one line with a JSON array of records, and returns how many rows it has.
+    Raises CollectError."""
+    block, _ = tabulate(data, None, context._request_rows, Memory())
+    names = resolve(None, block.names, len(block.types), block.positional)[0]
+    id = context._id
+    if rules is not None:
+        id = rules.id(id)
+        plan = rules.plan(names, block.names, None, block.rows)
+        if plan is not None:
+            names = outcome(plan, names, block.types, False)[0]
+            block = rules.apply(block, plan)
+    columns = [
+        [_value(cell, kind in QUOTED) for cell in column]
+        for kind, column in zip(block.types, _columns(block), strict=True)
+    ]
+    keys = [json.dumps(name, ensure_ascii=False) for name in names]
+    records = [
+        "{" + ",".join([f"{key}:{value}" for key, value in zip(keys, row, strict=True)]) + "}"
+        for row in zip(*columns, strict=True)
+    ]
+    now = time.time_ns() // 1_000_000
+    said = (
+        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now // 1000))},{now % 1000:03d}", "local.capture", "INFO",
+        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(context.time_ns // 1_000_000_000)), collection,
+        str(show_id(id)), "[" + ",".join(records) + "]",
+    )  # fmt: skip
+    with _lock:
+        sys.stdout.write(" | ".join(said) + "\n")
+        sys.stdout.flush()
+    return block.rows
+
+
+def _value(cell: str | None, quoted: bool) -> str:
+    if cell is None or (not quoted and cell in NO_NUMBERS):
+        return "null"
+    return json.dumps(cell, ensure_ascii=False) if quoted else cell
