@@ -82,8 +82,9 @@ def test_the_demo_does_not_touch_what_is_not_its_own(folder: Path) -> None:
 def test_a_demo_that_is_interrupted_leaves_no_process_behind(folder: Path, number: signal.Signals) -> None:
     """However it ends, its daemon and its emulator end with it."""
     (folder / "node_modules").symlink_to(ROOT / "node_modules")
-    demo = _spawn(folder, "--requests", "100000", "--store", "azurite")
-    eventually(lambda: "a daemon runs" in (folder / "out").read_text(), "it has started", 60)
+    demo = _spawn(folder, "--requests", "30000", "--store", "azurite")
+    # In the middle of the work: an interrupt in the middle of an import leaves Python's own warnings behind.
+    eventually(lambda: "kill -9" in (folder / "out").read_text(), "it scores", 60)
     demo.send_signal(number)
     assert demo.wait(90) != 0
     try:
