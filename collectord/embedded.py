@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from collectord import config
-from collectord.config import ADMIN_SOCKET, Settings, unknown_environment
+from collectord.config import ADMIN_SOCKET, MAX_SOCKET_PATH, Settings, unknown_environment
 from collectord.daemon import STOP_GRACE, STOP_PATIENCE, Daemon
 from collectord.errors import SpoolInUse
 from collectord.logs import event
@@ -43,7 +43,8 @@ _log = logging.getLogger("collectord.embedded")
 
 
 class EmbeddedSettings(Settings):
-    """The admin socket lies beside the one for clients, which is wherever a path is short enough."""
+    """The admin socket lies in the spool as ever, unless its path is too long or has a comma, at which gRPC cuts it: then
+    beside the one for clients, which is wherever a path can be an address."""
 
     @field_validator("spool")
     @classmethod
@@ -52,6 +53,9 @@ class EmbeddedSettings(Settings):
 
     @property
     def admin_socket(self) -> Path:
+        usual = super().admin_socket
+        if len(os.fsencode(usual)) <= MAX_SOCKET_PATH and "," not in str(usual):
+            return usual
         return Path(self.listen[0].removeprefix("unix:")).with_name(ADMIN_SOCKET)
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -79,7 +80,7 @@ class Listeners:
             if path.exists() and not path.is_socket():
                 raise ConfigError(f"{field}: {path} is a file and no socket; name another path, or move it away")
             path.unlink(missing_ok=True)
-            server.add_insecure_port(f"unix:{path}")
+            server.add_insecure_port(f"unix:{quote(str(path))}")
         except (OSError, RuntimeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is its directory writable?"
             raise ConfigError(f"{field}: the socket {path} cannot be made: {why}") from None

@@ -62,14 +62,19 @@ def test_the_environment_wins_over_a_guests_defaults_and_the_path_over_the_envir
     settings = settings_of(*place)
     assert (settings.flush_interval, settings.codec) == (3.0, "none")
     assert (settings.store, str(settings.spool), settings.listen) == (place[0], place[1], (f"unix:{place[2]}",))
-    assert settings.admin_socket == Path(place[2]).with_name("admin.sock")
+    assert settings.admin_socket == Path(place[1]).resolve() / "admin.sock"
 
 
-def test_the_admin_socket_of_a_long_path_lies_beside_the_short_one(tmp_path: Path) -> None:
-    long = str(tmp_path / ("x" * 120))
-    assert settings_of(long, long, "/tmp/y/c.sock").admin_socket == Path("/tmp/y/admin.sock")
+@pytest.mark.parametrize("name", ["x" * 120, "a,b"])
+def test_an_admin_socket_that_has_no_address_in_the_spool_lies_beside_the_one_for_clients(name: str) -> None:
+    path = f"/tmp/z/{name}"
+    assert settings_of(path, path, "/tmp/y/c.sock").admin_socket == Path("/tmp/y/admin.sock")
+
+
+def test_a_socket_for_clients_whose_path_is_too_long_is_refused() -> None:
+    path = "/tmp/z/" + "x" * 120
     with pytest.raises(ConfigError, match="longer than 107 bytes"):
-        settings_of(long, long, f"{long}/c.sock")
+        settings_of(path, path, f"{path}/c.sock")
 
 
 def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(place: tuple[str, str, str], silent: logging.Logger) -> None:

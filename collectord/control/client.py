@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 
@@ -36,7 +37,8 @@ class ControlClient:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._channel = grpc.insecure_channel(f"unix:{path}")
+        # Without an authority of its own gRPC makes one of the path, and some paths make none.
+        self._channel = grpc.insecure_channel(f"unix:{quote(str(path))}", [("grpc.default_authority", "localhost")])
 
     def __enter__(self) -> ControlClient:
         return self

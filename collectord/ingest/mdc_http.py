@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from collectord.ingest import mdc
 from collectord.ingest.mdc import BUSY, PATH, Answer, MdcDoor
@@ -38,6 +40,7 @@ class MdcServer:
         self._server = web.Server(
             self._handle, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_SECONDS,
             lingering_time=LINGER_SECONDS, max_field_size=HEADER_BYTES, max_headers=MAX_HEADERS,
+            logger=_Failures(lambda status: door.tell(Answer(status, ""))),
         )  # fmt: skip
         self._silent: dict[asyncio.BaseProtocol, float] = {}
         """Connections that have not asked for anything yet, the oldest first, and since when."""
@@ -117,6 +120,29 @@ class _Full(asyncio.Protocol):
             f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
         )
         transport.close()
+
+
+class _Failures:
+    """What aiohttp logs, as far as a server's errors go, each of which is an answer of its own.
+
+    Of a request that is no HTTP it would log a traceback, however many come, with the bytes that it stumbled over: they may
+    be of a body or an id.
+    """
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        """`tell` hears the status of each answer."""
+        self._tell = tell
+
+    def debug(self, message: str, *values: object, exc_info: BaseException) -> None:
+        self.exception(message, *values, exc_info=exc_info)
+
+    def exception(self, message: str, *values: object, exc_info: BaseException) -> None:
+        if isinstance(exc_info, HttpProcessingError):
+            self._tell(400)
+            event(_log, logging.WARNING, "what came to the v2 door is no HTTP", error=type(exc_info).__name__)
+        else:
+            self._tell(500)
+            _log.error(message, *values, exc_info=exc_info)
 
 
 class _Body:

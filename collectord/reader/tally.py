@@ -96,9 +96,10 @@ def compare(
 ) -> tuple[list[Tally], int]:
     """The rows of `writer`, stream by stream, and how many of them lie in blobs that the layout gives to no stream.
 
-    `layout` is made without a suffix. Codecs may have changed; plain text, which names no writer, is not compared.
+    `layout` is made without a suffix. Codecs may have changed; plain text, which names no writer, is not compared. What was
+    refused before its stream was known is in the books under no name, and no row of it lands.
     """
-    streams = {key: stream_of_key(key) for key in after}
+    streams = {key: stream_of_key(key) for key in after if key}
     known: dict[Partition, dict[str, list[str]]] = {}
     rows: dict[tuple[str, ...], int] = {}
     shared: dict[str, tuple[str, ...]] = {}
@@ -123,7 +124,7 @@ def compare(
     def total(keys: tuple[str, ...], books: Mapping[str, Books], number: Callable[[Books], int]) -> int:
         return sum(number(books[key]) for key in keys if key in books)
 
-    groups = sorted({shared.get(key, (key,)) for key in after})
+    groups = sorted({shared.get(key, (key,)) for key in streams})
     tallies = [
         Tally(
             keys, rows.get(keys, 0), total(keys, before, lambda one: one.landed),
@@ -133,7 +134,7 @@ def compare(
     ]  # fmt: skip
     if strangers:
         # With another layout than the daemon's nothing can be said of a single stream, only of all together.
-        everything = tuple(sorted(after))
+        everything = tuple(sorted(streams))
         return [
             Tally(
                 everything, strangers + sum(rows.values()), total(everything, before, lambda one: one.landed),

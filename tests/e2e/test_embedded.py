@@ -169,6 +169,16 @@ def test_while_a_notebook_is_open_the_command_line_reaches_what_it_collects(host
     assert numbers(path) == Counter(range(20))
 
 
+def test_the_command_line_reaches_a_path_that_is_no_address_as_it_stands(host: MakeHost, folder: Path) -> None:
+    path = folder / "a b 10%20 ü?#"
+    one = host(path, **HELD)
+    one.collect(0, 10)
+    done = collectord("flush", "--spool", str(path / "_collectord" / "embedded"))
+    assert done.returncode == 0, done.stderr
+    assert numbers(path) == Counter(range(10))
+    assert one.end() == ""
+
+
 def test_what_a_killed_process_had_collected_lands_with_the_next_one_once(host: MakeHost, path: Path) -> None:
     one = host(**HELD)
     one.collect(0, 50)
@@ -253,6 +263,12 @@ def test_the_spool_may_lie_elsewhere_and_is_of_one_directory(host: MakeHost, fol
     assert numbers(path) == Counter([0, 1, 2, 6, 7, 8])
     assert not (path / "_collectord" / "embedded").exists()
     assert not (folder / "other").exists()
+    (folder / "daemon" / "log").mkdir(parents=True)
+    third = host(**{**HELD, "COLLECTORD_SPOOL": str(folder / "daemon")})
+    third.ask("collect", 9, 3)
+    eventually(lambda: "is a daemon's" in third.ask("stats")["last_error"], "it is told that this is no spool for it")
+    third.kill()
+    assert [file.name for file in (folder / "daemon").iterdir()] == ["log"]
 
 
 WITHOUT = """

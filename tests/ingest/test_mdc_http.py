@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -246,14 +247,34 @@ async def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatc
     ids=["tls", "http2", "negative length", "long header", "many headers"],
 )  # fmt: skip
 def test_what_is_no_request_is_answered_400(data: bytes) -> None:
+    """And counted, like any other answer."""
+
     @in_loop
     async def run() -> None:
         world = World(eager=True)
         async with serving(world) as server:
             assert (await told(server, data))[0] == 400
             assert (await told(server, request()))[0] == 202
+        assert counted(world, "collectord_mdc_answers_total") == {'{code="400"}': 1, '{code="202"}': 1}
 
     run()
+
+
+@in_loop
+async def test_the_log_holds_nothing_of_what_is_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    """A length that is too short makes the rest of a body the next request, and an id may be longer than a header."""
+    caplog.set_level(logging.DEBUG)
+    async with serving(World(eager=True)) as server:
+        wire = await Wire.to(server)
+        wire.send(request(b'[{"n": 1}]', Content_Length="10"))
+        assert (await wire.answer())[0] == 202
+        wire.send(b'SECRET [{"n": 2}]\r\n\r\n')
+        assert (await wire.answer())[0] == 400
+        wire.close()
+        assert (await told(server, request(ce_x_request_id="SECRET" * 2000)))[0] == 400
+    said = [(record.name, record.levelname) for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == [("collectord.ingest", "WARNING")] * 2
+    assert "SECRET" not in caplog.text
 
 
 @in_loop

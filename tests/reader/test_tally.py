@@ -99,6 +99,16 @@ def test_with_another_layout_only_all_streams_together_are_compared() -> None:
     assert (tally.rows, tally.wrong) == (8, "")
 
 
+def test_what_was_refused_before_its_stream_was_known_is_compared_with_nothing() -> None:
+    """Such rows are in the books without a name; of those that have one all is said as ever."""
+    stream = Stream(model="m", designation="inputs")
+    landed = {"": Books("", 0), stream.key(): Books(stream.key(), 8)}
+    for name, lost in (("elsewhere.csv.zst", 8), ("elsewhere.csv.zst", 0)):
+        tallies, strangers = compare([blob(name, lost)], WRITER, Layout(suffix=""), landed, landed)
+        assert strangers == lost
+        assert [(tally.streams, bool(tally.wrong)) for tally in tallies] == [((stream.key(),), not lost)]
+
+
 @pytest.mark.parametrize(
     "tally, wrong",
     [

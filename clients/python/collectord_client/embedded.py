@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 PACKAGE = "collectord"
 OWNER = "store"
+"""In a spool elsewhere: the file that says whose it is."""
+DAEMONS = ("ledger.sqlite", "log")
+"""What a daemon leaves in its spool."""
 EXIT_TIMEOUT = 10.0
 """Seconds for what is held at the end of the process: whoever takes it may have to be started first."""
 AGAIN_AFTER = 10.0
@@ -160,16 +163,36 @@ def _belongs(spool: str, directory: str) -> None:
     os.makedirs(spool, mode=0o700, exist_ok=True)  # noqa: PTH103
     path = os.path.join(spool, OWNER)  # noqa: PTH118
     mine = os.fsencode(os.path.realpath(directory))
+    if not _read(path):
+        if any(os.path.exists(os.path.join(spool, name)) for name in DAEMONS):  # noqa: PTH110, PTH118
+            raise EndpointError(f"the spool {spool} (COLLECTORD_SPOOL) is a daemon's; name another directory")
+        _claim(path, mine)
+    if (said := _read(path)) != mine:
+        raise EndpointError(
+            f"the spool {spool} (COLLECTORD_SPOOL) belongs to {os.fsdecode(said)}; each directory needs its own"
+        )
+
+
+def _read(path: str) -> bytes:
     try:
-        with open(path, "xb") as file:
-            file.write(mine)
-    except FileExistsError:
         with open(path, "rb") as file:
-            said = file.read()
-        if said and said != mine:
-            raise EndpointError(
-                f"the spool {spool} (COLLECTORD_SPOOL) belongs to {os.fsdecode(said)}; each directory needs its own"
-            ) from None
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _claim(path: str, mine: bytes) -> None:
+    """Writes `mine` where nobody was faster: whole, or not at all."""
+    part = f"{path}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        with open(part, "wb") as file:
+            file.write(mine)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        os.unlink(part)  # noqa: PTH108
 
 
 def _make_private(folder: str) -> None:
