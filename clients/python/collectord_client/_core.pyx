@@ -226,17 +226,6 @@ cdef class Context:
         """The request id given to `collect`, if any."""
         return None if self._request is None else _shown(self._request)
 
-    def __getstate__(self):
-        extra = {name: getattr(self, name) for name in getattr(type(self), "__slots__", ())}
-        return (self._id, self.time_ns, self.rows, self._request, self._keys, self._taken), extra
-
-    def __setstate__(self, state):
-        (id, time_ns, rows, request, keys, taken), extra = state
-        Context.__init__(self, id, time_ns, rows, request, keys)
-        self._taken = taken
-        for name, value in extra.items():
-            setattr(self, name, value)
-
     def __repr__(self):
         return f"Context(correlation={str(self.correlation)!r}, time_ns={self.time_ns}, rows={self.rows})"
 
@@ -670,12 +659,6 @@ cdef class Correlations(dict):
     given back later."""
 
     cdef public Context context
-
-    def __getstate__(self):
-        return self.context
-
-    def __setstate__(self, state):
-        self.context = state
 
 
 cdef str _uuid_text(const unsigned char *id):

@@ -11,7 +11,8 @@ from typing import Any
 
 from . import embedded, failures, process
 from .budget import read as read_budget
-from .collector import Collector, refusal
+from .call import refusal
+from .collector import Collector
 from .columns import read as read_rules
 from .context import Context, pending
 from .core import CORE, CorrelationId, RequestId, Timestamp
@@ -240,9 +241,9 @@ class Client:
         return None if fraction == 1.0 and self._budget is None else Sampler(fraction, self._budget)
 
     @property
-    def closed(self) -> bool:
-        """True once nothing is taken any more."""
-        return self._outbox.closed
+    def takes(self) -> bool:
+        """False once it is closed, and where the host has switched it off."""
+        return self._outbox.enabled and not self._outbox.closed
 
     @property
     def collection(self) -> str:
@@ -250,7 +251,9 @@ class Client:
         return self._stream.collection
 
     def _refuse(self, stream: Stream, error: CollectError) -> None:
-        self._outbox.drop(stream, error.reason, max(1, error.rows))
+        if not error.counted:
+            error.counted = True
+            self._outbox.drop(stream, error.reason, max(1, error.rows))
         if self.strict:
             raise error
         once(logging.WARNING, f"{stream} {error.reason}", "not collected: %s (counted, said once)", error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import sys
 import time
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import process
 from .block import Block
+from .call import Call, refusal
 from .columns import Plan, outcome
-from .context import Context, Refused, Thinned, left_of
+from .context import Context, Refused, Thinned
 from .core import (
     HOUR,
     LARGE,
@@ -28,12 +28,12 @@ from .core import (
     only_block,
 )  # fmt: skip
 from .errors import CollectError
-from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, time_of
+from .ids import Keys, is_list
 from .intake import count_rows, tabulate
 from .names import resolve
 from .notices import once, say, trace
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
-from .values import Memory, nanoseconds
+from .values import Memory
 from .wire import NO_IDS, TEXTS, UUIDS, Schema
 
 if TYPE_CHECKING:
@@ -77,13 +77,18 @@ class Collector(ShortWay):
         row: Sequence[int] | None,
         request: Request | None,
     ) -> Context:
+        call = Call(correlation_id, request_id, context, timestamp, row, request)
         try:
-            return self._collect(data, correlation_id, request_id, context, timestamp, row, request)
+            return self._collect(data, call)
         except CollectError as error:
             refused = error
         except Exception as error:  # noqa: BLE001
-            return self._accident(error, context, request)
-        return self._refuse(refused, context, request)
+            return self._accident(error, self._whose(call), request)
+        return self._refuse(refused, self._whose(call), request)
+
+    def _whose(self, call: Call) -> Context | None:
+        """The context of a call that was refused: what follows it goes by the ids that its rows would have had."""
+        return call.known if self._offers or call.context is None else call.context
 
     def _dropped(self, reason: str, made: Context, request: Request | None) -> Context:
         return self._refuse(CollectError(reason, "the rows of this call were dropped", made.rows), made, request)
@@ -105,105 +110,65 @@ class Collector(ShortWay):
         self._client._refuse(self._stream, error)
         return context
 
-    def _collect(
-        self,
-        data: Any,
-        correlation_id: CorrelationId | None,
-        request_id: RequestId | Sequence[RequestId] | None,
-        context: Context | None,
-        timestamp: Timestamp | Sequence[Timestamp] | None,
-        row: Sequence[int] | None,
-        request: Request | None,
-    ) -> Context:
+    def _collect(self, data: Any, call: Call) -> Context:
         budget = self._budget
         if budget is None:
-            return self._take(data, correlation_id, request_id, context, timestamp, row, request)
+            return self._take(data, call)
         began = budget.clock()
-        made = self._take(data, correlation_id, request_id, context, timestamp, row, request)
+        made = self._take(data, call)
         if made.rows:
             budget.spent(budget.clock() - began)
         return made
 
-    def _take(
-        self,
-        data: Any,
-        correlation_id: CorrelationId | None,
-        request_id: RequestId | Sequence[RequestId] | None,
-        context: Context | None,
-        timestamp: Timestamp | Sequence[Timestamp] | None,
-        row: Sequence[int] | None,
-        request: Request | None,
-    ) -> Context:
-        source = context
-        if source is None:
-            if self._takes:
-                found = self._pending.get(request)
-                if found is not None and not found._taken:
-                    found._taken = True
-                    source = found
-        elif not isinstance(source, Context):
-            raise CollectError("bad_id", f"a context is what collect() returned, not a {type(source).__name__}")
-        elif self._takes:
+    def _source(self, call: Call) -> Context | None:
+        """The context whose ids the rows get: the one given, else for predictions that of the last inputs."""
+        if call.context is None:
+            found = self._pending.get(call.request) if self._takes else None
+            if found is None or found._taken:
+                return None
+            found._taken = True
+            return found
+        if not isinstance(call.context, Context):
+            raise CollectError("bad_id", f"a context is what collect() returned, not a {type(call.context).__name__}")
+        if self._takes:
             # The next prediction on this thread may be that of a request without inputs.
-            source._taken = True
-        each = is_list(timestamp)
-        time_ns = (
-            _nanoseconds(timestamp) if timestamp is not None and not each  # type: ignore[arg-type]
-            else source.time_ns if source is not None
-            else _now()
-        )  # fmt: skip
+            call.context._taken = True
+        return call.context
+
+    def _take(self, data: Any, call: Call) -> Context:
+        request = call.request
+        source = self._source(call)
         if not self._outbox.collecting:
-            if source is None:
-                source = refusal(None, None, request)
-                if self._offers:
-                    self._pending.set(request, source)
-            return source
-        named = correlation_id is not None
+            return self._pass_by(call, source)
+        known = call.identify(source, self._offers)
         expected = source._request_rows if source is not None else 0
-        early: bytes | str | None = None
-        factor = 1.0
+        factor, decided = 1.0, False
         if self._sampler is not None:
-            factor = self._sampler.factor(source, named and not self._offers)
-            if not is_list(correlation_id) and (named or source is None or source._keys is None):
+            factor = known._left = self._sampler.factor(source, call.correlation_id is not None and not self._offers)
+            decided = known._keys is None
+            if decided:
                 # One id for all rows: those of a request that is left out are not looked at.
-                early, _, more = self._identify(correlation_id, source, 0, time_ns)
-                taken, without_budget = self._sampler.takes(early, factor)
+                taken, without_budget = self._sampler.takes(known._id, factor)
                 if not taken:
-                    rows = count_rows(data, self._names, expected)
-                    asked = self._asked(request_id, source, request, named)
-                    left = Refused(early, time_ns, rows, asked, None, factor)
-                    return self._leave_out(left, rows, rows if without_budget else 0, request)
+                    known._expected = rows = count_rows(data, self._names, expected)
+                    return self._leave_out(known, rows, rows if without_budget else 0, request)
         block, notes = tabulate(data, self._names, expected, self._memory)
         rows = block.rows
-        if early is None:
-            id, ids, more = self._identify(correlation_id, source, rows, time_ns)
-        else:
-            id, ids = early, None
-        asked = self._asked(request_id, source, request, named)
-        times: Sequence[int] | None = [_nanoseconds(one) for one in _listed(timestamp, rows)] if each else None
-        if timestamp is None and source is None and not self._offers and (named or request_id is not None):
-            # The id of inputs that were collected elsewhere, or before: it tells their day.
-            told = [time_of(one) for one in (ids or (id,))] if named else [None]
-            if None in told and self._dates:
-                more = [*more, "undated"]
-            if ids is not None:
-                times = [time_ns if one is None else one for one in told]
-            elif told[0] is not None:
-                time_ns = told[0]
-        requests = parse_ids(_listed(request_id, rows)) if is_list(request_id) else None
-        numbers = _numbers(row, rows) if row is not None else None
-        keys = None
-        if ids is not None or times is not None or requests is not None or numbers is not None:
-            keys = Keys(ids or (id,) * rows, times, requests, numbers)
-            time_ns = time_ns if times is None else times[0]
-            asked = asked if requests is None else requests[0]
+        id, ids = call.ids(rows)
+        time_ns, keys, undated = call.keys(id, ids, rows, source is None and not self._offers)
+        if self._takes and call.correlation_id is None and (source is None or ids is not source._keys):
+            notes = [*notes, "uncorrelated"]
+        if undated and self._dates:
+            notes = [*notes, "undated"]
+        times = None if keys is None else keys.times
+        asked = known._request if keys is None or keys.requests is None else keys.requests[0]
         made = Context(id, time_ns, rows, asked, ids)
         sent, share = made, 1.0
         if self._sampler is not None:
             share = self._sampler.fraction * factor
             if factor != 1.0:
                 made = sent = Thinned(id, time_ns, rows, asked, ids, factor)
-            if early is None:
+            if not decided:
                 chosen, thinned = self._sampler.among(ids or (id,) * rows, factor)
                 out = chosen.count(False)
                 if out == rows:
@@ -226,8 +191,8 @@ class Collector(ShortWay):
         pieces = [] if several else block.cut(self._outbox.page_bytes)
         if self._offers:
             self._pending.set(request, made)
-        if notes or more or changed:
-            self._outbox.note([*notes, *more, *changed])
+        if notes or changed:
+            self._outbox.note([*notes, *changed])
         if several:
             self._put_by_hour(slot, block, keys, sent, share)
             return made
@@ -242,20 +207,20 @@ class Collector(ShortWay):
         """True where nothing decides about a call but its kind of data: then the next one like it may go the short way."""
         return self._sampler is None and plan is None and (self._rules is None or not self._rules.of_ids)
 
-    def _asked(
-        self,
-        given: RequestId | Sequence[RequestId] | None,
-        source: Context | None,
-        request: Request | None,
-        named: bool,
-    ) -> bytes | str | None:
-        """The request's id; with one per row, None."""
-        if given is not None:
-            return None if is_list(given) else parse_id(given)
+    def _pass_by(self, call: Call, source: Context | None) -> Context:
+        """The context of a call while nothing is collected."""
         if source is not None:
-            return source._request
-        # A label that names its inputs comes with a request of its own, which is not theirs.
-        return request.id if request is not None and (self._offers or not named) else None
+            return source
+        try:
+            # One id per row would be a look at each.
+            known = None if is_list(call.correlation_id) else call.identify(None, self._offers)
+        except CollectError:
+            # An unusable id, and nothing is lost with it.
+            known = None
+        left = refusal(known, None, call.request)
+        if self._offers:
+            self._pending.set(call.request, left)
+        return left
 
     def _leave_out(self, left: Refused, rows: int, thinned: int, request: Request | None) -> Context:
         """Counts the rows of a request that is not collected; `thinned` of them for want of time. What follows it is given
@@ -311,21 +276,6 @@ class Collector(ShortWay):
             self._client._refuse(self._stream, CollectError("row_too_large", "rows of this call were left out", lost))
         return None
 
-    def _identify(
-        self, given: CorrelationId | None, source: Context | None, rows: int, time_ns: int
-    ) -> tuple[bytes | str, Sequence[bytes | str] | None, list[str]]:
-        """The id of the request, or one per row, and what was doubtful."""
-        if given is None:
-            if source is not None and (source._keys is None or len(source._keys) == rows):
-                return source._id, source._keys, []
-            return _ids.make(time_ns), None, ["uncorrelated"] if self._takes else []
-        if not is_list(given):
-            return parse_id(given), None, []
-        keys = parse_ids(given)
-        if len(keys) != rows:
-            raise CollectError("bad_id", f"{len(keys)} correlation ids for {rows} rows", rows)
-        return keys[0], keys, []
-
     def _slot_for(self, block: Block, correlation: int, request: int) -> Known:
         tensor = block.tensor is not None
         key = (block.names, block.positional, block.types, tensor, correlation, request)
@@ -375,45 +325,3 @@ class Collector(ShortWay):
         most_rows = max(0, self._outbox.page_bytes - REQUEST_BYTES - 16) // width
         marked = type(None) if slot.schema.request == NO_IDS else bytes
         self._shape = (kind, array.dtype, array.shape[1:], most_rows, LARGE // width + 1, slot, marked, labels)
-
-
-def refusal(context: Context | None, rows: int | None, request: Request | None) -> Refused:
-    """The context of rows that were not taken, `rows` of them as far as is known, under the ids they would have had."""
-    if isinstance(context, Context):
-        return Refused(context._id, context.time_ns, rows, context._request, context._keys, left_of(context))
-    now = _now()
-    return Refused(_ids.make(now), now, rows, None if request is None else request.id)
-
-
-def _nanoseconds(value: Timestamp) -> int:
-    if isinstance(value, datetime.datetime):
-        # pandas' missing time is an instance of datetime, and is not equal to itself.
-        value = nanoseconds(value) if value == value else -1
-    elif isinstance(value, float) or not hasattr(value, "__index__"):
-        raise CollectError("bad_timestamp", "a timestamp is a datetime or whole nanoseconds since 1970")
-    value = value.__index__()
-    if not 0 <= value <= LAST_TIME:
-        raise CollectError("bad_timestamp", "the timestamp lies outside 1970 to 2262")
-    return value
-
-
-def _listed(given: Any, rows: int) -> list[Any]:
-    """One for each row, as a list."""
-    for method in ("to_pylist", "to_list"):
-        if hasattr(given, method):
-            given = getattr(given, method)()
-            break
-    # numpy's own times would become plain numbers of whatever unit they have.
-    if getattr(getattr(given, "dtype", None), "kind", "") == "M":
-        given = given.astype("M8[ns]").view("i8")
-    listed = given.tolist() if hasattr(given, "tolist") else list(given)
-    if len(listed) != rows:
-        raise CollectError("bad_id", f"{len(listed)} times, ids or indices for {rows} rows", rows)
-    return listed
-
-
-def _numbers(given: Any, rows: int) -> list[int]:
-    numbers = _listed(given, rows)
-    if not all(type(number) is int and 0 <= number < 1 << 32 for number in numbers):
-        raise CollectError("bad_id", "a row's index is a whole number from 0 to 2**32 - 1", rows)
-    return numbers

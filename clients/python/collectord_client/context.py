@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
-from .core import Context, Pending
+from .core import Context, Correlations, Pending
 
 __all__ = ["Context", "Pending", "Recalled", "Refused", "pending"]
 
@@ -78,3 +80,48 @@ def pending(model: tuple[str, ...]) -> Pending:
 def left_of(context: Context) -> float:
     """What the latency budget left of the sampling when the request was decided on."""
     return context._left if isinstance(context, (Thinned, Refused)) else 1.0
+
+
+# One form for both cores: what a process with the one has pickled, a process with the other may read.
+
+
+def _parts(context: Context) -> tuple[Any, ...]:
+    """How a context is copied and pickled."""
+    kind = type(context)
+    more = {} if kind is Context else {name: getattr(context, name) for name in kind.__slots__}
+    held = (context._id, context.time_ns, context.rows, context._request, context._keys, context._taken)
+    return _revived, (kind.__name__, *held, more)
+
+
+def _revived(
+    kind: str,
+    id: bytes | str,
+    time_ns: int,
+    rows: int,
+    request: bytes | str | None,
+    keys: Sequence[bytes | str] | None,
+    taken: bool,
+    more: dict[str, Any],
+) -> Context:
+    made: Context = KINDS[kind].__new__(KINDS[kind])
+    Context.__init__(made, id, time_ns, rows, request, keys)
+    made._taken = taken
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def _parts_by_value(told: Correlations) -> tuple[Any, ...]:
+    return _revived_by_value, (dict(told), told.context)
+
+
+def _revived_by_value(told: dict[str, Any], context: Context) -> Correlations:
+    made = Correlations(told)
+    made.context = context
+    return made
+
+
+KINDS: dict[str, type[Context]] = {kind.__name__: kind for kind in (Context, Thinned, Refused, Recalled)}
+for _kind in KINDS.values():
+    copyreg.pickle(_kind, _parts)
+copyreg.pickle(Correlations, _parts_by_value)

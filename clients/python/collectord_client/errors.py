@@ -15,6 +15,8 @@ class CollectError(Exception):
         self.detail = detail
         self.rows = rows
         """How many rows were given up with it; 0 where that cannot be told (then one is counted)."""
+        self.counted = False
+        """A strict client raises what it has counted, through callers that count what is raised."""
 
 
 def unsupported_type(what: object) -> CollectError:

@@ -42,7 +42,7 @@ def join(pending: object, client: Client) -> None:
 
 def store(pending: object, error: BaseException | str, context: Context) -> None:
     """The request of these inputs has failed: one of the model's clients stores it."""
-    living = [client for one in _clients.get(pending, ()) if (client := one()) is not None and not client.closed]
+    living = [client for one in _clients.get(pending, ()) if (client := one()) is not None and client.takes]
     if living:
         # There may be one for a collection of its own beside that for the model.
         min(living, key=lambda client: client.collection).failed(error, context)
@@ -68,8 +68,16 @@ def is_failure(error: BaseException | None) -> bool:
     """True for what ends a request as a failure: not for the end of a generator, nor for an answer such as 404."""
     if not isinstance(error, Exception) or isinstance(error, (StopIteration, StopAsyncIteration)):
         return False
-    status = getattr(error, "status_code", getattr(error, "code", None))
-    return not (isinstance(status, int) and 100 <= status < 500)
+    try:
+        status = getattr(error, "status_code", getattr(error, "code", None))
+        # What another service has answered is no answer of this one: a feature store's 404 breaks the request.
+        foreign = (
+            isinstance(error, OSError) or hasattr(error, "request_info") or getattr(error, "response", None) is not None
+        )
+    except Exception:  # noqa: BLE001
+        # It is asked between the host and its own error: whatever its attributes do, it stays that error.
+        return True
+    return foreign or not (isinstance(status, int) and 100 <= status < 500)
 
 
 def _text(error: object) -> str:

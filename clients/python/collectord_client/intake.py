@@ -85,8 +85,11 @@ def count_rows(data: Any, names: Names, request_rows: int | None) -> int:
             first = next(iter(data.values()), None)
             return 1 if first is None or isinstance(first, str) or not hasattr(first, "__len__") else len(first)
         count = len(data)
-        if isinstance(data, (list, tuple)) and count and isinstance(data[0], (list, tuple, Mapping)):
-            return count
+        if isinstance(data, (list, tuple)) and count:
+            first = data[0]
+            # Of arrays too: each is a row, unless it is a single number.
+            if isinstance(first, (list, tuple, Mapping)) or getattr(first, "ndim", 0) > 0:
+                return count
         if hasattr(data, "num_rows") or hasattr(data, "__dataframe__"):
             return int(getattr(data, "num_rows", count))
         return count if as_rows(count, names, request_rows)[0] else 1

@@ -47,10 +47,13 @@ class Request:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is not None and is_failure(error):
-            self.failed(error)
-        entered = _current.get()
-        _current.set(None if entered is None else entered[1])
+        try:
+            if error is not None and is_failure(error):
+                self.failed(error)
+        finally:
+            # A strict client may raise.
+            entered = _current.get()
+            _current.set(None if entered is None else entered[1])
 
     def answered(self, status: int, reason: str = "") -> None:
         """The host answers with this HTTP status: from 500 on the request has failed."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import process
 from ...client import Client
-from ...context import Context, Recalled
+from ...context import Context, Recalled, Refused
 from ...errors import CollectError
 from ...notices import once, say, trace
 from ...request import current
@@ -143,6 +143,7 @@ class Collector:
                 self._client._outbox.note(["uncorrelated"])
             now, asked = time.time_ns(), current()
             source = Context(process.ids.make(now), now, 0, None if asked is None else asked.id)
+            source = self._begin(source)
             return contexts.of(source), source
         source, doubts = contexts.read(contexts.unwrap(given))
         if waiting is not None and waiting._id == source._id:
@@ -150,7 +151,17 @@ class Collector:
             waiting._taken = True
         if doubts:
             self._client._outbox.note(doubts)
+        if self._offers and not source.rows and not isinstance(source, Refused):
+            source = self._begin(source)
         return given if hasattr(given, "get_id") else contexts.of(source), source
+
+    def _begin(self, source: Context) -> Context:
+        """`source` as that of a request which begins here: the latency budget decides on it now, for all that follows."""
+        budget = self._client._budget
+        if budget is None:
+            return source
+        expected = source._request_rows
+        return Refused(source._id, source.time_ns, expected, source._request, source._keys, budget.factor)
 
     def _collect(self, data: Any, context: Any, source: Context) -> str | CollectError:
         """ACCEPTED, or why not; an error is counted already. Raises CollectError for one that is not."""
