@@ -11,6 +11,7 @@ APPENDS ?= 10000
 FAULTS ?= 5000
 WRITERS ?= 4
 SEED ?=
+FLAVOURS ?= native portable
 KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.pyx')
 
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
@@ -116,8 +117,8 @@ build/bench-azureml/.ready: build/azureml/.ready
 bench-azureml: build/bench-azureml/.ready ## What a request pays for collecting: Azure ML's two SDKs and ours in one run
 	build/bench-azureml/bin/python -m benchmarks.azureml.compare
 
-test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan; needs g++ with both
-	nice $(BIN)/python -m tests.sanitize.run
+test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan, in FLAVOURS=native portable; needs g++ with both
+	nice $(BIN)/python -m tests.sanitize.run $(FLAVOURS)
 
 test-abuse: venv ## Abuse of the sockets, ten times as much as in make test
 	ABUSE=10 $(BIN)/python -m pytest tests/e2e/test_abuse.py --timeout 900
