@@ -17,6 +17,8 @@ from collectord.model import Lsn
 from collectord.pipeline import Pipeline
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
+from collectord.switchboard import Switchboard
+from collectord.switches import Patch
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import BlobStore
 from collectord.wal.writer import LogWriter
@@ -39,6 +41,7 @@ class Answers:
         store: BlobStore,
         door: Door,
         claiming: Claiming | None,
+        switchboard: Switchboard,
         rebuilding: Rebuilding,
         log_lost: bool,
         started: float,
@@ -52,6 +55,7 @@ class Answers:
         self._store = store
         self._door = door
         self._claiming = claiming
+        self._switchboard = switchboard
         self._rebuilding = rebuilding
         self._log_lost = log_lost
         self._started = started
@@ -98,10 +102,21 @@ class Answers:
             "held": pipeline.held or None,
             "draining": self._door.draining,
             "claim": None if claiming is None else {"held": claiming.claim.held, "why": claiming.claim.why},
+            "switches": self._switches(),
             "ledger_rebuild_needed": self._ledger.rebuild_needed,
             "ledger_rebuilt": self._ledger.was_rebuilt,
             "log_lost": self._log_lost,
             "last_error": pipeline.last_error or None,
+        }
+
+    def _switches(self) -> dict[str, Any]:
+        board = self._switchboard
+        return {
+            "version": board.rules.switches.version,
+            "services": len(board.rules.switches.services),
+            "here": sorted(board.here),
+            "age_seconds": None if board.age is None else round(board.age, 1),
+            "problem": board.problem or None,
         }
 
     def _quarantine(self) -> dict[str, int]:
@@ -121,7 +136,28 @@ class Answers:
     def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
         return self._pipeline.overview.search(needles, WHERE_BYTES)
 
+    def switches(self) -> dict[str, Any]:
+        """What is switched on for which service, as JSON values; docs/switches.md describes the fields."""
+        board = self._switchboard
+        rules = board.rules
+        return {
+            **self._switches(),
+            "services": dict(rules.switches.raw.get("services", {})),
+            "here": board.here,
+            "collect_default": rules.collect,
+            "collect_on": list(rules.on.patterns),
+            "collect_only": list(rules.only.patterns),
+        }
+
     # ------------------------------------------------------------------ what it is to do
+
+    def switch(self, webservice: str, patch: Patch, here: bool) -> dict[str, Any]:
+        """Changes what is switched on for a service. Raises BadSwitches, CallHuman, TryAgain."""
+        if here:
+            self._switchboard.change_here(webservice, patch)
+        else:
+            self._switchboard.change(webservice, patch)
+        return self.switches()
 
     def flush(self, timeout: float, *, insist: bool = True) -> bool:
         """`insist`: see `Pipeline.flush`."""

@@ -18,8 +18,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from collectord.errors import ConfigError
-from collectord.mdc_output import MdcOutput
 from collectord.model import Stream
+from collectord.patterns import StreamPatterns
 
 MAX_SOCKET_PATH = 107
 ADMIN_SOCKET = "admin.sock"
@@ -141,6 +141,22 @@ class Settings(BaseSettings):
         1.0, ge=0, le=MOST_DAYS, description="Scoring times further ahead than this many days are rejected."
     )
     collect_default: bool = Field(True, description="Whether clients collect as long as nobody says otherwise.")
+    collect_on: Names = Field(
+        (),
+        description="Streams that are collected by default where collect_default is false: patterns webservice/model/designation, "
+        "comma-separated.",
+    )
+    collect_only: Names = Field(
+        (),
+        description="The only streams that are taken, whatever is switched on: patterns as of collect_on. Unless set: all.",
+    )
+    switches_interval: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="Seconds between looks at _collectord/services.json in the store, which says what is switched on; 0: "
+        "it is not looked at.",
+    )
     socket_mode: Annotated[int, BeforeValidator(_parse_mode)] = Field(
         0o666, ge=0, le=0o777, description="Mode of the unix socket, octal. Connecting needs write permission."
     )
@@ -193,10 +209,10 @@ class Settings(BaseSettings):
                 _check_loopback(address, host)
         return value
 
-    @field_validator("mdc_output")
+    @field_validator("mdc_output", "collect_on", "collect_only")
     @classmethod
-    def _mdc_output_names_streams(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        MdcOutput(value)
+    def _patterns_name_streams(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        StreamPatterns(value)
         return value
 
     @field_validator("admin")

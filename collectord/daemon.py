@@ -47,11 +47,14 @@ from collectord.logs import event
 from collectord.malloc import tune_malloc
 from collectord.mdc_output import MdcOutput
 from collectord.metrics import Metrics
+from collectord.patterns import StreamPatterns
 from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.workers import Workers
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
+from collectord.switchboard import Switchboard
+from collectord.switches import Rules
 from collectord.upload.appender import Appender
 from collectord.upload.claim import Claim, place_of
 from collectord.upload.guarded import Guarded
@@ -75,6 +78,8 @@ INGEST_SHARE = 4
 """A fourth of the memory budget may be received and not yet durable."""
 FRAME_PAYLOAD_SHARE = 128
 CLAIM_PATIENCE = 10.0
+SWITCHES_PATIENCE = 2.0
+"""Seconds that a start waits for the store to say what is switched on."""
 STOP_GRACE = 0.25
 STOP_PATIENCE = 2.0
 """Seconds beyond the drain deadline for an upload that is under way."""
@@ -134,21 +139,30 @@ class Daemon:
         self._pipeline.replay(
             bool(recovered.damages or recovered.losses), [(loss.stream, loss.rows) for loss in recovered.losses]
         )
+        self._switchboard = Switchboard(
+            self._store,
+            spool,
+            self._clock,
+            Rules(settings.collect_default, StreamPatterns(settings.collect_on), StreamPatterns(settings.collect_only)),
+            settings.switches_interval,
+        )
+        self._switchboard.open()
         self.claiming = None if claim is None else Claiming(claim, self._pipeline, self._clock)
         if self.rebuild_needed:
             self._tell_rebuild()
         set_gauges(
             self._metrics, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger, door=self._door,
-            claiming=self.claiming, log_lost=opened.log_lost,
+            claiming=self.claiming, switchboard=self._switchboard, log_lost=opened.log_lost,
         )  # fmt: skip
         self.answers = Answers(
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
-            store=self._store, door=self._door, claiming=self.claiming,
+            store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
             rebuilding=Rebuilding(self._pipeline, self._store, lambda: self.rebuild_needed, self._hindrance),
             log_lost=opened.log_lost, started=self._started,
         )  # fmt: skip
         self._log_writer.start()
         self._pipeline.start()
+        self._switchboard.start()
         if self.claiming is not None and not self._adopting:
             self.claiming.start()
         event(
@@ -240,6 +254,8 @@ class Daemon:
         settings = self.settings
         gate = self._make_gate(asyncio.get_running_loop())
         self._aside.start()
+        # A fresh node must not collect what is switched off because it has not asked yet.
+        await self._blocking(self._switchboard.await_look, SWITCHES_PATIENCE)
         async with AsyncExitStack() as undo:
             server, health = await new_server(
                 pb.DESCRIPTOR.services_by_name["Collector"].full_name,
@@ -317,12 +333,17 @@ class Daemon:
                 MdcOutput(settings.mdc_output),
             ),
             spool_id=self._ledger.spool_id,
-            collect=settings.collect_default,
+            rules=self._switchboard.rules,
             clock=self._clock,
             metrics=self._metrics,
             loop=loop,
         )
         self._door.lead_to(gate, intake)
+
+        def tell(rules: Rules) -> None:
+            loop.call_soon_threadsafe(gate.switch, rules)
+
+        self._switchboard.lead_to(tell)
         return gate
 
     # ------------------------------------------------------------------ the end
@@ -338,6 +359,7 @@ class Daemon:
             # Before the log is closed: what has arrived is stored and answered.
             await mdc.close(STOP_PATIENCE)
         await server.stop(grace)
+        self._switchboard.lead_to(lambda _: None)
         await self._blocking(self._log_writer.close)
         complete = drain is not None and await self._blocking(
             self._pipeline.flush, max(0.0, deadline - self._clock.monotonic())
@@ -381,6 +403,7 @@ class Daemon:
     def _end_uploads(self) -> bool:
         """Returns whether nothing is under way any more, at most twice `STOP_PATIENCE` later."""
         idle = self._pipeline.stop(STOP_PATIENCE)
+        idle = self._switchboard.stop(STOP_PATIENCE) and idle
         if self.claiming is not None:
             # What is still under way may land yet, so then the next one has to wait.
             idle = self.claiming.stop(idle, STOP_PATIENCE) and idle

@@ -6,13 +6,14 @@ from collectord.claiming import Claiming
 from collectord.door import Door
 from collectord.metrics import Metrics
 from collectord.pipeline import Pipeline
+from collectord.switchboard import Switchboard
 from collectord.upload.ledger import Ledger
 from collectord.wal.writer import LogWriter
 
 
 def set_gauges(
     metrics: Metrics, *, pipeline: Pipeline, log: LogWriter, ledger: Ledger, door: Door, claiming: Claiming | None,
-    log_lost: bool,
+    switchboard: Switchboard, log_lost: bool,
 ) -> None:  # fmt: skip
     """All gauges of the table but those that `Gate` and `Metrics` set themselves."""
     overview, shelf, gauge = pipeline.overview, pipeline.shelf, metrics.gauge
@@ -33,6 +34,8 @@ def set_gauges(
     gauge("collectord_wal_callback_failures", lambda: log.callback_failures)
     gauge("collectord_ledger_rebuild_needed", lambda: ledger.rebuild_needed)
     gauge("collectord_claim_held", lambda: claiming is None or claiming.claim.held)
+    gauge("collectord_switches_version", lambda: switchboard.rules.switches.version)
+    gauge("collectord_switches_problem", lambda: bool(switchboard.problem))
     gauge("collectord_log_lost", lambda: log_lost)
     gauge("collectord_draining", lambda: door.draining)
     gauge("collectord_sessions", lambda: len(door.sessions()))

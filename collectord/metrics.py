@@ -113,6 +113,12 @@ TABLE: tuple[Metric, ...] = (
         "gauge",
         "1 while the spool's claim in the store is held, or none is wanted; nothing is uploaded at 0.",
     ),
+    Metric("collectord_switches_version", "gauge", "Version of the switches that count; 0: there are none."),
+    Metric(
+        "collectord_switches_problem",
+        "gauge",
+        "1 while the switches cannot be read, and the last good ones count, else 0.",
+    ),
     Metric("collectord_draining", "gauge", "1 while nothing new is taken in, because of `collectord drain`, else 0."),
     Metric("collectord_log_lost", "gauge", "1 if the log was gone at the start though the ledger knows of one."),
     Metric("collectord_blocked_partitions", "gauge", "Partitions whose blob refuses the append until someone acts."),

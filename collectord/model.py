@@ -84,6 +84,7 @@ class Reason(str, Enum):
     TOO_MANY_STREAMS = "too_many_streams"
     STREAM_BLOCKED = "stream_blocked"
     TOO_MANY_SCHEMAS = "too_many_schemas"
+    NOT_ALLOWED = "not_allowed"
 
     def __str__(self) -> str:
         return self.value

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from collectord import batch, schema
+from collectord import batch, schema, switches
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.config import MAX_SOCKET_PATH, Settings
 from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
@@ -70,6 +70,8 @@ _UNITS = {
     "held": "0 or 1",
     "lost": "0 or 1",
     "draining": "0 or 1",
+    "problem": "0 or 1",
+    "version": "changes",
 }
 """The last of these words in a metric's name tells what it counts."""
 
@@ -150,6 +152,8 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("correlation id, request id", _size(batch.MAX_ID_BYTES), "", "the whole batch is rejected", _REJECTED % "value_too_large"),
     ("age of a scoring time", _days("late_days"), "late_days", "rejected", _REJECTED % "time_out_of_window"),
     ("scoring time ahead", _days("early_days"), "early_days", "rejected", _REJECTED % "time_out_of_window"),
+    ("services that a client follows", f"{session.MAX_FOLLOWED:,}", "", "the stream ends; our client follows no more", '`collectord_streams_refused_total{reason="protocol"}`'),
+    ("switches: the document; services; fractions of one", f"{_size(switches.MAX_BYTES)}; {switches.MAX_SERVICES:,}; {switches.MAX_DESIGNATIONS}", "", "not read, the last good ones count; not written", "`collectord_switches_problem`"),
     ("schemas of a client", f"{validate.MAX_SCHEMAS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
     ("columns of all schemas of a client", f"{validate.MAX_COLUMNS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
     ("counts in one report of dropped rows", f"{validate.MAX_DROP_COUNTS:,}", "", "the rest of the report is left out", "the daemon's log"),

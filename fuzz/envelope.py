@@ -15,7 +15,13 @@ from tests.reference_batch import ColumnType as T
 
 WINDOW = Window(35 * DAY_NS, DAY_NS, 60)
 KNOWN = make_schema(T.FLOAT64, T.STRING)
-CONTENTS = {Kind.HELLO: "hello", Kind.DECLARE: "declare", Kind.BATCH: "batch", Kind.DROPPED: "dropped"}
+CONTENTS = {
+    Kind.HELLO: "hello",
+    Kind.DECLARE: "declare",
+    Kind.BATCH: "batch",
+    Kind.DROPPED: "dropped",
+    Kind.FOLLOW: "follow",
+}
 
 
 def target() -> Target:
@@ -38,6 +44,8 @@ def one(data: bytes) -> None:
             kept, refused = counted_drops(pb.Dropped.FromString(bytes(content)))
             assert refused >= 0
             assert counted_drops(pb.Dropped.FromString(kept)) == (kept, 0)
+        elif kind is Kind.FOLLOW:
+            pb.Follow.FromString(bytes(content))
         elif kind is Kind.BATCH:
             _batch(content)
     except DecodeError:

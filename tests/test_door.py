@@ -16,6 +16,7 @@ from collectord.ingest.marks import Marks
 from collectord.ingest.validate import Window
 from collectord.metrics import Metrics
 from collectord.model import Entry
+from collectord.switches import Rules
 from collectord.testing.clock import ManualClock
 
 Done = Callable[[Exception | None], None]
@@ -33,7 +34,7 @@ def lead(door: Door) -> Gate:
     streams: Any = None
     gate = Gate(
         log=intake, streams=streams, marks=Marks(), admission=Admission(1 << 20), window=Window(0, 0, 60),
-        spool_id=bytes(16), collect=True, clock=ManualClock(), metrics=Metrics(), loop=loop,
+        spool_id=bytes(16), rules=Rules(), clock=ManualClock(), metrics=Metrics(), loop=loop,
     )  # fmt: skip
     door.lead_to(gate, intake)
     return gate

@@ -15,8 +15,8 @@ SOURCES = [
     path for path in Path(__file__).parent.parent.joinpath("collectord").rglob("*.py") if path.name != "metrics.py"
 ]
 UNITS = ("_bytes", "_seconds", "_records", "_sessions", "_partitions", "_segments", "_depth", "_info", "_failures",
-         "_connections", "_payloads")  # fmt: skip
-FLAGS = ("_needed", "_held", "_draining", "_lost")
+         "_connections", "_payloads", "_version")  # fmt: skip
+FLAGS = ("_needed", "_held", "_draining", "_lost", "_problem")
 """Gauges that are 0 or 1."""
 LABELS = {"version", "reason", "cause", "remedy", "code", "finding"}
 

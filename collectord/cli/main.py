@@ -8,6 +8,7 @@ from collectord.cli import ask, node, read, run, wal
 from collectord.cli.ledger import ledger
 from collectord.cli.options import Group
 from collectord.cli.quarantine import quarantine
+from collectord.cli.service import service
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -23,7 +24,7 @@ def main() -> None:
 
 
 for command in (
-    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, read.ls, read.cat,
+    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, service, read.ls, read.cat,
     read.verify, read.where, wal.wal,
 ):  # fmt: skip
     main.add_command(command)

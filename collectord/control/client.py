@@ -83,6 +83,19 @@ class ControlClient:
         answer: pb.DrainResponse = self._call("Drain", request, pb.DrainResponse, wait + 30)
         return answer
 
+    def switches(self) -> dict[str, Any]:
+        """What is switched on for which service. Raises NoDaemon."""
+        answer: dict[str, Any] = json.loads(
+            self._call("Switches", pb.SwitchesRequest(), pb.SwitchesResponse, 30.0).json
+        )
+        return answer
+
+    def switch(self, webservice: str, patch: Mapping[str, Any], here: bool = False) -> dict[str, Any]:
+        """Changes that for a service, and answers likewise. Raises NoDaemon, CallHuman, TryAgain."""
+        request = pb.SwitchRequest(webservice=webservice, patch=json.dumps(dict(patch)), here=here)
+        answer: dict[str, Any] = json.loads(self._call("Switch", request, pb.SwitchesResponse, 60.0).json)
+        return answer
+
     def retry_quarantined(self, ids: Iterable[bytes]) -> pb.QuarantineResponse:
         """Puts items of the quarantine through the log again; without ids names those there are. Raises NoDaemon."""
         answer: pb.QuarantineResponse = self._call(
@@ -111,6 +124,10 @@ class ControlClient:
                     f"no daemon answers at {self._path}; start one with `collectord serve`, or name its spool directory "
                     "with --spool"
                 ) from None
+            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                raise CallHuman(error.details() or "") from None
+            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.ABORTED:
+                raise TryAgain(error.details() or "") from None
             code = error.code().name if isinstance(error, grpc.Call) else "no code"
             raise TryAgain(f"the daemon at {self._path} did not answer {method}: {code}") from None
 

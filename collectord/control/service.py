@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
-from collectord.errors import CollectordError
+from collectord.errors import CollectordError, TryAgain
 from collectord.pipeline.rebuilding import Account
 
 
@@ -47,6 +47,14 @@ class Questions(Protocol):
 
         Whether it drains, the rows that have not landed, and what keeps them.
         """
+        ...
+
+    def switches(self) -> dict[str, Any]:
+        """What is switched on for which service, as JSON values."""
+        ...
+
+    def switch(self, webservice: str, patch: Mapping[str, Any], here: bool) -> dict[str, Any]:
+        """Changes that, for all nodes or only `here`, and answers likewise. Raises CollectordError."""
         ...
 
     def quarantined(self) -> Sequence[bytes]:
@@ -88,6 +96,8 @@ class ControlService:
             "DropQuarantined": (self.drop_quarantined, pb.QuarantineRequest),
             "RebuildLedger": (self.rebuild, pb.RebuildLedgerRequest),
             "Drain": (self.drain, pb.DrainRequest),
+            "Switches": (self.switches, pb.SwitchesRequest),
+            "Switch": (self.switch, pb.SwitchRequest),
         }
         return grpc.method_handlers_generic_handler(
             "collectord.v1.Control",
@@ -157,6 +167,24 @@ class ControlService:
         if len(account.notes) > MOST_NOTES:
             answer["notes"].append(f"and {len(account.notes) - MOST_NOTES:,} notes more")
         return pb.RebuildLedgerResponse(**answer)
+
+    async def switches(self, request: pb.SwitchesRequest, context: object) -> pb.SwitchesResponse:
+        return pb.SwitchesResponse(json=json.dumps(await asyncio.to_thread(self._answers.switches)))
+
+    async def switch(
+        self, request: pb.SwitchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.SwitchesResponse:
+        try:
+            patch = json.loads(request.patch)
+            change = partial(self._answers.switch, request.webservice, patch, request.here)
+            said = await asyncio.get_running_loop().run_in_executor(self._flushes, change)
+        except (ValueError, RecursionError):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the patch is not JSON")
+        except TryAgain as error:
+            await context.abort(grpc.StatusCode.ABORTED, str(error))
+        except CollectordError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return pb.SwitchesResponse(json=json.dumps(said))
 
     async def drain(self, request: pb.DrainRequest, context: object) -> pb.DrainResponse:
         wait = _bounded(request.wait_seconds)

@@ -60,10 +60,11 @@ def examine(
         store = open_store(settings)
     except ConfigError as error:
         yield Link("store", False, str(error), "mend the setting")
+        yield Link("switches", None, "they are in the store")
     else:
         with contextlib.closing(store):
             yield far.clock(settings, store, around.now)
             yield from far.store_links(settings, store, str(status["writer"]) if status else "")
-    yield places.switches(settings)
+            yield far.switches(settings, store)
     yield places.troubles(status)
     yield near.client(around.environment, around.client_sockets, settings)

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 from collectord.config import Settings
 from collectord.doctor.link import Link, to_be_made
+from collectord.errors import CollectordError
+from collectord.switchboard import read
+from collectord.upload.documents import DocumentStore
 from collectord.upload.location import Location
 from collectord.upload.store import (
     CONTROL_PREFIX,
@@ -126,3 +129,22 @@ def _refused(name: str, what: str, outcome: object) -> Link:
             return Link(
                 name, False, f"{what}: {type(outcome).__name__}", "try again; does somebody else change the store?"
             )
+
+
+def switches(settings: Settings, store: DocumentStore) -> Link:
+    """Whether anything is collected, as far as settings and switches decide it."""
+    name = "switches"
+    try:
+        services = read(store).services if settings.switches_interval else {}
+    except CollectordError as error:
+        return Link(name, False, str(error), "mend it or remove it; until then the last good switches count")
+    said = {
+        on: sorted(service for service, one in services.items() if one.collect_model_data is on) for on in (True, False)
+    }
+    notes = [f"{word} for {', '.join(said[on])}" for on, word in ((True, "on"), (False, "off")) if said[on]]
+    if settings.collect_default:
+        return Link(name, True, "; ".join(["clients are told to collect", *notes]))
+    if settings.collect_on or said[True]:
+        return Link(name, True, "; ".join(["clients are told to collect some streams only", *notes]))
+    todo = "set collect_default to true, or switch services on with `collectord service set`"
+    return Link(name, False, "clients are told not to collect", todo)

@@ -52,7 +52,7 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
     if welcome is None:
         return Link("client", False, f"{endpoint} ({why}) gives no Welcome", "another program may listen there")
     if not welcome.settings.collect:
-        return Link("client", False, f"{endpoint} ({why}) tells clients not to collect", "set collect_default to true")
+        note += "; collects only what is switched on"
     return Link("client", True, f"{endpoint} ({why}) says Welcome, credit {mib(welcome.credit_bytes)}{note}")
 
 

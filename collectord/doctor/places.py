@@ -215,12 +215,6 @@ def log_and_ledger(settings: Settings, alive: bool) -> Link:
     return Link("log", True, f"{len(segments)} segments, {rows:,} rows, no damage" if segments else "empty")
 
 
-def switches(settings: Settings) -> Link:
-    if settings.collect_default:
-        return Link("switches", True, "clients are told to collect")
-    return Link("switches", False, "clients are told not to collect", "set collect_default to true")
-
-
 def troubles(status: Mapping[str, Any] | None) -> Link:
     """What the daemon says about its uploads and its log."""
     if status is None:

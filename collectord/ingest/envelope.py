@@ -21,6 +21,7 @@ class Kind(IntEnum):
     DECLARE = 2
     BATCH = 3
     DROPPED = 4
+    FOLLOW = 5
 
 
 def unwrap(raw: bytes) -> tuple[Kind, memoryview] | None:
@@ -48,7 +49,7 @@ def unwrap(raw: bytes) -> tuple[Kind, memoryview] | None:
             at += size
             if number in Kind.__members__.values():
                 if found is not None:
-                    raise ProtocolError("a ClientMessage holds exactly one of hello, declare, batch, dropped")
+                    raise ProtocolError("a ClientMessage holds exactly one of hello, declare, batch, dropped, follow")
                 found = Kind(number), content
         elif wire in (1, 5):
             at += 8 if wire == 1 else 4

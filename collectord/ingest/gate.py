@@ -15,6 +15,7 @@ from collectord.ingest.marks import Marks
 from collectord.ingest.validate import MAX_SCHEMA_BYTES, Refusal, Shared, Window
 from collectord.metrics import Metrics
 from collectord.model import Entry, Partition
+from collectord.switches import Rules
 
 ENTRY_OVERHEAD = 1024
 """Bytes that an entry under way costs besides its payload, so that a million tiny ones are not free."""
@@ -122,7 +123,8 @@ class Gate:
     admission: Admission
     window: Window
     spool_id: bytes
-    collect: bool
+    rules: Rules
+    """Of what is collected; replaced by `switch`."""
     clock: Clock
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
@@ -146,6 +148,12 @@ class Gate:
     def close(self, why: str) -> None:
         """Tells all clients that they have no credit and why; empty: that they have it again."""
         self.closed = why
+        for session in self.sessions:
+            session.look_again(None)
+
+    def switch(self, rules: Rules) -> None:
+        """Other rules of what is collected: all clients are told."""
+        self.rules = rules
         for session in self.sessions:
             session.look_again(None)
 

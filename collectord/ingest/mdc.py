@@ -65,6 +65,7 @@ STATUSES: Final[dict[Reason, int]] = {
     Reason.TOO_MANY_STREAMS: 503,
     Reason.STREAM_BLOCKED: 503,
     Reason.TOO_MANY_SCHEMAS: 503,
+    Reason.NOT_ALLOWED: 403,
 }
 """What each reason to refuse rows is in HTTP: 503 where they may be taken later."""
 
@@ -148,12 +149,12 @@ class MdcDoor:
         gate = self._gate
         if gate.closed:
             return Answer(503, gate.closed, RETRY_SECONDS)
-        if not gate.collect:
-            return SWITCHED_OFF
         try:
             heading = read_heading(headers, self._names)
         except BadHeading as bad:
             return Answer(415 if bad.unsupported else 400, str(bad))
+        if not gate.rules.collects(heading.stream):
+            return SWITCHED_OFF
         client = client_of(heading.stream.designation, heading.trace) if heading.trace else untraced_client()
         if gate.marks.has_stored(client):
             return self._repeated()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -24,13 +24,26 @@ from collectord.ingest.remembered import is_ours
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
 from collectord.model import Entry, EntryKind, Reason
+from collectord.switches import Rules
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
 """Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
 STALL_SECONDS = 1.0
 
-_SIZES = {Kind.HELLO: 4096, Kind.DECLARE: MAX_MESSAGE_BYTES, Kind.BATCH: MAX_MESSAGE_BYTES, Kind.DROPPED: 1 << 20}
+MAX_FOLLOWED = 1000
+"""Services whose settings a client may want."""
+
+NO_STREAM = "//"
+"""A pattern that names nothing."""
+
+_SIZES = {
+    Kind.HELLO: 16 << 10,
+    Kind.FOLLOW: 512 << 10,
+    Kind.DECLARE: MAX_MESSAGE_BYTES,
+    Kind.BATCH: MAX_MESSAGE_BYTES,
+    Kind.DROPPED: 1 << 20,
+}
 """Most bytes of a message: protobuf turns each two of them into an object."""
 
 _M = TypeVar("_M", bound=Message)
@@ -43,7 +56,7 @@ class Session:
 
     def __init__(self, gate: Gate, peer: str) -> None:
         self._gate = gate
-        self._declared = Declared(gate.schemas)
+        self._declared = Declared(gate.schemas, gate.rules.allows)
         self._acked = -1
         self._resume_to: int | None = None
         self._asked_from: int | None = None
@@ -51,6 +64,9 @@ class Session:
         self._timer_runs = False
         self._welcome_due = False
         self._credit_sent = 0
+        self._following: tuple[str, ...] = ()
+        self._rules_sent: Rules | None = None
+        self._settings_sent: pb.Settings | None = None
         self._rejects: deque[tuple[int, Refusal, int]] = deque()
         self._refused_pending = 0
         self._told = asyncio.Event()
@@ -89,6 +105,8 @@ class Session:
             self._hello(_parsed(pb.Hello(), content))
         elif kind is Kind.DECLARE:
             self._declare(_parsed(pb.Declare(), content))
+        elif kind is Kind.FOLLOW:
+            self._follow(_parsed(pb.Follow(), content).webservices)
         else:
             await self._dropped(_parsed(pb.Dropped(), content))
         self.heard = self._gate.clock.monotonic()
@@ -120,6 +138,10 @@ class Session:
         if credit_now != self._credit_sent:
             self._credit_sent = credit_now
             yield pb.ServerMessage(credit=pb.Credit(bytes=credit_now, reason=withheld)).SerializeToString()
+        if self._rules_sent is not gate.rules:
+            before, settings = self._settings_sent, self._settings()
+            if settings != before:
+                yield pb.ServerMessage(settings=settings).SerializeToString()
 
     def hang_up(self) -> None:
         """The client will send nothing more; it still reads."""
@@ -180,6 +202,7 @@ class Session:
         self.client = hello.client_id
         self.pid = hello.pid
         self.sdk = f"{hello.sdk} {hello.version}".strip()
+        self._follow(hello.webservices)
         self._gate.greet(self)
         self._welcome_due = True
         self.wake.set()
@@ -194,9 +217,36 @@ class Session:
                 next_sequence=self._acked + 1,
                 credit_bytes=self._credit_sent,
                 max_message_bytes=MAX_MESSAGE_BYTES,
-                settings=pb.Settings(collect=gate.collect),
+                settings=self._settings(),
             )
         ).SerializeToString()
+
+    def _follow(self, webservices: Iterable[str]) -> None:
+        following = tuple(dict.fromkeys(webservices))
+        if len(following) > MAX_FOLLOWED:
+            raise ProtocolError(f"{len(following)} services are followed; {MAX_FOLLOWED} are allowed")
+        self._following = following
+        self._rules_sent = None
+        self.wake.set()
+
+    def _settings(self) -> pb.Settings:
+        """What is switched on for the services that the client follows; of others it learns nothing."""
+        rules = self._rules_sent = self._gate.rules
+        settings = pb.Settings(collect=rules.collect)
+        for webservice in self._following:
+            settings.on.extend(pattern for pattern in rules.on.of_service(webservice) if pattern not in settings.on)
+            settings.only.extend(
+                pattern for pattern in rules.only.of_service(webservice) if pattern not in settings.only
+            )
+            said = rules.switches.of(webservice)
+            if said.collect_model_data is not None or said.sampling:
+                settings.services.add(
+                    webservice=webservice, collect=said.collect_model_data, sampling=dict(said.sampling)
+                )
+        if rules.only and not settings.only:
+            settings.only.append(NO_STREAM)
+        self._settings_sent = settings
+        return settings
 
     def _declare(self, declare: pb.Declare) -> None:
         if self.over.done():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
 from collectord.mdc_output import MdcOutput
-from collectord.model import Buffer, Partition, Reason, Schema
+from collectord.model import Buffer, Partition, Reason, Schema, Stream
 from collectord.schema import parse_schema, schema_id, stream_of
 
 DAY_NS = 86_400_000_000_000
@@ -108,8 +109,10 @@ def judge(payload: Buffer, found: batch.Found, rules: batch.Rules, window: Windo
 class Declared:
     """The schemas that one client has declared on its stream, the refused ones included."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, allows: Callable[[Stream], bool] = lambda _: True) -> None:
+        """`allows`: whether rows of a stream are taken at all."""
         self._shared = shared
+        self._allows = allows
         self._rules: dict[bytes, batch.Rules | Refusal] = {}
         self._columns = 0
         self.bytes = 0
@@ -156,6 +159,8 @@ class Declared:
                 rules = batch.Rules.of(parse_schema(raw))
             except Rejected as rejected:
                 return Refusal.of(rejected)
+        if not self._allows(rules.schema.stream):
+            return Refusal(Reason.NOT_ALLOWED, "the daemon takes other streams only (collect_only)")
         columns = len(rules.schema.columns)
         if self._columns + columns > MAX_COLUMNS_PER_CLIENT:
             return Refusal(

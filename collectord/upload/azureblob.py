@@ -23,7 +23,7 @@ from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from collectord.errors import CallHuman, ConfigError, TryAgain
 from collectord.model import BlobInfo
-from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written
+from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.store import (
     MAX_APPEND,
     Absent,
@@ -243,6 +243,8 @@ class AzureBlob:
             content: bytes = reader.readall()
         except _FAULTS as error:
             return _absent_or_failure(judge(error))
+        if total > MAX_DOCUMENT:
+            return too_large(name)
         if len(content) != total or not etag:
             return Unknown(f"{len(content)} of {total} bytes, or no tag")
         return Document(content, str(etag))

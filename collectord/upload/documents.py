@@ -43,11 +43,19 @@ GetOutcome = Document | None | Blocked | Unknown
 PutOutcome = Written | Conflict | NoContainer | Blocked | Unknown
 
 
+def too_large(name: str) -> Blocked:
+    """The answer for a document that nobody of ours has written."""
+    return Blocked("too_large", f"{name} has more than {MAX_DOCUMENT} bytes")
+
+
 class DocumentStore(BlobStore, Protocol):
     """A blob store that keeps documents too."""
 
     def get_document(self, name: str) -> GetOutcome:
-        """The document and its tag; None: it, or the container, is absent. May be repeated."""
+        """The document and its tag; None: it, or the container, is absent. May be repeated.
+
+        `Blocked` as `too_large` where it has more than `MAX_DOCUMENT` bytes.
+        """
         ...
 
     def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:

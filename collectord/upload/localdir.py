@@ -24,7 +24,7 @@ import xxhash
 from collectord import files
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
-from collectord.upload.documents import Conflict, Document, GetOutcome, PutOutcome, Written
+from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.journal import Journal, UnderWay, read_at, write_at
 from collectord.upload.store import (
     CONTROL_PREFIX,
@@ -167,11 +167,15 @@ class LocalDirectory:
 
     def get_document(self, name: str) -> GetOutcome:
         try:
-            data = self._path(name).read_bytes()
+            data = _read_range(self._path(name), 0, MAX_DOCUMENT + 1)
         except (FileNotFoundError, IsADirectoryError):
             return None
         except OSError as error:
             return self._failure(error)
+        if data is None:
+            return None
+        if len(data) > MAX_DOCUMENT:
+            return too_large(name)
         return Document(data, xxhash.xxh3_128_hexdigest(data))
 
     def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:

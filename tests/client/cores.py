@@ -19,6 +19,7 @@ from collectord_client import CORE, Client, Context, Request
 from collectord_client.client import NOT_CONNECTED
 from collectord_client.core import NO_SHAPE, Correlations, describe
 from collectord_client.page import Page
+from collectord_client.switches import Switches
 
 HOUR = 3_600_000_000_000
 SMALL = np.arange(6.0).reshape(1, 6)
@@ -107,7 +108,7 @@ def play(seed: int) -> dict[str, Any]:
     for _ in range(choose.randrange(5, 80)):
         act = choose.random()
         if act < 0.04:
-            client._outbox.switch(choose.random() < 0.5)
+            client._outbox.obey(Switches(choose.random() < 0.5))
             continue
         if act < 0.08:
             client._outbox.seal()

@@ -77,7 +77,7 @@ class FakeDaemon:
         self.spool_id = spool_id
         self.credit = 512 << 10
         self.max_message = 4 << 20
-        self.collect = True
+        self.told = pb.Settings(collect=True)
         self.hold_acks = False
         self.reject: dict[str, str] = {}
         """Designation to the reason for which its batches are rejected."""
@@ -92,6 +92,7 @@ class FakeDaemon:
         self.batches: list[Any] = []
         self.sizes: list[int] = []
         self.hellos: list[Any] = []
+        self.follows: list[list[str]] = []
         self.repeats = 0
         self.resumes = 0
         self.most_under_way = 0
@@ -150,12 +151,12 @@ class FakeDaemon:
                 answers.put(_ack(sequence))
             self._held.clear()
 
-    def settings(self, collect: bool) -> None:
-        """Switches collecting on or off on all open streams."""
+    def settings(self, collect: bool = True, **more: Any) -> None:
+        """Other settings than before, on all open streams."""
         with self.lock:
-            self.collect = collect
+            self.told = pb.Settings(collect=collect, **more)
             for answers in self._streams:
-                answers.put(pb.ServerMessage(settings=pb.Settings(collect=collect)).SerializeToString())
+                answers.put(pb.ServerMessage(settings=self.told).SerializeToString())
 
     def say(self, message: Any) -> None:
         """Sends any ServerMessage on all open streams."""
@@ -212,6 +213,9 @@ class FakeDaemon:
                         answers.put(self._welcome(client))
                     elif not client_id:
                         self.protocol_errors.append(f"{kind} before hello")
+                    elif kind == "follow":
+                        self.follows.append(list(message.follow.webservices))
+                        answers.put(pb.ServerMessage(settings=self.told).SerializeToString())
                     elif kind == "declare":
                         schema = pb.Schema.FromString(message.declare.schema)
                         schemas[hashlib.sha256(message.declare.schema).digest()[:16]] = schema
@@ -239,7 +243,7 @@ class FakeDaemon:
                 next_sequence=client.mark + 1,
                 credit_bytes=self.credit,
                 max_message_bytes=self.max_message,
-                settings=pb.Settings(collect=self.collect),
+                settings=self.told,
             )
         ).SerializeToString()
 

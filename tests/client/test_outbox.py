@@ -197,7 +197,7 @@ def test_flush_and_close_without_a_limit(make: Any, daemon: FakeDaemon) -> None:
 
 
 def test_a_second_client_knows_from_the_start_that_collecting_is_off(make: Any, daemon: FakeDaemon) -> None:
-    daemon.collect = False
+    daemon.settings(collect=False)
     first = make()
     first.collect([1.0])
     assert wait(lambda: not first.stats()["collecting"])

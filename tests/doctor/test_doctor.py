@@ -18,6 +18,7 @@ from collectord.config import Settings, load
 from collectord.doctor import Link, Surroundings, examine, far, near, places
 from collectord.files import try_lock
 from collectord.model import Lsn
+from collectord.switches import DOCUMENT, NOTHING
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite
 from collectord.testing.store import LATE, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.ledger import Ledger
@@ -391,7 +392,17 @@ def test_a_connection_string_that_cannot_be_read_is_found(folder: Path, monkeypa
 
 
 def test_switched_off_collecting_is_found(folder: Path) -> None:
-    assert links({"collect_default": "false"})["switches"].ok is False
+    off = {"collect_default": "false"}
+    assert links(off)["switches"].ok is False
+    assert links({**off, "collect_on": "a/*/*"})["switches"].ok is True
+    document = folder / "collectord-data" / "store" / DOCUMENT
+    document.parent.mkdir(parents=True, exist_ok=True)
+    document.write_bytes(NOTHING.patched("a", {"collect_model_data": True}).render())
+    assert "some streams only; on for a" in links(off)["switches"].what
+    assert "off for b" not in links({})["switches"].what
+    document.write_bytes(b"{")
+    broken = links({})["switches"]
+    assert (broken.ok, "not JSON" in broken.what) == (False, True)
 
 
 def test_the_daemons_troubles_are_told() -> None:

@@ -23,7 +23,7 @@ from tests.e2e.waiting import eventually
 
 COMMANDS = (
     "serve", "status", "flush", "drain", "adopt", "ledger", "ledger rebuild", "ls", "cat", "verify", "doctor", "where",
-    "wal", "wal ls", "quarantine", "config", "demo", "version",
+    "wal", "wal ls", "quarantine", "service", "service set", "service show", "config", "demo", "version",
 )  # fmt: skip
 
 

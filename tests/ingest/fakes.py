@@ -17,6 +17,7 @@ from collectord.ingest.session import Session
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.metrics import Metrics
 from collectord.model import ColumnType, Entry, EntryKind, Partition, Schema
+from collectord.switches import Rules
 from collectord.testing.clock import ManualClock
 from tests.reference_batch import NOW, make_schema, simple
 
@@ -123,7 +124,7 @@ class World:
             admission=Admission(budget),
             window=Window(35 * DAY_NS, DAY_NS, 1440),
             spool_id=SPOOL,
-            collect=True,
+            rules=Rules(),
             clock=self.clock,
             metrics=Metrics(),
             loop=asyncio.get_running_loop(),

@@ -15,6 +15,7 @@ from collectord.ingest.columns import covers
 from collectord.ingest.mdc import ASIDE_BYTES, MAX_BODY_BYTES, STATUSES, Answer, MdcDoor, new_id
 from collectord.ingest.remembered import client_of, is_ours
 from collectord.model import EntryKind, Reason, Stream
+from collectord.switches import Rules
 from tests.ingest.fakes import World, in_loop
 from tests.ingest.payloads import headers, rows
 from tests.reference_batch import NOW
@@ -224,7 +225,7 @@ async def test_while_the_daemon_drains_nothing_is_read() -> None:
 async def test_where_collecting_is_off_a_payload_is_not_wanted() -> None:
     """2xx, so that the SDK does not complain; another one than for what is stored."""
     world = World(eager=True)
-    world.gate.collect = False
+    world.gate.switch(Rules(collect=False))
     assert (await post(door(world))).status == 204
     assert not world.log.entries
 
@@ -320,7 +321,7 @@ async def test_a_stream_that_may_not_grow_is_told_to_come_later() -> None:
 
 def test_every_reason_has_a_status() -> None:
     assert set(STATUSES) == set(Reason)
-    assert set(STATUSES.values()) == {400, 413, 503}
+    assert set(STATUSES.values()) == {400, 403, 413, 503}
 
 
 @in_loop

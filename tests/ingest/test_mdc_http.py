@@ -13,6 +13,7 @@ import pytest
 from collectord.ingest import mdc, mdc_http
 from collectord.ingest.mdc import PATH, MdcDoor
 from collectord.ingest.mdc_http import MdcServer
+from collectord.switches import Rules
 from tests.ingest.fakes import World, in_loop
 from tests.ingest.payloads import headers
 from tests.ingest.test_mdc import BODY, BUDGET, counted
@@ -124,7 +125,7 @@ async def test_later_is_said_with_a_time() -> None:
 @in_loop
 async def test_not_wanted_has_no_body() -> None:
     world = World(eager=True)
-    world.gate.collect = False
+    world.gate.switch(Rules(collect=False))
     async with serving(world) as server:
         status, _, body = await told(server, request())
         assert (status, body) == (204, b"")

@@ -38,7 +38,8 @@ class Client:
     up whenever it connects. `outbox_bytes` bounds what is held until the daemon has acknowledged it; when that is full,
     `outbox="drop"` gives up the rows of the call and counts them, `outbox="block"` waits. `linger` (seconds) and
     `page_bytes` say when a page is sent. A client that is not `enabled` collects nothing, whatever the daemon says, and its
-    contexts are as ever.
+    contexts are as ever; one that is (True) collects unless it is switched off for the service, also where the daemon's default is
+    off. By default it does what the daemon says.
 
     `sampling` is the fraction of requests that is collected, for all designations or one for each of some. `columns` says what
     is done with a column before it leaves the process: "drop", "mask", or "hmac" with the `columns_key`. `max_us_per_call` is
@@ -64,7 +65,7 @@ class Client:
         strict: bool = False,
         collection: str = "",
         token: str = "",
-        enabled: bool = True,
+        enabled: bool | None = None,
         sampling: Fractions | None = None,
         columns: Mapping[str, str] | None = None,
         columns_key: bytes | str | None = None,
@@ -100,7 +101,7 @@ class Client:
         self._endpoint = endpoint
         carrier = partial(process.attach, endpoint, token)
         self._outbox = Outbox(
-            carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block", enabled
+            carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block", enabled, self._stream
         )
         process.outboxes.add(self._outbox)
         if process.sender_there(endpoint, token):
@@ -235,15 +236,15 @@ class Client:
             "core": CORE,
         }
 
-    def _sampler(self, designation: str) -> Sampler | None:
-        """What decides which requests a designation collects; None where all are."""
-        fraction = fraction_of(self._fractions, designation)
+    def _sampler(self, designation: str, wanted: float) -> Sampler | None:
+        """What decides which requests a designation collects, of which the daemon has `wanted` a fraction; None where all are."""
+        fraction = min(fraction_of(self._fractions, designation), wanted)
         return None if fraction == 1.0 and self._budget is None else Sampler(fraction, self._budget)
 
     @property
     def takes(self) -> bool:
         """False once it is closed, and where the host has switched it off."""
-        return self._outbox.enabled and not self._outbox.closed
+        return self._outbox.enabled is not False and not self._outbox.closed
 
     @property
     def collection(self) -> str:

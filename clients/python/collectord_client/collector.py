@@ -18,6 +18,7 @@ from .context import Context, Refused, Thinned
 from .core import (
     HOUR,
     LARGE,
+    NO_SHAPE,
     REQUEST_BYTES,
     CorrelationId,
     RequestId,
@@ -33,6 +34,7 @@ from .intake import count_rows, tabulate
 from .names import resolve
 from .notices import once, say, trace
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
+from .sampling import Sampler
 from .values import Memory
 from .wire import NO_IDS, TEXTS, UUIDS, Schema
 
@@ -61,11 +63,36 @@ class Collector(ShortWay):
         self._names = names
         self._dates = designation == "labels"
         self._rules = client._rules
-        self._sampler = client._sampler(designation)
         self._budget = client._budget
         self._memory = Memory()
         self._slots: dict[tuple[object, ...], Known] = {}
         self._columns = 0
+        self._on = True
+        """False while the daemon has switched this stream off."""
+        self._sampler: Sampler | None = None
+        self._fraction = 0.0
+        self.obey()
+        self._outbox.collectors.add(self)
+
+    @property
+    def collecting(self) -> bool:
+        """Whether rows are taken in, as far as host and daemon decide it."""
+        return self._outbox.collecting and self._on
+
+    def obey(self) -> None:
+        """Does what the outbox has heard of switches; from any thread. Calls that are under way end as they began."""
+        fraction, on = self._outbox.switches.fraction(self._stream), self._outbox.collects(self._stream)
+        if (fraction, on) == (self._fraction, self._on):
+            return
+        if fraction != self._fraction:
+            self._fraction = fraction
+            self._sampler = self._client._sampler(self._stream.designation, fraction) if fraction else None
+        self._on = on
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing goes the short way any more, until a call has shown that it may."""
+        self._shape = NO_SHAPE
 
     def _long_way(
         self,
@@ -138,17 +165,18 @@ class Collector(ShortWay):
     def _take(self, data: Any, call: Call) -> Context:
         request = call.request
         source = self._source(call)
-        if not self._outbox.collecting:
+        sampler = self._sampler
+        if not self.collecting:
             return self._pass_by(call, source)
         known = call.identify(source, self._offers)
         expected = source._request_rows if source is not None else 0
         factor, decided = 1.0, False
-        if self._sampler is not None:
-            factor = known._left = self._sampler.factor(source, call.correlation_id is not None and not self._offers)
+        if sampler is not None:
+            factor = known._left = sampler.factor(source, call.correlation_id is not None and not self._offers)
             decided = known._keys is None
             if decided:
                 # One id for all rows: those of a request that is left out are not looked at.
-                taken, without_budget = self._sampler.takes(known._id, factor)
+                taken, without_budget = sampler.takes(known._id, factor)
                 if not taken:
                     known._expected = rows = count_rows(data, self._names, expected)
                     return self._leave_out(known, rows, rows if without_budget else 0, request)
@@ -164,12 +192,12 @@ class Collector(ShortWay):
         asked = known._request if keys is None or keys.requests is None else keys.requests[0]
         made = Context(id, time_ns, rows, asked, ids)
         sent, share = made, 1.0
-        if self._sampler is not None:
-            share = self._sampler.fraction * factor
+        if sampler is not None:
+            share = sampler.fraction * factor
             if factor != 1.0:
                 made = sent = Thinned(id, time_ns, rows, asked, ids, factor)
             if not decided:
-                chosen, thinned = self._sampler.among(ids or (id,) * rows, factor)
+                chosen, thinned = sampler.among(ids or (id,) * rows, factor)
                 out = chosen.count(False)
                 if out == rows:
                     return self._leave_out(Refused(id, time_ns, rows, asked, ids, factor), rows, thinned, request)
@@ -182,7 +210,7 @@ class Collector(ShortWay):
             sent, keys = self._rules.disguise(sent, keys)
         layout = UUIDS if isinstance(keys.ids[0] if keys is not None else sent._id, bytes) else TEXTS
         marked = NO_IDS if sent._request is None else UUIDS if isinstance(sent._request, bytes) else TEXTS
-        slot, changed, order, plan = self._slot_for(block, layout, marked)
+        slot, changed, order, plan = self._slot_for(block, layout, marked, sampler is not None)
         if order is not None:
             block = block.select(order)
         if plan is not None and self._rules is not None:
@@ -276,9 +304,9 @@ class Collector(ShortWay):
             self._client._refuse(self._stream, CollectError("row_too_large", "rows of this call were left out", lost))
         return None
 
-    def _slot_for(self, block: Block, correlation: int, request: int) -> Known:
+    def _slot_for(self, block: Block, correlation: int, request: int, sampled: bool) -> Known:
         tensor = block.tensor is not None
-        key = (block.names, block.positional, block.types, tensor, correlation, request)
+        key = (block.names, block.positional, block.types, tensor, correlation, request, sampled)
         found = self._slots.get(key)
         if found is None:
             names, notes, order = resolve(self._names, block.names, len(block.types), block.positional)
@@ -294,7 +322,6 @@ class Collector(ShortWay):
             if len(self._slots) >= MAX_SLOTS or self._columns > MAX_SLOT_COLUMNS:
                 self._slots.clear()
                 self._columns = len(types)
-            sampled = self._sampler is not None
             slot = self._outbox.slot(Schema(self._stream, names, types, tensor, correlation, request, sampled))
             found = self._slots[key] = (slot, notes, order, plan)
         return found
@@ -325,3 +352,6 @@ class Collector(ShortWay):
         most_rows = max(0, self._outbox.page_bytes - REQUEST_BYTES - 16) // width
         marked = type(None) if slot.schema.request == NO_IDS else bytes
         self._shape = (kind, array.dtype, array.shape[1:], most_rows, LARGE // width + 1, slot, marked, labels)
+        if self._sampler is not None or not self._on:
+            # Switched meanwhile.
+            self._forget()

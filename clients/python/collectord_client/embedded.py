@@ -1,7 +1,7 @@
 """A collector without a daemon: for the endpoint `dir:PATH`, one process runs the daemon's code in threads of its own.
 
 Whoever finds nobody at the socket of PATH tries to serve it; the spool's lock sees to it that one succeeds, and the
-others connect to that one. When it ends, the next attempt to connect finds nobody again. This is the only file that
+others connect to that one. When it ends, the next attempt to connect finds nobody again. Beside `azureml/webservice.py`, this is the only file that
 knows the package `collectord`, and it is imported here only where this process is to serve.
 """
 

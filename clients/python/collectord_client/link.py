@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from .session import LONGEST_WAIT, Session
+from .switches import Switches
+from .version import VERSION
 from .window import Sent
-from .wire import batch, declare
+from .wire import batch, declare, follow, hello
 
 if TYPE_CHECKING:
     from ._pb.collector_pb2 import ServerMessage, Welcome
 
+SERVICES_IN_HELLO = 50
 WELCOME_WITHIN = 10.0
 DROPS_EVERY = 1.0
 AGAIN_AFTER = 0.1
@@ -35,6 +39,8 @@ class Link:
         """Set when gRPC's thread draws no more messages."""
         self._opened = time.monotonic()
         self._declared: set[bytes] = set()
+        self._followed: tuple[str, ...] = ()
+        """The services that the daemon knows we follow."""
         self._max_message = 4 << 20
         self._withheld = ""
         """Why the daemon gives no credit, in its own words."""
@@ -68,7 +74,7 @@ class Link:
         elif kind == "reject":
             return session.window.refuse(message.reject.sequence, message.reject.reason or "rejected")
         elif kind == "settings":
-            session.switch(message.settings.collect)
+            session.switch(Switches.of(message.settings), self._followed)
         return None
 
     def _welcome(self, welcome: Welcome) -> None:
@@ -88,7 +94,7 @@ class Link:
         self._max_message = welcome.max_message_bytes or self._max_message
         self.welcomed = True
         if welcome.HasField("settings"):
-            session.switch(welcome.settings.collect)
+            session.switch(Switches.of(welcome.settings), self._followed)
 
     def _resume(self, sequence: int) -> None:
         now = time.monotonic()
@@ -113,6 +119,11 @@ class Link:
 
     # ------------------------------------------------------------ messages
 
+    def hello(self, token: str) -> bytes:
+        """The first message."""
+        self._followed = self._session.services[:SERVICES_IN_HELLO]
+        return hello(self._session.client_id, os.getpid(), VERSION, token, self._followed)
+
     def next(self) -> tuple[bytes | None, float]:
         """The next message, or None and for how long there is nothing to do unless woken."""
         now = time.monotonic()
@@ -123,6 +134,10 @@ class Link:
                 self.call.cancel()
             return None, WELCOME_WITHIN / 2
         wait = LONGEST_WAIT
+        services = session.services
+        if services != self._followed:
+            self._followed = services
+            return follow(services), 0.0
         if self._go_back_at is not None:
             sequence, when = self._go_back_at
             if now >= when:

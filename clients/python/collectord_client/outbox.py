@@ -11,11 +11,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from .block import Block
 from .core import HOUR, REQUEST_BYTES, Lock, Slot, Tray
 from .ids import Keys
 from .page import Page, overhead
+from .switches import UNKNOWN, Switches
 from .wire import Schema, Stream
 
 MAX_SLOTS = 1000
@@ -23,6 +25,17 @@ MAX_SLOT_COLUMNS = 100_000
 """Names are held per schema: so many columns of schemas that are not in use are remembered at most."""
 MOST = 1 << 62
 Id = bytes | str
+
+
+NAMELESS = Stream()
+
+
+class Switched(Protocol):
+    """Whoever collects one stream."""
+
+    def obey(self) -> None:
+        """The outbox has heard of other switches. Returns at once; from any thread."""
+        ...
 
 
 class Carrier(Protocol):
@@ -49,7 +62,8 @@ class Outbox(Tray):
         page_bytes: int,
         linger: float,
         block: bool,
-        enabled: bool = True,
+        enabled: bool | None = None,
+        stream: Stream = NAMELESS,
     ) -> None:
         self._carrier = carrier
         # The compiled core counts in 64 bits.
@@ -59,9 +73,11 @@ class Outbox(Tray):
         self.block = block
         self.closed = False
         self.enabled = enabled
-        """False where the host has switched collecting off: then no daemon switches it on."""
-        self.collecting = enabled
-        """False also while the daemon has switched collecting off."""
+        """False where the host has switched collecting off: then no daemon switches it on. None: as the daemon says."""
+        self._stream = stream
+        self.service = stream.webservice
+        self.collectors: WeakSet[Switched] = WeakSet()
+        """Who hears of switches."""
         self.abandoned = False
         """True once nobody is left who could collect."""
         self.given_up = False
@@ -80,6 +96,10 @@ class Outbox(Tray):
             slot.pages = {}
         self._open = {}
         self._slot_columns = sum(len(schema.names) for schema in self._slots)
+        # Another process: it asks for itself.
+        self.told = False
+        """True once a daemon has said what is switched on for this service."""
+        self.obey(UNKNOWN)
         self._nudge = False
         self._entering = 0
         """Calls that have begun to put pieces and wait for room for the next one."""
@@ -103,9 +123,21 @@ class Outbox(Tray):
         with self.lock:
             self._sender()
 
-    def switch(self, collecting: bool) -> None:
+    def obey(self, switches: Switches) -> None:
         """What the daemon says about collecting."""
-        self.collecting = collecting and self.enabled
+        self.switches = switches
+        self.collecting = switches.collects_some(self._stream, self.enabled)
+        """False where that is so for all designations."""
+        for collector in list(self.collectors):
+            collector.obey()
+
+    def collects(self, stream: Stream) -> bool:
+        """Whether a stream's rows are taken in now."""
+        return self.switches.collects(stream, self.enabled)
+
+    def passes_by(self, stream: Stream) -> bool:
+        """Whether they are not."""
+        return not self.collects(stream)
 
     def slot(self, schema: Schema) -> Slot:
         """The slot of `schema`; the same object as long as it is in use."""

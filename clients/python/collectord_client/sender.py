@@ -7,7 +7,6 @@ draws the messages to send out of `_messages`. Both are daemon threads. `_lock` 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -23,8 +22,7 @@ from .outbox import Outbox
 from .page import Page
 from .session import Session
 from .threadless import exchange, threads_can_start
-from .version import VERSION
-from .wire import Stream, hello
+from .wire import Stream
 
 if TYPE_CHECKING:
     from ._pb.collector_pb2 import ServerMessage
@@ -57,6 +55,8 @@ class Sender:
     def attach(self, outbox: Outbox) -> None:
         with self._lock:
             self._session.attach(outbox)
+        # Its service may be one that is not followed yet.
+        self._work.set()
 
     def detach(self, outbox: Outbox) -> None:
         """Forgets `outbox` and gives up what it holds; with the last one the sender stops."""
@@ -303,7 +303,7 @@ class Sender:
                 return link.alive and (not link.welcomed or bool(self._session.window.batches))
 
         exchange(
-            channel, METHOD, process.exit_timeout(self.endpoint), self._hello(), following,
+            channel, METHOD, process.exit_timeout(self.endpoint), link.hello(self.token), following,
             lambda raw: self._receive(link, ServerMessage.FromString(raw)), waiting,
         )  # fmt: skip
 
@@ -327,7 +327,7 @@ class Sender:
         with self._lock:
             if not link.alive:
                 return
-            connects, collecting = session.connects, session.collecting
+            connects, before = session.connects, session.collecting
             refused = link.receive(message)
         self._work.set()
         if refused is not None:
@@ -335,15 +335,24 @@ class Sender:
             say(logging.WARNING, f"reject {why}", "rejected %d rows: %s (%s)", refused.rows, why, detail)
         if session.connects > max(1, connects):
             say(logging.INFO, f"back {self.endpoint}", "connected to collectord again")
-        if session.collecting != collecting:
-            shown = "on" if session.collecting else "off"
-            say(logging.INFO, f"switch {session.collecting}", "collecting was switched %s", shown)
+        for service, collecting in session.collecting.items():
+            if before.get(service, True) != collecting:
+                shown = "on" if collecting else "off"
+                say(
+                    logging.INFO,
+                    f"switch {service} {collecting}",
+                    "collecting for service %s was switched %s",
+                    service or "default",
+                    shown,
+                )
 
     # ------------------------------------------------------------ gRPC's thread, which draws messages
 
     def _messages(self, link: Link) -> Iterator[bytes]:
         try:
-            yield self._hello()
+            with self._lock:
+                first = link.hello(self.token)
+            yield first
             while True:
                 self._work.clear()
                 with self._lock:
@@ -362,6 +371,3 @@ class Sender:
             trace(error)
         finally:
             link.written.set()
-
-    def _hello(self) -> bytes:
-        return hello(self._session.client_id, os.getpid(), VERSION, self.token)

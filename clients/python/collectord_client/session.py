@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from .drops import Drops
 from .outbox import Outbox
 from .page import Page
+from .switches import Switches
 from .window import Window
-from .wire import MESSAGE_ROOM
+from .wire import MESSAGE_ROOM, Stream
 
+MAX_FOLLOWED = 1000
 LONGEST_WAIT = 5.0
 """Seconds after which one looks again, though nothing is expected."""
 
@@ -32,20 +35,40 @@ class Session:
         """Sealed pages without a number."""
         self.window = Window()
         self.drops = Drops()
-        self.collecting = True
+        self.switches: Switches | None = None
+        """What the daemon has said; None: nothing yet."""
+        self._heard: frozenset[str] = frozenset()
+        """The services of which it would have said something."""
         self.connects = 0
         self.resent_elsewhere = 0
         self.last_error = ""
 
     def attach(self, outbox: Outbox) -> None:
         self.outboxes.append(outbox)
-        outbox.switch(self.collecting)
+        if self.switches is not None:
+            outbox.told = outbox.service in self._heard
+            outbox.obey(self.switches)
 
-    def switch(self, collecting: bool) -> None:
-        """Collecting on or off, for all outboxes."""
-        self.collecting = collecting
+    @property
+    def collecting(self) -> dict[str, bool]:
+        """By service whether anything is collected."""
+        return {outbox.service: outbox.collecting for outbox in self.outboxes}
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those whose settings are wanted."""
+        return tuple(dict.fromkeys(outbox.service for outbox in self.outboxes))[:MAX_FOLLOWED]
+
+    def switch(self, switches: Switches, services: Iterable[str]) -> None:
+        """The daemon has said something new of collecting, of these `services` in particular."""
+        self.switches, self._heard = switches, frozenset(services)
         for outbox in self.outboxes:
-            outbox.switch(collecting)
+            outbox.obey(switches)
+            if outbox.service in self._heard and not outbox.told:
+                # It began before anybody could tell whether it was to collect.
+                outbox.told = True
+                outbox.seal()
+                self._give_up(outbox, "switched_off", outbox.passes_by)
 
     def seal_aged(self, now: float) -> float:
         """Seals the pages that have lingered. Returns in how many seconds the next one will have."""
@@ -80,16 +103,20 @@ class Session:
 
     def give_up(self, outbox: Outbox) -> None:
         """What was never sent of `outbox`'s counts as dropped, `closed`, here and for the daemon."""
-        for _ in range(len(self.queue)):
-            owner, page = self.queue.popleft()
-            if owner is not outbox:
-                self.queue.append((owner, page))
-                continue
-            self.drops.add(page.schema.stream, "closed", page.rows)
-            outbox.settle(page.rows, "closed", page, lost=True)
+        self._give_up(outbox, "closed", lambda _: True)
         for batch in self.window.forget(outbox):
             self.drops.add(batch.schema.stream, "closed", batch.rows)
             batch.done("closed", True)
+
+    def _give_up(self, outbox: Outbox, reason: str, concerns: Callable[[Stream], bool]) -> None:
+        """The pages of streams that it `concerns`, of those without a number."""
+        for _ in range(len(self.queue)):
+            owner, page = self.queue.popleft()
+            if owner is not outbox or not concerns(page.schema.stream):
+                self.queue.append((owner, page))
+                continue
+            self.drops.add(page.schema.stream, reason, page.rows)
+            outbox.settle(page.rows, reason, page, lost=True)
 
     def give_up_unconfirmed(self) -> None:
         """What was sent and not answered counts as dropped, `unconfirmed`: nobody will hear the answer."""

@@ -1,6 +1,6 @@
 """The messages a client sends, written by hand in protobuf's wire format.
 
-Only `Hello`, `Declare`, `Batch` and `Dropped` are written here, from bytes that are already packed: so nothing is copied
+Only `Hello`, `Follow`, `Declare`, `Batch` and `Dropped` are written here, from bytes that are already packed: so nothing is copied
 into message objects, and protobuf need not be imported before there is an answer to read.
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -91,7 +91,7 @@ def blobs(fields: Iterable[tuple[int, Buffer]]) -> list[Buffer]:
     return pieces
 
 
-def hello(client_id: bytes, pid: int, version: str, token: str) -> bytes:
+def hello(client_id: bytes, pid: int, version: str, token: str, webservices: Iterable[str] = ()) -> bytes:
     """ClientMessage.hello"""
     return blob(
         1,
@@ -99,8 +99,14 @@ def hello(client_id: bytes, pid: int, version: str, token: str) -> bytes:
         + number(2, pid)
         + blob(3, b"collectord-client")
         + blob(4, version.encode())
-        + (blob(5, token.encode()) if token else b""),
+        + (blob(5, token.encode()) if token else b"")
+        + b"".join(blob(6, name.encode()) for name in webservices),
     )
+
+
+def follow(webservices: Iterable[str]) -> bytes:
+    """ClientMessage.follow"""
+    return blob(5, b"".join(blob(1, name.encode()) for name in webservices))
 
 
 def declare(schema: Schema) -> bytes:

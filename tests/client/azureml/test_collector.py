@@ -239,7 +239,7 @@ def test_correlations_that_are_none_are_counted(make: Make, given: Any) -> None:
 @pytest.mark.parametrize(
     ("variable", "daemon_says", "collects"),
     [
-        (None, True, True), (None, False, False), ("true", True, True), ("True ", True, True), ("true", False, False),
+        (None, True, True), (None, False, False), ("true", True, True), ("True ", True, True), ("true", False, True),
         ("false", True, False), ("1", True, False), ("", True, True),
     ],
 )  # fmt: skip
@@ -247,7 +247,7 @@ def test_who_switches_collecting_on(
     make: Make, landed: Landed, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch,
     variable: str | None, daemon_says: bool, collects: bool,
 ) -> None:  # fmt: skip
-    """Both must agree; where the variable is not set, the daemon decides."""
+    """The variable, unless the service is switched; where it is not set, the daemon's default."""
     if variable is not None:
         monkeypatch.setenv("AML_MODEL_DC_STORAGE_ENABLED", variable)
     general = make("general")
@@ -255,7 +255,7 @@ def test_who_switches_collecting_on(
         general.collect([0.0])
         assert general.flush()
         daemon.settings(daemon_says)
-        eventually(lambda: general.stats()["collecting"] is daemon_says, "the client hears of it")
+        eventually(lambda: general.stats()["collecting"] is collects, "the client hears of it")
     told = make().collect([1.0])
     assert make("predictions").collect([2.0]) == told
     assert len(landed("inputs")) == len(landed("predictions")) == collects

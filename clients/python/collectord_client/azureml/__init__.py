@@ -2,10 +2,12 @@
 
 `ModelDataCollector` is that of `azureml-monitoring` (v1), `Collector` that of `azureml-ai-monitoring` (v2). The
 distributions `collectord-azureml` and `collectord-azureml-ai` re-export them under the names that scripts import.
+`Webservice` switches a deployed service as azureml-core's does.
 `python -m collectord_client.azureml` tells what they would do here.
 """
 
 from .collector import ModelDataCollector
 from .v2 import Collector
+from .webservice import AciWebservice, AksWebservice, Webservice
 
-__all__ = ["Collector", "ModelDataCollector"]
+__all__ = ["AciWebservice", "AksWebservice", "Collector", "ModelDataCollector", "Webservice"]

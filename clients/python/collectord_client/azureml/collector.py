@@ -136,7 +136,7 @@ class ModelDataCollector(ValueWay):
     def stats(self) -> dict[str, Any]:
         """What happened to the rows of this model in this process; see `Client.stats`. `unusable` says why nothing of this
         collector can be collected."""
-        return {**self._client.stats(), "enabled": self._settings.collecting, "unusable": self._unusable}
+        return {**self._client.stats(), "enabled": self._settings.collecting is not False, "unusable": self._unusable}
 
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Sends what was collected so far; see `Client.flush`."""

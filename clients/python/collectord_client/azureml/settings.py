@@ -27,8 +27,9 @@ OF_THE_DAEMON = {
 class Settings:
     """Read when a collector is made."""
 
-    collecting: bool
-    """False: nothing is sent, whatever the daemon says."""
+    collecting: bool | None
+    """False: nothing is sent, whatever the daemon says. True: what is not switched off for the service is. None: as the
+    daemon says."""
     printing: bool
     """Debug mode: rows are printed as CSV."""
     boundary: int
@@ -41,8 +42,8 @@ class Settings:
 def read() -> Settings:
     """The settings in the environment.
 
-    AML_MODEL_DC_STORAGE_ENABLED switches collecting on (`true`) or off (anything else). Where it is not set, the daemon
-    decides; in debug mode nothing is collected then, only printed.
+    AML_MODEL_DC_STORAGE_ENABLED switches collecting on (`true`; a switch of the service, if there is one, counts for more) or
+    off (anything else). Where it is not set, the daemon decides; in debug mode nothing is collected then, only printed.
     """
     switch = os.environ.get("AML_MODEL_DC_STORAGE_ENABLED", "").strip().lower()
     printing = os.environ.get("AML_MODEL_DC_DEBUG", "").strip().lower() == "true"
@@ -50,7 +51,7 @@ def read() -> Settings:
         if os.environ.get(name):
             once(logging.WARNING, name, "%s means nothing to collectord's client: %s", name, what)
     return Settings(
-        collecting=switch == "true" if switch else not printing,
+        collecting=switch == "true" if switch else False if printing else None,
         printing=printing,
         boundary=60 if os.environ.get("AML_MODEL_DC_BOUNDARY", "").strip().lower() == "hour" else 1440,
         outbox_bytes=_bytes("AML_MODEL_DC_STORAGE_MAX_SINGLE_BUFFER_SIZE"),

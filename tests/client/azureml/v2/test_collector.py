@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from collectord_client import Request
+from collectord_client._pb import collector_pb2 as pb
 from collectord_client.azureml.v2 import BasicCorrelationContext, CorrelationContext
 from collectord_client.azureml.v2 import collector as module
 
@@ -171,7 +172,7 @@ def test_what_the_daemon_switched_off_is_no_error(
     inputs = make_v2(on_error=errors.append)
     inputs.collect(FRAME)
     assert inputs.flush()
-    daemon.settings(False)
+    daemon.settings(services=[pb.ServiceSettings(collect=False)])
     eventually(lambda: inputs.stats()["collecting"] is False, "the client hears of it")
     told: Any = inputs.collect(FRAME)
     assert (told.is_success(), told.get_message()) == (False, "the daemon has switched collecting off")

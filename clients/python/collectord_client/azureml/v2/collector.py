@@ -70,7 +70,7 @@ class Collector:
         self._sent = not self._refusal and not self._settings.local and found.fraction > 0
         self._offers, self._takes = self.name.lower() in INPUTS, self.name.lower() in OUTPUTS
         try:
-            self._client = _client(self.identity, found.fraction, self._sent)
+            self._client = _client(self.identity, found.fraction, self._settings.wanted if self._sent else False)
             self._bound = self._client.collector(self.name or "default")
         except ValueError as error:
             # A script that fails in init() serves nobody. It goes on, and every call is reported.
@@ -179,7 +179,7 @@ class Collector:
         if _heard.error is not None:
             refused: CollectError = _heard.error
             return refused
-        if not self._client._outbox.collecting:
+        if not self._bound.collecting:
             return SWITCHED_OFF
         return ACCEPTED if made.rows else SAMPLED
 
@@ -205,7 +205,7 @@ class Collector:
         return answer
 
 
-def _client(of: Identity, fraction: float, enabled: bool) -> Client:
+def _client(of: Identity, fraction: float, enabled: bool | None) -> Client:
     """The client of a model and a fraction: one per process, so that its collections share a bound of memory.
 
     Raises ValueError for names that can never be filed.

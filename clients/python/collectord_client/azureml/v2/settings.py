@@ -16,6 +16,7 @@ from ...notices import once
 RESERVED = ("request", "response")
 """Collections that Azure ML fills itself, with the payloads of HTTP: they do not switch a script's collectors on."""
 V1_SWITCH = "AML_MODEL_DC_STORAGE_ENABLED"
+DAEMON = "the daemon"
 NOT_ENABLED = "custom logging is not enabled, drop the data"
 
 OF_THE_SIDECAR = {
@@ -42,6 +43,11 @@ class Settings:
     """Local mode: rows are printed, and nothing is sent."""
     debug: bool
     """What `collect` returns tells what became of the rows."""
+
+    @property
+    def wanted(self) -> bool | None:
+        """True where the environment switches collecting on, None where it leaves that to the daemon."""
+        return None if self.switch == DAEMON else True
 
     def of(self, name: str) -> Collection:
         """What they say of the collection `name`, however it is written."""
@@ -86,7 +92,7 @@ def read() -> Settings:
         if given:
             refusal = "" if given.lower() == "true" else NOT_ENABLED
             return Settings(f"{name}={given}", refusal, None, _sample_rate(), local, debug)
-    return Settings("the daemon", "", None, _sample_rate(), local, debug)
+    return Settings(DAEMON, "", None, _sample_rate(), local, debug)
 
 
 def _of_file(path: str, local: bool, debug: bool) -> Settings:

@@ -1,0 +1,113 @@
+"""`Webservice(workspace, name).update(...)` as azureml-core has it: switches a deployed service, without deploying it again.
+
+The switches are a document in collectord's store, so this needs the package `collectord` beside the client, and the settings
+that say where the store is (COLLECTORD_STORE, or the spool of a daemon on this machine). Scoring needs neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..notices import once
+
+PACKAGE = "collectord"
+
+
+@dataclass(frozen=True)
+class DeploymentConfiguration:
+    """What a deployment switches on; None: nothing is said."""
+
+    collect_model_data: bool | None = None
+    enable_app_insights: bool | None = None
+
+    def apply(self, workspace: Any, name: str) -> Webservice:
+        """Switches the service of that name so, which need not be deployed yet. Raises as `Webservice.update`."""
+        service = Webservice(workspace, name)
+        service.update(self.collect_model_data, self.enable_app_insights)
+        return service
+
+    def environment(self) -> dict[str, str]:
+        """The variables that say the same to the pods of one deployment only."""
+        said = (
+            ("AML_MODEL_DC_STORAGE_ENABLED", self.collect_model_data),
+            ("AML_APP_INSIGHTS_ENABLED", self.enable_app_insights),
+        )
+        return {name: str(switch).lower() for name, switch in said if switch is not None}
+
+
+class Webservice:
+    """A deployed service. `workspace` is taken and not needed: the store is the workspace's."""
+
+    def __init__(self, workspace: Any, name: str) -> None:
+        """Raises ValueError without a name."""
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a service has a name, such as my-service, not {name!r}")
+        self.workspace = workspace
+        self.name = name
+
+    def update(
+        self,
+        collect_model_data: bool | None = None,
+        enable_app_insights: bool | None = None,
+        *,
+        sampling: dict[str, float | None] | None = None,
+        **others: Any,
+    ) -> None:
+        """Switches the service on all nodes; running clients follow within seconds. What is None stays as it is.
+
+        `sampling` is the fraction of requests by designation; a fraction of None removes it. What else azureml-core takes,
+        such as `cpu_cores`, is for whoever deploys: it is told and means nothing here.
+
+        Raises RuntimeError where collectord is not installed, and its errors (`collectord.errors`) where the settings name no
+        store, or the store refuses.
+        """
+        for name, value in others.items():
+            if value is not None:
+                once(
+                    logging.WARNING,
+                    f"update {name}",
+                    "%s means nothing to collectord: change it where you deploy",
+                    name,
+                )
+        switches = {"collect_model_data": collect_model_data, "enable_app_insights": enable_app_insights}
+        patch: dict[str, Any] = {name: switch for name, switch in switches.items() if switch is not None}
+        if sampling is not None:
+            patch["sampling"] = dict(sampling)
+        if patch:
+            services, settings = _operator()
+            services.update(settings, self.name, patch)
+
+    @staticmethod
+    def deploy_configuration(
+        collect_model_data: bool | None = None, enable_app_insights: bool | None = None, **others: Any
+    ) -> DeploymentConfiguration:
+        """What a deployment is to switch on. `others`: what azureml-core takes too; it is for whoever deploys."""
+        return DeploymentConfiguration(collect_model_data, enable_app_insights)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+class AksWebservice(Webservice):
+    """A service on AKS."""
+
+
+class AciWebservice(Webservice):
+    """A service on Azure Container Instances."""
+
+
+def _operator() -> tuple[Any, Any]:
+    try:
+        config, services = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("config", "services"))
+    except ImportError as error:
+        raise RuntimeError(
+            f"switching a service needs the package collectord on this machine, and {error.name} cannot be imported; "
+            "or use `collectord service set` where it is installed"
+        ) from None
+    file = os.environ.get("COLLECTORD_CONFIG")
+    return services, config.load(Path(file) if file else None)

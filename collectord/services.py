@@ -1,0 +1,48 @@
+"""What is switched on for which service, for whoever operates them: the command line, and Azure ML's `Webservice`.
+
+A daemon on this machine is asked, and follows at once; where none answers, the document in the store is read and written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from collectord.config import Settings
+from collectord.control.client import ControlClient, listens
+from collectord.destination import open_store
+from collectord.errors import CallHuman
+from collectord.switchboard import change, read
+from collectord.switches import Patch
+
+
+def show(settings: Settings) -> dict[str, Any]:
+    """What is said of all services, as JSON values; docs/switches.md describes the fields.
+
+    Raises:
+        CallHuman: the document makes no sense, or the store refuses.
+        TryAgain: nobody answered.
+    """
+    if listens(settings.admin_socket):
+        with ControlClient(settings.admin_socket) as control:
+            return control.switches()
+    store = open_store(settings)
+    try:
+        switches = read(store)
+    finally:
+        store.close()
+    return {"version": switches.version, "services": dict(switches.raw.get("services", {}))}
+
+
+def update(settings: Settings, webservice: str, patch: Patch, *, here: bool = False) -> dict[str, Any]:
+    """Changes what is said of one service, for all nodes or only `here`. Returns what `show` does. Raises likewise."""
+    if listens(settings.admin_socket):
+        with ControlClient(settings.admin_socket) as control:
+            return control.switch(webservice, patch, here)
+    if here:
+        raise CallHuman(f"only a daemon can be told so, and none answers at {settings.admin_socket}; name its spool")
+    store = open_store(settings)
+    try:
+        switches, _ = change(store, webservice, patch)
+    finally:
+        store.close()
+    return {"version": switches.version, "services": dict(switches.raw["services"])}

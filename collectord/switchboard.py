@@ -1,0 +1,254 @@
+"""The thread that keeps a daemon's switches as the document in the store has them, and whoever changes that document.
+
+It is looked at every few seconds. Whatever the store answers, and whatever the document holds, the last good one counts, also
+after a restart: it is kept in the spool. Removed, it says nothing any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from collectord import files
+from collectord.clock import Clock
+from collectord.errors import CallHuman, TryAgain
+from collectord.logs import event
+from collectord.switches import DOCUMENT, NOTHING, BadSwitches, Patch, Rules, Switches, parse
+from collectord.upload.documents import Conflict, Document, DocumentStore, Written
+from collectord.upload.store import AlreadyExists, Blocked, Created, NoContainer, Unknown
+
+CACHE_FILE = "services.json"
+ATTEMPTS = 20
+"""At a change, while others change the document too."""
+SPREAD = 0.2
+"""Of the interval, so that a fleet does not ask in step."""
+
+_log = logging.getLogger("collectord.switches")
+
+
+def change(
+    store: DocumentStore, webservice: str, patch: Patch, pause: Callable[[float], object] = time.sleep
+) -> tuple[Switches, str]:
+    """Changes what the document says of a service. Returns the document as it is then, and its tag.
+
+    Raises:
+        BadSwitches: the change, or the document that is there, makes no sense; nothing was written.
+        CallHuman: the store refuses.
+        TryAgain: the store did not answer, or others changed the document all the time.
+    """
+    pending: Switches | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            pause(random.uniform(0.01, 0.05) * attempt)
+        found = store.get_document(DOCUMENT)
+        if isinstance(found, Unknown):
+            if attempt == ATTEMPTS - 1:
+                raise TryAgain(f"{store.describe()} did not answer: {found.detail}")
+            continue
+        if isinstance(found, Blocked):
+            raise _refused(store, found)
+        before = NOTHING if found is None else parse(found.data)
+        if pending is not None and found is not None and found.data == pending.render():
+            # An earlier attempt whose answer was lost.
+            return pending, found.etag
+        pending = before.patched(webservice, patch)
+        match store.put_document(DOCUMENT, pending.render(), None if found is None else found.etag):
+            case Written(etag):
+                return pending, etag
+            case Conflict():
+                continue
+            case NoContainer():
+                _make_container(store)
+            case Blocked() as blocked:
+                raise _refused(store, blocked)
+            case Unknown() as unknown if attempt == ATTEMPTS - 1:
+                raise TryAgain(f"{store.describe()} did not answer: {unknown.detail}; look whether it was changed")
+            case Unknown():
+                continue
+    raise TryAgain(f"{DOCUMENT} in {store.describe()} is changed by others all the time; nothing was changed")
+
+
+def read(store: DocumentStore) -> Switches:
+    """The document. Raises BadSwitches, CallHuman, TryAgain as `change` does."""
+    match store.get_document(DOCUMENT):
+        case Document(data):
+            return parse(data)
+        case None:
+            return NOTHING
+        case Blocked() as blocked:
+            raise _refused(store, blocked)
+        case Unknown(detail):
+            raise TryAgain(f"{store.describe()} did not answer: {detail}")
+
+
+def _make_container(store: DocumentStore) -> None:
+    made = store.create_container()
+    if not isinstance(made, Created | AlreadyExists):
+        raise CallHuman(f"{store.describe()} cannot be made: {made.detail}")
+
+
+def _refused(store: DocumentStore, blocked: Blocked) -> CallHuman:
+    return CallHuman(f"{store.describe()} refuses {DOCUMENT}: {blocked.reason}: {blocked.detail}")
+
+
+class Switchboard:
+    """The rules of one daemon. From any thread; `tell` hears of new ones, one call at a time."""
+
+    def __init__(self, store: DocumentStore, spool: Path, clock: Clock, settled: Rules, interval: float) -> None:
+        """`settled`: what the settings say. `interval` is in seconds; 0: the document is not looked at."""
+        self._store = store
+        self._cache = spool / CACHE_FILE
+        self._clock = clock
+        self._interval = interval
+        self._lock = threading.Lock()
+        """Guards everything below, and is held while `tell` is called."""
+        self.rules = settled
+        """As of now; replaced as a whole."""
+        self.problem = ""
+        """Why the document that counts may not be the newest; empty: it is."""
+        self._read_at: float | None = None
+        self._etag: str | None = None
+        self._document = NOTHING
+        self._here: dict[str, dict[str, Any]] = {}
+        """Changes for this node only, by service, until the document has another version."""
+        self._tell: Callable[[Rules], None] = lambda _: None
+        self._wake, self._looked = threading.Event(), threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="collectord-switches", daemon=True)
+
+    def open(self) -> None:
+        """Takes what was known at the end of the last run."""
+        if not self._interval:
+            return
+        try:
+            self._take(parse(self._cache.read_bytes()))
+        except FileNotFoundError:
+            return
+        except (OSError, BadSwitches) as error:
+            event(
+                _log, logging.WARNING, "the last known switches cannot be read", file=str(self._cache), why=str(error)
+            )
+
+    def lead_to(self, tell: Callable[[Rules], None]) -> None:
+        """Who hears of the rules from now on, beginning with those that there are."""
+        with self._lock:
+            self._tell = tell
+            tell(self.rules)
+
+    def start(self) -> None:
+        """Starts the thread, if it has anything to do."""
+        if self._interval:
+            self._thread.start()
+
+    def await_look(self, patience: float) -> None:
+        """Waits until it was looked once, whatever came of it, for so many seconds at most."""
+        if self._interval:
+            self._looked.wait(patience)
+
+    def stop(self, patience: float) -> bool:
+        """Whether the thread ended within so many seconds; if not, a request to the store is under way."""
+        self._ended = True
+        self._wake.set()
+        if self._thread.ident is None:
+            return True
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the store last said what the document is; None: it never did."""
+        return None if self._read_at is None else self._clock.monotonic() - self._read_at
+
+    def look(self) -> None:
+        """Looks at the document now."""
+        found = self._store.get_document(DOCUMENT)
+        with self._lock:
+            if isinstance(found, Blocked | Unknown):
+                self._note(f"{DOCUMENT} cannot be read: {found.detail}")
+                return
+            self._read_at = self._clock.monotonic()
+            etag = None if found is None else found.etag
+            if etag == self._etag and not self.problem:
+                return
+            try:
+                switches = NOTHING if found is None else parse(found.data)
+            except BadSwitches as bad:
+                self._note(f"{bad}; the last good one counts")
+                return
+            self._etag = etag
+            self._note("")
+            if switches != self._document:
+                self._keep(switches)
+                self._take(switches)
+
+    def change(self, webservice: str, patch: Patch) -> None:
+        """Changes the document for all nodes; here it counts at once. Raises as the module's `change`."""
+        switches, etag = change(self._store, webservice, patch)
+        with self._lock:
+            # Somebody may have changed it once more since, and the thread have seen that.
+            if switches.version > self._document.version or etag == self._etag:
+                self._etag = etag
+                self._read_at = self._clock.monotonic()
+                self._keep(switches)
+                self._take(switches)
+
+    def change_here(self, webservice: str, patch: Patch) -> None:
+        """Changes what counts on this node until the document has another version. Raises BadSwitches."""
+        with self._lock:
+            here = {**self._here}
+            merged = self.rules.switches.patched(webservice, patch)
+            here[webservice or "default"] = {**here.get(webservice or "default", {}), **patch}
+            self._here = here
+            self._count(replace(merged, version=self._document.version))
+
+    @property
+    def here(self) -> dict[str, dict[str, Any]]:
+        """What was changed for this node only."""
+        return self._here
+
+    def _take(self, switches: Switches) -> None:
+        self._document = switches
+        if self._here:
+            event(_log, logging.INFO, "what was switched for this node only ends", services=sorted(self._here))
+            self._here = {}
+        self._count(switches)
+
+    def _count(self, switches: Switches) -> None:
+        self.rules = replace(self.rules, switches=switches)
+        event(_log, logging.INFO, "switches", version=switches.version, services=len(switches.services))
+        self._tell(self.rules)
+
+    def _note(self, problem: str) -> None:
+        """Says once what is wrong, and once that it is not any more."""
+        if problem != self.problem:
+            self.problem = problem
+            if problem:
+                event(_log, logging.WARNING, "switches may be old", why=problem)
+            else:
+                event(_log, logging.INFO, "switches are read again")
+
+    def _keep(self, switches: Switches) -> None:
+        try:
+            if switches is NOTHING:
+                files.remove_durably(self._cache)
+            else:
+                files.write_durably(self._cache, switches.render())
+        except OSError as error:
+            event(_log, logging.WARNING, "switches cannot be kept for the next start", why=str(error.strerror))
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001
+                # A fault of ours must not end the thread: the switches would stay as they are for ever.
+                _log.exception("switches could not be looked at")
+            self._looked.set()
+            self._wake.wait(self._interval * random.uniform(1 - SPREAD, 1))
+            self._wake.clear()

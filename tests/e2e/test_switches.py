@@ -1,0 +1,137 @@
+"""One `service set` reaches the clients of every node, and nothing that was acknowledged before is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from collectord_client import Client
+from collectord_client.azureml import AksWebservice, Webservice
+
+from collectord.errors import CallHuman
+from collectord.switches import DOCUMENT
+from collectord.testing.azurite import Azurite
+from tests.e2e import landed
+from tests.e2e.conftest import MakeDaemon
+from tests.e2e.process import Daemon, collectord
+from tests.e2e.waiting import eventually
+
+
+def client_of(daemon: Daemon, webservice: str = "svc", **options: Any) -> Client:
+    return Client("m", "1", webservice, endpoint=daemon.endpoint, linger=0.05, **options)
+
+
+def collects(client: Client) -> Callable[[], bool]:
+    return lambda: bool(client.stats()["collecting"])
+
+
+def switch(*words: str, env: dict[str, str] | None = None) -> str:
+    return collectord("service", "set", "svc", *words, env=env).stdout
+
+
+@pytest.mark.parametrize("where", ["directory", "azurite"])
+def test_a_switch_reaches_every_node_without_a_restart(
+    make_daemon: MakeDaemon, folder: Path, request: pytest.FixtureRequest, where: str
+) -> None:
+    settings: dict[str, Any] = {"store": folder / "store", "switches_interval": 0.5, "flush_interval": 3600}
+    if where == "azurite":
+        azurite: Azurite = request.getfixturevalue("azurite")
+        container = request.getfixturevalue("new_container")()
+        settings |= {
+            "store": f"az://{container}",
+            "env": {"COLLECTORD_AZURE_CONNECTION_STRING": azurite.connection_string()},
+        }
+    near, far = make_daemon(**settings).start(), make_daemon(**settings).start()
+    here, there, other = client_of(near), client_of(far), client_of(far, "other")
+    for client in (here, there, other):
+        client.collect([[1.0]])
+        assert client.flush(10)
+    told = switch("--collect-model-data=false", "--sampling", "inputs=0.5", "--spool", str(near.spool))
+    assert told == 'svc: {"collect_model_data": false, "sampling": {"inputs": 0.5}} (version 1)\n'
+    for client in (here, there):
+        eventually(lambda: not collects(client)(), "its clients hear of it")  # noqa: B023
+        client.collect([[2.0]])
+    assert collects(other)()
+    near.kill9()
+    near.start()
+    with near.control() as control:
+        assert control.switches()["version"] == 1
+    switch("--collect-model-data=default", "--sampling", "inputs=default", "--spool", str(far.spool))
+    for client in (here, there):
+        eventually(collects(client), "its clients hear of it")
+        client.collect([[3.0]])
+        assert client.flush(20)
+        client.close()
+    other.close()
+    for daemon in (near, far):
+        daemon.flush()
+    rows = landed.rows(
+        landed.container(azurite.connection_string(), container)
+        if where == "azurite"
+        else landed.directory(folder / "store")
+    )
+    values = sorted(row["column_1"] for row in rows)
+    assert values == ["1.0", "1.0", "1.0", "3.0", "3.0"]
+
+
+def test_without_a_daemon_the_store_is_written_to(
+    make_daemon: MakeDaemon, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command line and by `Webservice`, who lose nothing of each other's changes."""
+    store, nobody = folder / "store", ("--spool", str(folder / "nobody"))
+    switch("--enable-app-insights=true", "--store", str(store), *nobody)
+    for name, value in (("STORE", store), ("SPOOL", folder / "nobody")):
+        monkeypatch.setenv(f"COLLECTORD_{name}", str(value))
+    service = Webservice(object(), "svc")
+    service.update(collect_model_data=False)
+    service.update(sampling={"inputs": 0.5, "labels": None})
+    document = json.loads((store / DOCUMENT).read_bytes())
+    assert document["services"] == {
+        "svc": {"collect_model_data": False, "enable_app_insights": True, "sampling": {"inputs": 0.5}}
+    }
+    assert document["version"] == 3
+    daemon = make_daemon(store=store).start()
+    client = client_of(daemon)
+    client.collect([[1.0]])
+    assert client.flush(10)
+    assert client.stats()["dropped"] == {"switched_off": 1}
+    monkeypatch.setenv("COLLECTORD_SPOOL", str(daemon.spool))
+    AksWebservice.deploy_configuration(collect_model_data=True, cpu_cores=1).apply(None, "svc")
+    eventually(collects(client), "the daemon was asked, and tells its clients at once")
+    client.close()
+    with pytest.raises(CallHuman, match="fraction between 0 and 1"):
+        Webservice(None, "svc").update(sampling={"inputs": 7})
+    assert "collect_model_data" in collectord("service", "show", "svc", "--spool", str(daemon.spool)).stdout
+
+
+def test_a_switch_for_one_node_needs_its_daemon(make_daemon: MakeDaemon, folder: Path) -> None:
+    near, far = (make_daemon(store=folder / "store").start() for _ in range(2))
+    here, there = client_of(near), client_of(far)
+    for client in (here, there):
+        client.collect([[1.0]])
+        assert client.flush(10)
+    switch("--collect-model-data=false", "--here", "--spool", str(near.spool))
+    eventually(lambda: not collects(here)(), "its client hears of it")
+    assert not (folder / "store" / DOCUMENT).exists()
+    assert collects(there)()
+    for client in (here, there):
+        client.close()
+    refused = collectord("service", "set", "svc", "--collect-model-data=false", "--here", "--spool", str(folder))
+    assert refused.returncode == 2
+    assert "only a daemon can be told so" in refused.stderr
+
+
+def test_what_is_not_allowed_is_rejected_also_from_clients_that_do_not_ask(make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon(collect_only="svc/m/labels").start()
+    client = client_of(daemon)
+    inputs, labels = client.collector("inputs"), client.collector("labels")
+    context = inputs.collect([[1.0]])
+    labels.collect([[1.0]], context=context)
+    assert client.flush(10)
+    assert client.stats()["dropped"] == {"switched_off": 1}
+    assert client.stats()["acknowledged"] == 1
+    assert not inputs.collecting
+    client.close()
