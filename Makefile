@@ -1,4 +1,4 @@
-# `make demo` shows collectord at work, `make test` passes its tests; each sets itself up.
+# `make demo` shows collectord at work, `make test` passes its tests; each sets itself up. `##@` heads a section of `make help`.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,8 +20,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
+##@ To begin with
+
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 # The environment: made again when a dependency changes.
 $(VENV)/.ready: pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml clients/azureml-ai/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
@@ -38,6 +40,19 @@ node_modules/.ready: package.json package-lock.json
 	touch $@
 
 azurite: node_modules/.ready
+
+# Our wheels, which is what images have, not the checkout.
+build/wheels/.ready: $(VENV)/.ready $(KERNELS) $(shell find clients -name '*.py' -not -path '*/_pb/*' -not -path '*/build/*')
+	rm -rf $(@D)
+	for client in python azureml azureml-ai; do $(BIN)/python -m build --no-isolation --wheel --outdir $(@D) clients/$$client >/dev/null || exit 1; done
+	touch $@
+
+# $(call environment,PACKAGES): an environment with nothing else, in the target's directory.
+define environment
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -q $(1)
+endef
 
 demo: venv $(if $(filter azurite,$(STORE)),azurite) ## Score real rows, kill the daemon, show what landed (STORE=azurite for the emulator)
 	$(BIN)/collectord demo $(if $(STORE),--store $(STORE))
@@ -56,12 +71,25 @@ typecheck: venv ## mypy, strict, for the daemon and the clients
 	cd clients/azureml && ../../$(BIN)/mypy
 	cd clients/azureml-ai && ../../$(BIN)/mypy
 
+##@ Benchmarks
+
 bench: venv ## Our benchmarks, each checking its output first
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
 
 bench-fleet: venv ## What a fleet of nodes does to the blobs it shares: the table and plot of docs/capacity.md
 	$(BIN)/python -m pip install -q "matplotlib>=3.9"
 	$(BIN)/python -m benchmarks.fleet --svg docs/images/fleet.svg
+
+# v1 is a source distribution that wants libraries which no image has any more.
+build/bench-azureml/.ready: build/wheels/.ready
+	$(call environment,numpy pandas requests build/wheels/collectord_client-*.whl)
+	$(@D)/bin/python -m pip install -q --no-deps azureml-monitoring==0.1.0a21 azureml-ai-monitoring==1.0.0
+	touch $@
+
+bench-azureml: build/bench-azureml/.ready ## What a request pays for collecting: Azure ML's two SDKs and ours in one run
+	build/bench-azureml/bin/python -m benchmarks.azureml.compare
+
+##@ Tests that need something, or are not in `make test`
 
 test-pure: venv ## The client's tests with its core in Python; in make test most run with the compiled one
 	COLLECTORD_CLIENT_PURE=1 nice $(BIN)/python -m pytest tests/client --numprocesses $(JOBS) --dist loadfile
@@ -78,44 +106,28 @@ test-spark: venv ## Read what landed with Spark; needs Java
 	$(BIN)/python -m pip install -q "pyspark>=4.1"
 	$(BIN)/python -m pytest tests/spark
 
-# An environment as an image for Azure ML has it: our wheels, not the checkout.
-build/azureml/.ready: $(VENV)/.ready $(KERNELS) $(shell find clients -name '*.py' -not -path '*/_pb/*' -not -path '*/build/*')
-	rm -rf build/azureml
-	$(PYTHON) -m venv build/azureml
-	for client in python azureml azureml-ai; do $(BIN)/python -m build --no-isolation --wheel --outdir build/azureml/wheels clients/$$client >/dev/null || exit 1; done
-	build/azureml/bin/python -m pip install -q "azureml-inference-server-http>=1.5" "pandas>=2.2" "scikit-learn>=1.5" build/azureml/wheels/*.whl
+# As an image for Azure ML has it.
+build/azureml/.ready: build/wheels/.ready
+	$(call environment,"azureml-inference-server-http>=1.5" "pandas>=2.2" "scikit-learn>=1.5" build/wheels/*.whl)
 	touch $@
 
 # Microsoft's v2 SDK as scripts have it, beside nothing of ours: the two have the same module.
 build/azureml-v2/.ready:
-	rm -rf build/azureml-v2
-	$(PYTHON) -m venv build/azureml-v2
-	build/azureml-v2/bin/python -m pip install -q "azureml-ai-monitoring==1.0.0" "pandas>=2.2"
+	$(call environment,"azureml-ai-monitoring==1.0.0" "pandas>=2.2")
 	touch $@
 
 test-azureml: venv build/azureml/.ready build/azureml-v2/.ready ## Under Azure ML's own inference server, from the registry
 	$(BIN)/python -m pytest tests/azureml
 
 # What web services have, and the libraries that models come from. MLflow's wishes and those of the server above exclude each other.
-build/hosts/.ready: build/azureml/.ready
-	rm -rf build/hosts
-	$(PYTHON) -m venv build/hosts
-	build/hosts/bin/python -m pip install -q flask gunicorn fastapi uvicorn uvicorn-worker pandas "scikit-learn>=1.5" mlflow-skinny xgboost-cpu lightgbm build/azureml/wheels/*.whl
+build/hosts/.ready: build/wheels/.ready
+	$(call environment,flask gunicorn fastapi uvicorn uvicorn-worker pandas "scikit-learn>=1.5" mlflow-skinny xgboost-cpu lightgbm build/wheels/*.whl)
 	touch $@
 
 test-hosts: venv build/hosts/.ready ## Under gunicorn with Flask and uvicorn with FastAPI; names from MLflow, XGBoost and LightGBM
 	$(BIN)/python -m pytest tests/hosts
 
-# v1 is a source distribution that wants libraries which no image has any more.
-build/bench-azureml/.ready: build/azureml/.ready
-	rm -rf build/bench-azureml
-	$(PYTHON) -m venv build/bench-azureml
-	build/bench-azureml/bin/python -m pip install -q numpy pandas requests build/azureml/wheels/collectord_client-*.whl
-	build/bench-azureml/bin/python -m pip install -q --no-deps azureml-monitoring==0.1.0a21 azureml-ai-monitoring==1.0.0
-	touch $@
-
-bench-azureml: build/bench-azureml/.ready ## What a request pays for collecting: Azure ML's two SDKs and ours in one run
-	build/bench-azureml/bin/python -m benchmarks.azureml.compare
+##@ Slow ones
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan, in FLAVOURS=native portable; needs g++ with both
 	nice $(BIN)/python -m tests.sanitize.run $(FLAVOURS)
@@ -136,6 +148,8 @@ fuzz: venv build/fuzz/.ready ## Hostile bytes for everything that reads bytes, S
 	@failed=0; for target in $(TARGETS); do \
 		PYTHONPATH=build/fuzz/site nice $(BIN)/python -m fuzz.run $$target --seconds $(SECONDS) || failed=1; \
 	done; exit $$failed
+
+##@ Afterwards
 
 clean: ## Remove what was built
 	rm -rf build dist *.egg-info clients/*/build clients/*/*.egg-info demo-data

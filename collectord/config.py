@@ -6,22 +6,22 @@ stops the start with `ConfigError`, which names the field, the value and what is
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from collectord.address import check_for_clients, check_loopback, check_socket_path, split_address
 from collectord.errors import ConfigError
 from collectord.model import Stream
+from collectord.notation import MaskedStr, Mode, Names, Size, is_masked, is_secret, parse_pairs
 from collectord.patterns import StreamPatterns
 
-MAX_SOCKET_PATH = 107
 ADMIN_SOCKET = "admin.sock"
 MOST_DAYS = 36_525
 LEAST_SEGMENTS = 4
@@ -31,51 +31,6 @@ MDC_PORT = 50011
 COLUMN_ACTS = ("drop", "mask", "hmac")
 STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
-
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
-
-
-def parse_size(value: object) -> object:
-    """`256MiB`, `1g` or a number of bytes."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+)\s*([a-zA-Z]*)\s*", value)
-    if not match or match[2].lower() not in _UNITS:
-        raise ValueError("a size is a number of bytes, or a number with KiB, MiB or GiB")
-    return int(match[1]) * _UNITS[match[2].lower()]
-
-
-def _parse_list(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def parse_pairs(text: str, what: str, allowed: tuple[str, ...] | None = None) -> dict[str, str]:
-    """`a=b,c=d` by name. `what`: the form, for people; `allowed`: the words that may stand behind the `=`.
-
-    Raises:
-        ValueError: it has another form, or names something twice.
-    """
-    found: dict[str, str] = {}
-    for pair in filter(None, map(str.strip, text.split(","))):
-        name, equals, word = (part.strip() for part in pair.rpartition("="))
-        if not equals or not name or not word or (allowed is not None and word not in allowed):
-            raise ValueError(f"{pair!r} is not {what}")
-        if name in found:
-            raise ValueError(f"{name!r} occurs twice")
-        found[name] = word
-    return found
-
-
-def _parse_mode(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if not re.fullmatch(r"(0o?)?[0-7]{1,3}", value):
-        raise ValueError("a mode is an octal number such as 0660")
-    return int(value, 8)
-
-
-Size = Annotated[int, BeforeValidator(parse_size)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
 
 class Settings(BaseSettings):
@@ -157,7 +112,7 @@ class Settings(BaseSettings):
         description="Seconds between looks at _collectord/services.json in the store, which says what is switched on; 0: "
         "it is not looked at.",
     )
-    socket_mode: Annotated[int, BeforeValidator(_parse_mode)] = Field(
+    socket_mode: Mode = Field(
         0o666, ge=0, le=0o777, description="Mode of the unix socket, octal. Connecting needs write permission."
     )
     socket_group: str | None = Field(None, description="Group that owns the unix socket.")
@@ -172,7 +127,7 @@ class Settings(BaseSettings):
     )
     mark_days: float = Field(7.0, gt=0, le=MOST_DAYS, description="How long a silent client's sequence is remembered.")
     azure_connection_string: SecretStr | None = Field(None, description="Account of an az:// store.")
-    azure_account_url: SecretStr | None = Field(
+    azure_account_url: MaskedStr | None = Field(
         None, description="https://ACCOUNT.blob.core.windows.net, with a SAS or azure-identity's default credential."
     )
     azure_sas: SecretStr | None = Field(None, description="Shared access signature for azure_account_url.")
@@ -203,10 +158,11 @@ class Settings(BaseSettings):
             if address.startswith("unix:"):
                 if not address[5:]:
                     raise ValueError("unix: needs a path, such as unix:/run/collectord/collectord.sock")
-                _check_socket_path(Path(address[5:]).resolve())
+                check_for_clients(Path(address[5:]))
+                check_socket_path(Path(address[5:]).resolve())
             else:
                 host, _ = split_address(address)
-                _check_loopback(address, host)
+                check_loopback(address, host)
         return value
 
     @field_validator("mdc_output", "collect_on", "collect_only")
@@ -232,7 +188,7 @@ class Settings(BaseSettings):
         elif re.fullmatch(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]", value):
             value = f"{value}:{MDC_PORT}"
         host, _ = split_address(value)
-        _check_loopback(value, host)
+        check_loopback(value, host)
         return value
 
     @field_validator("mdc_names")
@@ -259,7 +215,7 @@ class Settings(BaseSettings):
     @field_validator("spool")
     @classmethod
     def _admin_socket_fits(cls, value: Path) -> Path:
-        _check_socket_path(value.resolve() / ADMIN_SOCKET)
+        check_socket_path(value.resolve() / ADMIN_SOCKET)
         return value
 
     @field_validator("store")
@@ -379,10 +335,16 @@ def load(
         raise ConfigError(f"config: {config_file}: {error}") from None
 
 
+def option_names() -> list[str]:
+    """The settings that the command line takes: all but secrets."""
+    return [name for name, field in Settings.model_fields.items() if not is_secret(field.annotation)]
+
+
 # Read by the client, or by the command line itself.
 _NOT_SETTINGS = {
-    "COLLECTORD_CONFIG", "COLLECTORD_ENDPOINT", "COLLECTORD_ERRORS", "COLLECTORD_EXIT_TIMEOUT",
-    "COLLECTORD_MAX_US_PER_CALL", "COLLECTORD_MODEL_CONFIG_MAP", "COLLECTORD_SAMPLING",
+    "COLLECTORD_CLIENT_PURE", "COLLECTORD_CONFIG", "COLLECTORD_ENDPOINT", "COLLECTORD_ERRORS", "COLLECTORD_EXIT_TIMEOUT",
+    "COLLECTORD_MAX_US_PER_CALL", "COLLECTORD_MODEL", "COLLECTORD_MODEL_CONFIG_MAP", "COLLECTORD_MODEL_VERSION",
+    "COLLECTORD_SAMPLING",
 }  # fmt: skip
 
 
@@ -402,41 +364,6 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{field}: there is no such setting; `collectord config --help` lists them"
     if not item["loc"]:
         return message
-    if "azure" in field:
+    if is_masked(Settings.model_fields[str(item["loc"][0])].annotation):
         return f"{field}: {message}"
     return f"{field}: {item['input']!r} is not accepted: {message}"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """`HOST:PORT` or `[V6]:PORT`.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]\s]+)):([0-9]{1,5})", address)
-    if not match or int(match[3]) > 65_535:
-        raise ValueError(f"{address!r} is not HOST:PORT")
-    return match[1] or match[2], int(match[3])
-
-
-def _check_socket_path(path: Path) -> None:
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
-
-
-def _check_loopback(address: str, host: str) -> None:
-    if not is_loopback(host):
-        raise ValueError(
-            f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
-            "(127.0.0.1, [::1], localhost) are accepted"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,7 @@
 
 Start: spool lock, ledger, log, replay, listeners. Stop, on the first signal: listeners close, the log commits what is
 queued, the pipeline uploads what fits into the drain deadline, the rest stays in the log. A second signal stops at once.
-What concerns a whole process (signals, malloc, its end) is in `serve` alone: `embedded.py` runs a daemon in somebody else's.
+What concerns a whole process (signals, malloc, its end) is in `process.py`; `embedded.py` runs a daemon in somebody else's.
 """
 
 from __future__ import annotations
@@ -11,40 +11,28 @@ import asyncio
 import logging
 import os
 import random
-import signal
-import sys
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-
-import grpc.aio
+from typing import ParamSpec, TypeVar
 
 from collectord import __version__, files
-from collectord._pb import collector_pb2 as pb
 from collectord.answers import Answers
 from collectord.buffer.seal import SealRules
 from collectord.claiming import Claiming
 from collectord.clock import SystemClock
-from collectord.config import Settings, split_address, unknown_environment
-from collectord.control.service import ControlService
+from collectord.config import Settings
 from collectord.destination import layout_of, open_store
 from collectord.door import Door
 from collectord.encode import frame
-from collectord.errors import ConfigError
 from collectord.gauges import set_gauges
 from collectord.ingest.admission import Admission
-from collectord.ingest.columns import covers
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
-from collectord.ingest.mdc import MAX_CONNECTIONS, MdcDoor
-from collectord.ingest.service import CollectorService, server_options
 from collectord.ingest.session import Gate
 from collectord.ingest.validate import DAY_NS, Window
-from collectord.listeners import Listeners, group_id, new_server
+from collectord.listeners import Listeners, group_id
 from collectord.logs import event
-from collectord.malloc import tune_malloc
 from collectord.mdc_output import MdcOutput
 from collectord.metrics import Metrics
 from collectord.patterns import StreamPatterns
@@ -52,6 +40,7 @@ from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.workers import Workers
 from collectord.quarantine import ROWS_DIRECTORY
+from collectord.servers import Servers
 from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
 from collectord.switchboard import Switchboard
 from collectord.switches import Rules
@@ -64,9 +53,6 @@ from collectord.upload.store import BlobStore
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
 from collectord.wal.writer import LogWriter
-
-if TYPE_CHECKING:
-    from collectord.ingest.mdc_http import MdcServer
 
 RESERVE_BYTES = 12 << 20
 """A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
@@ -256,67 +242,22 @@ class Daemon:
         self._aside.start()
         # A fresh node must not collect what is switched off because it has not asked yet.
         await self._blocking(self._switchboard.await_look, SWITCHES_PATIENCE)
-        async with AsyncExitStack() as undo:
-            server, health = await new_server(
-                pb.DESCRIPTOR.services_by_name["Collector"].full_name,
-                server_options(settings.max_clients, 0 if settings.mdc is None else MAX_CONNECTIONS),
-            )
-            undo.push_async_callback(server.stop, None)
-            server.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
-            for address in settings.listen:
-                self._listeners.bind(server, address)
-            admin, admin_health = await new_server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
-            undo.push_async_callback(admin.stop, None)
-            admin.add_generic_rpc_handlers((ControlService(self.answers).handler(),))
-            self._listeners.bind_admin(admin, settings.admin_socket)
-            await server.start()
-            await admin.start()
-            self._listeners.open()
-            mdc = await self._open_mdc(gate)
-            if mdc is not None:
-                undo.push_async_callback(mdc.close, 0.0)
-            runner = None
-            if settings.admin is not None:
-                from collectord.admin import http
-
-                host, port = split_address(settings.admin)
-                try:
-                    runner = await http.serve(
-                        host, port, self._metrics, lambda: self._door.why_closed, lambda: self._pipeline.held
-                    )
-                except OSError as error:
-                    raise ConfigError(f"admin: {settings.admin} cannot be bound: {error.strerror}") from None
-            undo.pop_all()
-        await self._door.open(health.say)
+        servers = Servers(settings, self._listeners, self._metrics)
+        await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.held)
+        await self._door.open(servers.health.say)
         # Also while it drains: it is asked how far it is, and told to take in again.
-        await admin_health.say(True)
+        await servers.admin_health.say(True)
         event(
             _log, logging.INFO, "ready", version=__version__, pid=os.getpid(), listen=list(settings.listen),
             store=self._store.describe(), admin=settings.admin, mdc=settings.mdc,
         )  # fmt: skip
         ready()
         drain = await stop
-        await admin_health.say(False)
-        idle = await self._stop(server, admin, mdc, drain)
-        if runner is not None and idle:
-            await runner.cleanup()
+        await servers.admin_health.say(False)
+        idle = await self._stop(servers, drain)
+        if idle:
+            await servers.close_probes()
         return idle
-
-    async def _open_mdc(self, gate: Gate) -> MdcServer | None:
-        """The v2 door, if there is to be one."""
-        settings = self.settings
-        if settings.mdc is None:
-            return None
-        from collectord.ingest.mdc_http import MdcServer
-
-        rules = covers(settings.column_rules, settings.read_columns_key())
-        mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules))
-        try:
-            await mdc.start(*split_address(settings.mdc))
-        except OSError as error:
-            raise ConfigError(f"mdc: {settings.mdc} cannot be bound: {error.strerror}") from None
-        self._metrics.gauge("collectord_mdc_open_connections", lambda: mdc.connections)
-        return mdc
 
     def _make_gate(self, loop: asyncio.AbstractEventLoop) -> Gate:
         settings = self.settings
@@ -348,17 +289,13 @@ class Daemon:
 
     # ------------------------------------------------------------------ the end
 
-    async def _stop(
-        self, server: grpc.aio.Server, admin: grpc.aio.Server, mdc: MdcServer | None, drain: float | None
-    ) -> bool:
+    async def _stop(self, servers: Servers, drain: float | None) -> bool:
         grace = None if drain is None else STOP_GRACE
         deadline = self._clock.monotonic() + (drain or 0.0)
         await self._door.shut()
         event(_log, logging.INFO, "stopping", deadline_seconds=drain)
-        if mdc is not None:
-            # Before the log is closed: what has arrived is stored and answered.
-            await mdc.close(STOP_PATIENCE)
-        await server.stop(grace)
+        # Before the log is closed: what has arrived is stored and answered.
+        await servers.close_doors(grace, STOP_PATIENCE)
         self._switchboard.lead_to(lambda _: None)
         await self._blocking(self._log_writer.close)
         complete = drain is not None and await self._blocking(
@@ -367,7 +304,7 @@ class Daemon:
         left = self.answers.waiting_rows()
         idle = await self._blocking(self._end_uploads)
         # After the pipeline, whose end answers the flushes that wait for it.
-        await admin.stop(grace)
+        await servers.close_admin(grace)
         self._aside.stop(wait=True)
         event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
         if idle:
@@ -434,42 +371,3 @@ def check(settings: Settings) -> None:
     if settings.socket_group is not None:
         group_id(settings.socket_group)
     settings.read_columns_key()
-
-
-def serve(settings: Settings) -> None:
-    """Runs a daemon until a signal ends it.
-
-    Raises:
-        CallHuman: it cannot start.
-    """
-    tune_malloc()
-    # Pure-Python work must not hold the GIL for 5 ms while batches wait.
-    sys.setswitchinterval(0.0005)
-    for name in unknown_environment():
-        event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
-    # While the log is replayed nothing can be lost, so a signal ends it; as PID 1 nobody else would see to that.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    daemon = Daemon(settings)
-    daemon.open()
-    asyncio.run(_run_until_signal(daemon))
-
-
-async def _run_until_signal(daemon: Daemon) -> None:
-    loop = asyncio.get_running_loop()
-    stop: asyncio.Future[float | None] = loop.create_future()
-
-    def on_signal() -> None:
-        if stop.done():
-            event(_log, logging.WARNING, "second signal: stopping at once, the rest stays in the log")
-            logging.shutdown()
-            os._exit(1)
-        stop.set_result(daemon.settings.drain_deadline)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    if not await daemon.run(stop):
-        # A request to a store that does not answer holds its thread, and the interpreter would wait for what else runs.
-        # What it does or does not do is settled by the next start, as after a crash.
-        event(_log, logging.WARNING, "an upload was under way; the next start settles it")
-        logging.shutdown()
-        os._exit(0)

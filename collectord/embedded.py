@@ -21,7 +21,8 @@ from pathlib import Path
 from pydantic import field_validator
 
 from collectord import config
-from collectord.config import ADMIN_SOCKET, MAX_SOCKET_PATH, Settings, unknown_environment
+from collectord.address import MAX_SOCKET_PATH
+from collectord.config import ADMIN_SOCKET, Settings, unknown_environment
 from collectord.daemon import STOP_GRACE, STOP_PATIENCE, Daemon
 from collectord.errors import SpoolInUse
 from collectord.logs import event
@@ -43,8 +44,8 @@ _log = logging.getLogger("collectord.embedded")
 
 
 class EmbeddedSettings(Settings):
-    """The admin socket lies in the spool as ever, unless its path is too long or has a comma, at which gRPC cuts it: then
-    beside the one for clients, which is wherever a path can be an address."""
+    """The admin socket lies in the spool as ever, unless its path is too long: then beside the one for clients, whose is
+    not."""
 
     @field_validator("spool")
     @classmethod
@@ -54,7 +55,7 @@ class EmbeddedSettings(Settings):
     @property
     def admin_socket(self) -> Path:
         usual = super().admin_socket
-        if len(os.fsencode(usual)) <= MAX_SOCKET_PATH and "," not in str(usual):
+        if len(os.fsencode(usual)) <= MAX_SOCKET_PATH:
             return usual
         return Path(self.listen[0].removeprefix("unix:")).with_name(ADMIN_SOCKET)
 
@@ -132,7 +133,7 @@ class Embedded:
             self._idle = self._loop.run_until_complete(
                 self._daemon.run(self._stop, lambda: self._ready.set_result(None))
             )
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001  (its thread has nobody above it)
             if not self._ready.done():
                 self._ready.set_exception(error)
             else:

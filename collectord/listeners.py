@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from collectord._pb import collector_pb2 as pb
-from collectord.config import MAX_SOCKET_PATH, is_loopback, split_address
+from collectord.address import check_for_clients, check_socket_path, is_loopback, split_address
 from collectord.errors import ConfigError
 from collectord.ingest.session import MAX_MESSAGE_BYTES
 from collectord.logs import event
@@ -39,7 +39,12 @@ class Listeners:
     def bind(self, server: grpc.aio.Server, address: str) -> None:
         """`unix:PATH` or `HOST:PORT`, for clients."""
         if address.startswith("unix:"):
-            self._bind_socket(server, Path(address[5:]).resolve(), "listen", self._mode, self._group)
+            path = Path(address[5:]).resolve()
+            try:
+                check_for_clients(path)
+            except ValueError as error:
+                raise ConfigError(f"listen: {error}") from None
+            self._bind_socket(server, path, "listen", self._mode, self._group)
             return
         host, port = split_address(address)
         assert is_loopback(host)
@@ -69,10 +74,10 @@ class Listeners:
             os.close(fd)
 
     def _bind_socket(self, server: grpc.aio.Server, path: Path, field: str, mode: int, group: int | None) -> None:
-        if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            raise ConfigError(
-                f"{field}: the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one"
-            )
+        try:
+            check_socket_path(path)
+        except ValueError as error:
+            raise ConfigError(f"{field}: {error}") from None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.

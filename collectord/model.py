@@ -156,10 +156,6 @@ class Partition:
     def start(self) -> datetime:
         return datetime.fromtimestamp(self.start_hour * 3600, timezone.utc)
 
-    @property
-    def end_ns(self) -> int:
-        return (self.start_hour + self.boundary_minutes // 60) * HOUR_NS
-
 
 class EntryKind(IntEnum):
     """What an entry of the log holds."""
@@ -178,8 +174,9 @@ class Entry:
     """Something to be made durable.
 
     BATCH: `payload` is the serialized proto `Batch` as the client sent it. REJECT: the reason, UTF-8; it takes the
-    batch's place in the client's sequence (0: it has none, as what the v2 door refuses). DROPPED: a serialized proto `Dropped` (sequence 0). DECLARE entries are
-    written by the log itself, once per segment for every schema that a BATCH or REJECT in it names.
+    batch's place in the client's sequence (0: it has none, as what the v2 door refuses). DROPPED: a serialized proto
+    `Dropped` (sequence 0). DECLARE entries are written by the log itself, once per segment for every schema that a BATCH or
+    REJECT in it names.
     """
 
     kind: EntryKind

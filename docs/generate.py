@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from collectord import batch, schema, switches
+from collectord.address import MAX_SOCKET_PATH
 from collectord.buffer.seal import MAX_FRAME_ROWS
-from collectord.config import MAX_SOCKET_PATH, Settings
+from collectord.config import Settings
 from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
 from collectord.ingest import (
     admission,
@@ -36,6 +36,7 @@ from collectord.ingest import (
     validate,
 )
 from collectord.metrics import TABLE
+from collectord.notation import is_secret
 from collectord.pipeline import known, parking
 from collectord.upload import naming, rollover, store
 
@@ -80,8 +81,7 @@ def settings_table() -> str:
     """Every setting, in the order of `config.Settings`."""
     rows = []
     for name, field in Settings.model_fields.items():
-        secret = SecretStr in (field.annotation, *get_args(field.annotation)) and name != "azure_account_url"
-        option = "environment or file only" if secret else f"`--{name.replace('_', '-')}`"
+        option = "environment or file only" if is_secret(field.annotation) else f"`--{name.replace('_', '-')}`"
         rows.append(
             (
                 f"`{name}`",

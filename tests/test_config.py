@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from collectord.config import (
-    MAX_SOCKET_PATH,
-    Settings,
-    is_loopback,
-    load,
-    parse_size,
-    split_address,
-    unknown_environment,
-)
+from collectord.address import MAX_SOCKET_PATH
+from collectord.config import Settings, load, unknown_environment
 from collectord.errors import ConfigError
+from collectord.notation import parse_size
 
 SECRET = "AccountKey=c2VjcmV0"
 
@@ -136,6 +129,13 @@ def test_several_addresses_are_separated_by_commas() -> None:
     assert load(overrides={"listen": " unix:/run/a , 127.0.0.1:1,"}).listen == ("unix:/run/a", "127.0.0.1:1")
 
 
+def test_a_comma_is_no_part_of_the_path_that_clients_connect_to(tmp_path: Path) -> None:
+    """Only a file can name one: elsewhere it separates addresses. The spool may have one."""
+    with pytest.raises(ConfigError, match=r"^listen: .*cuts /run/a,b\.sock at the comma; choose a path without one"):
+        load(toml(tmp_path, 'listen = ["unix:/run/a,b.sock"]'))
+    assert load(overrides={"spool": "/tmp/a,b"}).admin_socket == Path("/tmp/a,b/admin.sock")
+
+
 @pytest.mark.parametrize("name", ["listen", "spool"])
 def test_a_socket_path_over_107_bytes_is_an_error_that_says_so(name: str) -> None:
     """The kernel would cut it or refuse it with a riddle; the admin socket lies in the spool."""
@@ -177,7 +177,7 @@ def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for text in (repr(settings), str(settings), json.dumps(settings.shown())):
         assert SECRET not in text
         assert "**********" in text
-    for name in ("azure_connection_string", "azure_sas", "azure_account_url"):
+    for name in ("azure_connection_string", "azure_sas", "azure_account_url", "columns_key"):
         with pytest.raises(ConfigError) as error:
             load(overrides={name: [SECRET]})
         assert SECRET not in str(error.value)
@@ -207,6 +207,17 @@ def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
         load(toml(tmp_path, "flush_intervall = 1\n"))
 
 
+def test_what_the_client_reads_is_not_mistaken_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon in the scoring process sees its variables too."""
+    clients = Path(__file__).parents[1] / "clients"
+    sources = [path.read_text() for path in clients.rglob("*.py") if "build" not in path.parts]
+    names = {name for source in sources for name in re.findall(r"\"(COLLECTORD_[A-Z_]+)\"", source)}
+    assert {"COLLECTORD_ENDPOINT", "COLLECTORD_MODEL"} <= names
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    assert unknown_environment() == []
+
+
 @pytest.mark.parametrize("text", ["flush_interval = ", "= 1", "\xff"])
 def test_a_file_that_is_not_toml_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "c.toml"
@@ -231,56 +242,3 @@ def test_variables_that_look_like_settings_are_found(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, "1")
     assert unknown_environment() == ["COLLECTORD_PORT"]
     assert load().uploads == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("0", 0),
-        ("5", 5),
-        ("5b", 5),
-        ("1k", 1 << 10),
-        ("2 KiB", 2 << 10),
-        ("3m", 3 << 20),
-        ("256MiB", 256 << 20),
-        (" 1GIB ", 1 << 30),
-    ],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "MiB", "-1", "1.5MiB", "1TB", "1 2", "0x10"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="a size is"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"), [("a:1", ("a", 1)), ("[::1]:65535", ("::1", 65535)), ("127.0.0.1:0", ("127.0.0.1", 0))]
-)
-def test_addresses(text: str, parts: tuple[str, int]) -> None:
-    assert split_address(text) == parts
-
-
-@pytest.mark.parametrize(
-    "text", ["", ":", ":1", "a:", "a", "a:65536", "a:-1", "a:²", "::1:1", "[::1]", "[]:1", "a b:1", "a:1\n"]
-)
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="HOST:PORT"):
-        split_address(text)
-
-
-@given(st.text(max_size=12))
-def test_any_text_is_an_address_or_refused(text: str) -> None:
-    try:
-        host, port = split_address(text)
-    except ValueError:
-        return
-    assert host
-    assert 0 <= port <= 65_535
-
-
-def test_loopback() -> None:
-    assert [host for host in ("localhost", "127.0.0.1", "127.255.0.1", "::1") if not is_loopback(host)] == []
-    assert [host for host in ("0.0.0.0", "::", "10.0.0.1", "a", "localhost.evil", "") if is_loopback(host)] == []

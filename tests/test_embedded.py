@@ -65,9 +65,8 @@ def test_the_environment_wins_over_a_guests_defaults_and_the_path_over_the_envir
     assert settings.admin_socket == Path(place[1]).resolve() / "admin.sock"
 
 
-@pytest.mark.parametrize("name", ["x" * 120, "a,b"])
-def test_an_admin_socket_that_has_no_address_in_the_spool_lies_beside_the_one_for_clients(name: str) -> None:
-    path = f"/tmp/z/{name}"
+def test_an_admin_socket_that_has_no_address_in_the_spool_lies_beside_the_one_for_clients() -> None:
+    path = f"/tmp/z/{'x' * 120}"
     assert settings_of(path, path, "/tmp/y/c.sock").admin_socket == Path("/tmp/y/admin.sock")
 
 

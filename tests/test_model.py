@@ -47,8 +47,8 @@ def of_proto(name: str) -> dict[str, int]:
 def test_a_time_lies_in_its_partition_and_the_partition_begins_at_a_boundary(boundary: int, time_ns: int) -> None:
     partition = Partition.of(bytes(16), time_ns, boundary)
     start_ns = partition.start_hour * HOUR_NS
-    assert start_ns <= time_ns < partition.end_ns
-    assert partition.end_ns - start_ns == boundary * 60 * 10**9
+    assert partition.boundary_minutes == boundary
+    assert start_ns <= time_ns < start_ns + boundary * 60 * 10**9
     assert start_ns % (boundary * 60 * 10**9) == 0
 
 

@@ -16,8 +16,9 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
 
 from collectord.buffer.seal import SealRules, age_limit
 from collectord.model import Partition
@@ -26,6 +27,10 @@ from collectord.upload.backoff import after_unknown
 from collectord.upload.rollover import MAX_APPENDS
 
 DAY, MONTH = 86_400.0, 30 * 86_400.0
+
+T = TypeVar("T")
+Life: TypeAlias = Generator[float, float, T]
+"""Yields how long it is busy or waits, gets the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ class World:
     writes_per_dollar: float = 10_000 / 0.05
     """Price list of Azure, hot tier, locally redundant, East US; set yours."""
     reads_per_dollar: float = 10_000 / 0.004
+
+    @property
+    def warm_up(self) -> float:
+        """What is sealed in that time is not counted."""
+        return 2 * self.flush_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,81 +74,112 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Tally:
-    landed: int = 0
+    """Of frames, from sealing on."""
+
+    due: int = 0
     races: int = 0
     writes: int = 0
     reads: int = 0
-    due: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Seconds from sealing to landed, of each frame that has."""
+
+
+@dataclass(slots=True)
+class _Blob:
+    """What all nodes share."""
+
+    length: int = 0
+
+
+class _Node:
+    """One daemon with a frame per interval."""
+
+    def __init__(self, world: World, chance: random.Random, blob: _Blob, tally: _Tally) -> None:
+        self._world = world
+        self._chance = chance
+        self._blob = blob
+        self._tally = tally
+        self._known = 0
+        """The position it believes in."""
+
+    def live(self) -> Life[None]:
+        rules = SealRules(1 << 20, 64 << 20, self._world.flush_interval, self._chance.randbytes(16))
+        interval = age_limit(rules, Partition(bytes(16), 0, 1440))
+        sealed = yield self._chance.uniform(0.0, interval)
+        while True:
+            # A frame of the warm-up goes into a tally that nobody reads.
+            tally = self._tally if sealed >= self._world.warm_up else _Tally()
+            tally.due += 1
+            landed = yield from self._land(tally)
+            tally.waits.append(landed - sealed)
+            sealed = yield max(0.0, interval - (landed - sealed))
+
+    def _land(self, tally: _Tally) -> Life[float]:
+        """Attempts, until the frame is in the blob; returns when."""
+        failures = 0
+        while True:
+            landed = yield from self._attempt(tally)
+            if landed is not None:
+                return landed
+            failures += 1
+            yield after_unknown(failures, None, self._chance.random())
+
+    def _attempt(self, tally: _Tally) -> Life[float | None]:
+        """Returns when the frame landed, or None if others were faster each time."""
+        for _ in range(MAX_STEPS):
+            trip = self._request(self._world.append_seconds)
+            yield trip / 2
+            won = self._blob.length == self._known
+            self._blob.length += won
+            now = yield trip / 2
+            tally.writes += 1
+            if won:
+                self._known += 1
+                return now
+            tally.races += 1
+            yield from self._look(tally)
+        return None
+
+    def _look(self, tally: _Tally) -> Life[None]:
+        """The length, what stands at our place, and the header of the blob; then the position is written down."""
+        trip = self._request(self._world.read_seconds)
+        yield trip / 2
+        found = self._blob.length
+        yield trip / 2 + self._request(self._world.read_seconds) + self._request(self._world.read_seconds)
+        tally.reads += 3
+        yield self._world.ledger_seconds
+        self._known = found
+
+    def _request(self, median: float) -> float:
+        return median * math.exp(self._chance.gauss(0.0, self._world.tail))
 
 
 def simulate(nodes: int, world: World, seconds: float = 600.0, seed: int = 1) -> Outcome:
-    """One blob, shared by so many nodes, each with a frame per flush interval. The first two intervals are not counted."""
+    """One blob, shared by so many nodes, each with a frame per flush interval, for so long behind the warm-up."""
     chance = random.Random(seed)
-    length = [0]
-    waits: list[float] = []
-    tally = _Tally()
-    warm = 2 * world.flush_interval
+    blob, tally = _Blob(), _Tally()
+    _run([_Node(world, chance, blob, tally).live() for _ in range(nodes)], world.warm_up + seconds)
+    return _outcome(nodes, world, seconds, tally)
+
+
+def _run(lives: Iterable[Life[None]], until: float) -> None:
+    """Whoever is due first goes on first; of two at the same moment the one that has waited longer."""
     order = itertools.count()
-    events: list[tuple[float, int, Generator[float, float, None]]] = []
+    events = [(next(one), next(order), one) for one in lives]
+    heapq.heapify(events)
+    while events[0][0] < until:
+        at, _, one = events[0]
+        heapq.heapreplace(events, (at + one.send(at), next(order), one))
 
-    def request(median: float) -> float:
-        return median * math.exp(chance.gauss(0.0, world.tail))
 
-    def node() -> Generator[float, float, None]:
-        """Yields how long it is busy or waits, gets the time."""
-        known = 0
-        rules = SealRules(1 << 20, 64 << 20, world.flush_interval, chance.randbytes(16))
-        interval = age_limit(rules, Partition(bytes(16), 0, 1440))
-        now = yield chance.uniform(0.0, interval)
-        while True:
-            sealed = now
-            counts = sealed >= warm
-            tally.due += counts
-            failures = 0
-            while True:
-                for _ in range(MAX_STEPS):
-                    trip = request(world.append_seconds)
-                    now = yield trip / 2
-                    won = length[0] == known
-                    if won:
-                        length[0] += 1
-                    now = yield trip / 2
-                    tally.writes += counts
-                    if won:
-                        break
-                    tally.races += counts
-                    # The length, what stands at our place, and the header of the blob.
-                    trip = request(world.read_seconds)
-                    now = yield trip / 2
-                    found = length[0]
-                    now = yield trip / 2 + request(world.read_seconds) + request(world.read_seconds)
-                    tally.reads += 3 * counts
-                    now = yield world.ledger_seconds
-                    known = found
-                else:
-                    failures += 1
-                    now = yield after_unknown(failures, None, chance.random())
-                    continue
-                break
-            known += 1
-            if counts:
-                tally.landed += 1
-                waits.append(now - sealed)
-            now = yield max(0.0, interval - (now - sealed))
-
-    for _ in range(nodes):
-        one = node()
-        heapq.heappush(events, (next(one), next(order), one))
-    while events and events[0][0] < warm + seconds:
-        at, _, one = heapq.heappop(events)
-        heapq.heappush(events, (at + one.send(at), next(order), one))
-    waits.sort()
-    landed = max(1, tally.landed)
-    rate = tally.landed / seconds
+def _outcome(nodes: int, world: World, seconds: float, tally: _Tally) -> Outcome:
+    waits = sorted(tally.waits)
+    landed = max(1, len(waits))
+    rate = len(waits) / seconds
     writes, reads = tally.writes / landed, tally.reads / landed
     return Outcome(
         nodes, rate, tally.races / landed, writes, reads,
         waits[len(waits) // 2] if waits else math.inf, waits[int(0.99 * len(waits))] if waits else math.inf,
-        1.0 - tally.landed / max(1, tally.due), rate * DAY, math.ceil(rate * DAY / MAX_APPENDS),
+        1.0 - len(waits) / max(1, tally.due), rate * DAY, math.ceil(rate * DAY / MAX_APPENDS),
         rate * MONTH * (writes / world.writes_per_dollar + reads / world.reads_per_dollar),
     )  # fmt: skip

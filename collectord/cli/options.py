@@ -35,22 +35,18 @@ class Group(click.Group):
 
 
 def settings_options(*names: str) -> Callable[[F], F]:
-    """Options for settings, all of them if none is named; their text is that of `config.py`."""
+    """Options for settings, all that can be options if none is named; their text is that of `config.py`."""
 
     def decorate(command: F) -> F:
-        from collectord.config import Settings
+        from collectord import config
 
-        fields = {name: Settings.model_fields[name] for name in names} if names else Settings.model_fields
-        for name, field in reversed(fields.items()):
-            secret = name == "columns_key" or (name.startswith("azure_") and name != "azure_account_url")
-            if secret:
-                continue  # A secret on a command line is seen by every user of the machine.
+        for name in reversed(names or config.option_names()):
             command = click.option(
                 f"--{name.replace('_', '-')}",
                 name,
                 multiple=name == "listen",
                 metavar=name.upper(),
-                help=field.description,
+                help=config.Settings.model_fields[name].description,
             )(command)
         return click.option(
             "--config", "config_file", type=click.Path(path_type=Path), envvar="COLLECTORD_CONFIG", metavar="FILE",
@@ -63,8 +59,13 @@ def settings_options(*names: str) -> Callable[[F], F]:
 def load(config_file: Path | None, given: dict[str, Any]) -> Settings:
     from collectord import config
 
+    return config.load(config_file, joined(given))
+
+
+def joined(given: dict[str, Any]) -> dict[str, Any]:
+    """Options with each address of --listen as one setting."""
     listen = given.get("listen")
-    return config.load(config_file, {**given, "listen": ",".join(listen) if listen else None})
+    return {**given, "listen": ",".join(listen) if listen else None}
 
 
 def store_of(config_file: Path | None, given: dict[str, Any]) -> BlobStore:

@@ -24,7 +24,8 @@ def ls(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -> No
     collectord ls
     collectord ls --store az://modeldata sub/group/workspace/service/model
     """
-    from collectord.reader.blobs import codec_of, data_blobs
+    from collectord.reader.blobs import data_blobs
+    from collectord.upload.naming import codec_of
 
     store = store_of(config_file, given)
     blobs = data_blobs(store, prefix)

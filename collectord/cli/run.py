@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from collectord import __version__
-from collectord.cli.options import json_option, load, settings_options
+from collectord.cli.options import joined, json_option, load, settings_options
 
 
 @click.command()
@@ -26,11 +26,11 @@ def serve(config_file: Path | None, **given: Any) -> None:
     Every option is also an environment variable, COLLECTORD_ and its name, and a key of the TOML file; secrets are only
     those. SIGTERM uploads what fits into the drain deadline; the rest stays in the log for the next start.
     """
-    from collectord import daemon, logs
+    from collectord import logs, process
 
     settings = load(config_file, given)
     logs.configure(settings.log_format, settings.log_level)
-    daemon.serve(settings)
+    process.serve(settings)
 
 
 @click.command()
@@ -65,9 +65,8 @@ def doctor(config_file: Path | None, as_json: bool, **given: Any) -> None:
     """
     from collectord.doctor import examine
 
-    listen = given.get("listen")
     links = []
-    for link in examine(config_file, {**given, "listen": ",".join(listen) if listen else None}):
+    for link in examine(config_file, joined(given)):
         links.append(link)
         if not as_json:
             click.echo(link.line())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,12 +34,13 @@ def listens(path: Path) -> bool:
 
 
 class ControlClient:
-    """A connection to the daemon whose admin socket is at `path`. A context manager; one thread."""
+    """A connection to the daemon whose admin socket is at `path`. A context manager; one thread. Raises NoDaemon."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._folder: int | None = None
         # Without an authority of its own gRPC makes one of the path, and some paths make none.
-        self._channel = grpc.insecure_channel(f"unix:{quote(str(path))}", [("grpc.default_authority", "localhost")])
+        self._channel = grpc.insecure_channel(self._address(), [("grpc.default_authority", "localhost")])
 
     def __enter__(self) -> ControlClient:
         return self
@@ -47,6 +49,8 @@ class ControlClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._channel.close()
+        if self._folder is not None:
+            os.close(self._folder)
 
     def status(self) -> dict[str, Any]:
         """The daemon's status document. Raises NoDaemon."""
@@ -110,6 +114,22 @@ class ControlClient:
         )
         return answer
 
+    def _address(self) -> str:
+        if "," not in str(self._path.parent):
+            return f"unix:{quote(str(self._path))}"
+        # gRPC cuts a path at a comma. The same directory has a path without one as long as it is open.
+        try:
+            self._folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            raise self._nobody() from None
+        return f"unix:/proc/self/fd/{self._folder}/{quote(self._path.name)}"
+
+    def _nobody(self) -> NoDaemon:
+        return NoDaemon(
+            f"no daemon answers at {self._path}; start one with `collectord serve`, or name its spool directory "
+            "with --spool"
+        )
+
     def _call(self, method: str, request: Any, response: Any, timeout: float) -> Any:
         call = self._channel.unary_unary(
             f"/collectord.v1.Control/{method}",
@@ -120,10 +140,7 @@ class ControlClient:
             return call(request, timeout=timeout)
         except grpc.RpcError as error:
             if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise NoDaemon(
-                    f"no daemon answers at {self._path}; start one with `collectord serve`, or name its spool directory "
-                    "with --spool"
-                ) from None
+                raise self._nobody() from None
             if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.FAILED_PRECONDITION:
                 raise CallHuman(error.details() or "") from None
             if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.ABORTED:

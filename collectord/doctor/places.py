@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from collectord import __version__, config
+from collectord import __version__
+from collectord.address import split_address
 from collectord.config import Settings
 from collectord.control.client import ControlClient
 from collectord.doctor.link import Link, mib, to_be_made
@@ -56,7 +57,7 @@ def listener(address: str, settings: Settings) -> Link:
     """Whether clients can reach an address that the settings name."""
     name = "socket"
     if not address.startswith("unix:"):
-        host, port = config.split_address(address)
+        host, port = split_address(address)
         try:
             socket.create_connection((host, port), CONNECT_SECONDS).close()
         except OSError as error:
@@ -93,7 +94,7 @@ def listener(address: str, settings: Settings) -> Link:
 
 def mdc(address: str) -> Link:
     """Whether the v2 SDK can reach the port that the settings name, and it is one of ours."""
-    host, port = config.split_address(address)
+    host, port = split_address(address)
     connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
     try:
         # No payload: what answers that it takes nothing else is the door.

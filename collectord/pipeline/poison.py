@@ -13,7 +13,7 @@ from typing import TypeVar
 from collectord.buffer.index import Slice
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import Partition
-from collectord.upload.appender import BlockedFor
+from collectord.upload.attempts import BlockedFor
 
 TRIES = 3
 """Failures to make a frame before the entry at fault is looked for."""
@@ -25,6 +25,8 @@ GIVE_UP_SECONDS = 3600.0
 NEVER_HEALS = frozenset(("bad_request", "bad_name", "too_large"))
 """Refusals that no permission, lease, network or disk is the reason of."""
 MAX_SUSPECTS = 10_000
+NOT_ITS_FAULT = (TryAgain, CallHuman, OSError, MemoryError)
+"""What is wrong with the spool or with the memory says nothing about an entry."""
 
 Made = TypeVar("Made")
 
@@ -64,7 +66,7 @@ class Suspects:
         """
         try:
             made = make(partition, slices, payloads)
-        except (TryAgain, CallHuman, OSError, MemoryError):
+        except NOT_ITS_FAULT:
             raise
         except Exception as error:
             failures = self._failures.pop(partition, 0) + 1
@@ -92,7 +94,7 @@ def _narrow(
         middle = (good + bad) // 2
         try:
             made, good = make(partition, slices[:middle], payloads[:middle]), middle
-        except (TryAgain, CallHuman, OSError, MemoryError):
+        except NOT_ITS_FAULT:
             raise
         except Exception as failure:  # noqa: BLE001
             error, bad = failure, middle

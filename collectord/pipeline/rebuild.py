@@ -33,9 +33,11 @@ from collectord.errors import NeverAgain
 from collectord.model import BlobInfo, Cursor, Lsn, Partition, Place, Schema
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
+from collectord.pipeline.poison import NOT_ITS_FAULT
 from collectord.reader import events
-from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of, data_blobs, settled
+from collectord.reader.blobs import READ_BYTES, BlobFile, data_blobs, settled
 from collectord.reader.cat import header_of
+from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
 
 ROWS_AT_ONCE = 1 << 19
@@ -123,6 +125,7 @@ class Search:
         Raises:
             TryAgain: the store did not answer.
             CallHuman: it refused.
+            OSError, MemoryError: the log cannot be read now.
         """
         stream = self._known.stream_key(partition.schema_id)
         rows = sum(count for _, count in entries)
@@ -191,6 +194,9 @@ class Search:
             try:
                 payloads = [self._read_payload(piece.place) for piece in slices]
                 yield at, self._framer.text(schema, plan, slices, payloads), count
+            except NOT_ITS_FAULT:
+                # Taken as unreadable, it would land again if it has landed.
+                raise
             except Exception:  # noqa: BLE001
                 # Damage, or poison. One by one, to lose sight of no more than what it is.
                 begin = at
@@ -202,6 +208,8 @@ class Search:
     def _readable(self, schema: Schema, plan: CsvPlan | JsonlPlan, piece: Slice) -> memoryview | None:
         try:
             return self._framer.text(schema, plan, [piece], [self._read_payload(piece.place)])
+        except NOT_ITS_FAULT:
+            raise
         except Exception:  # noqa: BLE001
             # Uploading meets it again and sets it aside, with a count and a reason.
             return None

@@ -6,6 +6,7 @@ answer, leaves a ledger that still needs it, and the log as it was.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from collectord.upload.store import BlobStore
 
 LOOKS = 3
 """So often blobs that have grown meanwhile are looked into again; where others write into them too, they always have."""
+
+_log = logging.getLogger("collectord.pipeline")
 
 
 @dataclass(slots=True)
@@ -91,7 +94,8 @@ class Rebuilding:
                 account.applied = True
         except (CollectordError, OSError) as error:
             account.error = str(error)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  (its thread has nobody above it, and whoever asked is to hear of it)
+            _log.exception("a ledger could not be rebuilt; it may be begun again")
             account.error = repr(error)
         finally:
             account.done = True

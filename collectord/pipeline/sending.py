@@ -23,7 +23,8 @@ from collectord.pipeline.poison import Poisoned, Refusals, Suspects
 from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
-from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
+from collectord.upload.appender import Appender
+from collectord.upload.attempts import BlockedFor, Landed, Retry
 from collectord.upload.backoff import BLOCKED_MOST
 from collectord.upload.ledger import Ledger
 from collectord.upload.records import Intent

@@ -65,7 +65,7 @@ class Workers:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(do())
-                except BaseException as error:  # noqa: BLE001
+                except BaseException as error:  # noqa: BLE001  (whoever waits for it is to hear of it)
                     future.set_exception(error)
             # While it waits, a thread keeps nothing alive.
             del future, do

@@ -13,12 +13,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
-from collectord.mdc_output import MdcOutput
 from collectord.model import BlobInfo
 from collectord.reader.blobs import data_blobs
-from collectord.reader.tally import Tally, compare
+from collectord.reader.tally import Tally, compare, layout_of
 from collectord.reader.verify import Finding, Report, verify
-from collectord.upload.naming import Layout
 from collectord.upload.store import BlobStore
 
 
@@ -103,10 +101,7 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
             "the books are not compared: the ledger was lost once, and rows from before have another writer"
         )
         return Audit(store.describe(), report, [])
-    layout = Layout(
-        status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix,
-        mdc=MdcOutput(status.get("mdc_output", ())),
-    )  # fmt: skip
+    layout = layout_of(status, name_prefix)
     tallies, strangers = compare(report.blobs, bytes.fromhex(status["writer"]), layout, before, after)
     if strangers:
         report.notes.append(

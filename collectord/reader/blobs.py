@@ -8,20 +8,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from collectord.encode.frame import JSONL
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.upload.store import CONTROL_PREFIX, BlobStore, Blocked, Unknown
 
 READ_BYTES = 4 << 20
-CODECS = {".zst": "zstd", ".gz": "gzip", ".jsonl": JSONL}
 
 _PART = re.compile(r"^(?P<stem>.*?)(?:\.(?P<part>\d+))?(?P<suffix>\.csv(?:\.\w+)?|\.jsonl)$")
-
-
-def codec_of(name: str) -> str:
-    """The codec that a blob's suffix states; `jsonl` for lines of JSON."""
-    return next((codec for suffix, codec in CODECS.items() if name.endswith(suffix)), "none")
 
 
 def data_blobs(store: BlobStore, prefix: str = "") -> list[BlobInfo]:

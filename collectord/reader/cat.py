@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from collectord.encode.frame import first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
-from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of, settled
+from collectord.reader.blobs import READ_BYTES, BlobFile, settled
+from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
 
 

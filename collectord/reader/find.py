@@ -13,13 +13,12 @@ from typing import Any
 
 from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
-from collectord.mdc_output import MdcOutput
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
 from collectord.reader.absence import Absence, absences
 from collectord.reader.blobs import data_blobs
+from collectord.reader.tally import layout_of
 from collectord.reader.where import Effort, Hit, days_of, may_hold, needles, time_of, where
-from collectord.upload.naming import Layout
 from collectord.upload.store import BlobStore
 
 
@@ -145,10 +144,7 @@ def find(
         if quarantine is not None:
             found.held = list(_held(quarantine, wanted, found.notes, held_rows))
         if socket is not None:
-            layout = Layout(
-                status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=name_prefix,
-                mdc=MdcOutput(status.get("mdc_output", ())),
-            )  # fmt: skip
+            layout = layout_of(status, name_prefix)
             found.absences = absences(books, held_rows, layout, stream)
         found.blobs = [blob for blob in data_blobs(store, stream) if any(may_hold(blob.name, day) for day in days)]
         with contextlib.closing(store):

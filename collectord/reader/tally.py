@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Any, Protocol
 
 from collectord.encode.frame import JSONL
 from collectord.errors import NeverAgain
+from collectord.mdc_output import MdcOutput
 from collectord.model import MINUTES_PER_HOUR, Partition, Stream
 from collectord.reader import events
 from collectord.reader.verify import BlobTotals
@@ -62,6 +63,14 @@ def stream_of_key(key: str) -> Stream:
         raise ValueError(f"not a stream: {key!r}")
     subscription, group, workspace, webservice, model, version, designation, collection = parts
     return Stream(subscription, group, workspace, webservice, model, version, designation, collection)
+
+
+def layout_of(status: Mapping[str, Any], prefix: str) -> Layout:
+    """The names that a daemon gives to its blobs, but for the codec's suffix, from its status."""
+    return Layout(
+        status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=prefix,
+        mdc=MdcOutput(status.get("mdc_output", ())),
+    )  # fmt: skip
 
 
 def start_of(blob: BlobTotals) -> Partition | None:

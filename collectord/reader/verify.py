@@ -1,8 +1,9 @@
 """Reads again what has landed, and says what is wrong with it: `collectord verify`. Works on the store alone.
 
 Per blob: whole frames with right checksums, the header first and once, as many rows in each frame as its tag says, and
-the ids that its index says; of lines of JSON each line, the rows that it says, and that none of a frame is missing between others. Over all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time, and
-about 150 bytes for every frame that was read. One thread.
+the ids that its index says; of lines of JSON each line, the rows that it says, and that none of a frame is missing between
+others. Over all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time,
+and about 150 bytes for every frame that was read. One thread.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from collectord.encode.frame import JSONL, Frame, FrameError, first_frame_text, 
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, FrameTag
 from collectord.reader import events
-from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
+from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.correlation import untrue
+from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore, Blocked, Unknown
 
 OUR_COLUMNS = (
@@ -284,8 +286,7 @@ def _check_lines(
             totals.rows += rows
             totals.writers[event.writer] = totals.writers.get(event.writer, 0) + rows
             at, last, before = tags[-1] if tags else (0, None, 0)
-            goes_on = last is not None and (last.writer, last.sequence) == (event.writer, event.sequence)
-            if goes_on and last is not None and event.number:
+            if event.number and last is not None and (last.writer, last.sequence) == (event.writer, event.sequence):
                 tags[-1] = at, replace(last, rows=before + rows), before + rows
             else:
                 totals.frames += 1

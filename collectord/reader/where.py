@@ -19,8 +19,9 @@ from collectord.encode.frame import JSONL, Frame, first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
 from collectord.reader import correlation, events
-from collectord.reader.blobs import READ_BYTES, BlobFile, codec_of
+from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.verify import RecordCounter
+from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
 
 _NAMED_DAY = re.compile(r"/\d{4}/\d\d/\d\d/")

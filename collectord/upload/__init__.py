@@ -9,7 +9,7 @@ Threads: all of it may be called from any thread. Limits: an append has at most 
 level, a part 49,000 appends.
 
 `store` says what a store must do, and `documents` what else; `localdir` (with a `journal`) and `azureblob` (over `transport`)
-do it, `location` chooses. `naming`, `reconcile`, `rollover` and `backoff` decide, `appender` does, and `schemas` puts types
-beside the data. `ledger` remembers, and `held` what is in quarantine: `records`, in the `tables` of a `database`. `claim` says
-who may upload from a spool, `guarded` lets nobody else.
+do it, `location` chooses. `naming`, `reconcile`, `rollover` and `backoff` decide, `appender` does (with the `attempts` so far, and
+`framefiles`), and `schemas` puts types beside the data. `ledger` remembers, and `held` what is in quarantine: `records`, in the
+`tables` of a `database`. `claim` says who may upload from a spool, `guarded` lets nobody else.
 """

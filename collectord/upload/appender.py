@@ -19,22 +19,18 @@ Threads: `stage` and `attempt` may be called from any thread, for one intent fro
 
 from __future__ import annotations
 
-import logging
 import random
-import threading
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import xxhash
 
-from collectord import files
 from collectord.clock import Clock
-from collectord.logs import event
 from collectord.model import Cursor, FrameTag, Partition, Stream
-from collectord.upload import backoff, reconcile, rollover
+from collectord.upload import reconcile, rollover
+from collectord.upload.attempts import Attempt, Attempts, BlockedFor, Counts, Landed, Retry
+from collectord.upload.framefiles import FrameFiles, checksum
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout, codec_of, content_type
 from collectord.upload.records import Intent
@@ -54,8 +50,6 @@ from collectord.upload.store import (
     WrongPosition,
 )
 
-_log = logging.getLogger("collectord.upload")
-
 MAX_STEPS = 24
 """Appends of one attempt: with many writers on one blob each may lose the race a few times."""
 FIRST_HEAD = 4096
@@ -74,53 +68,6 @@ class FrameFormat(Protocol):
         None: `head` is too short to tell. Raises ValueError if a blob of ours does not begin like this.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """The frame is in the blob, and the ledger says so."""
-
-    blob: str
-    end: int
-    """Position right behind the frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """The intent stays open; try again later."""
-
-    after_seconds: float
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class BlockedFor:
-    """The intent stays open; somebody has to change something, and it is tried again slowly."""
-
-    after_seconds: float
-    reason: str
-    detail: str
-
-
-Attempt = Landed | Retry | BlockedFor
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What has happened since the start."""
-
-    landed: int
-    """Frames confirmed."""
-    settled: int
-    """Of those, the ones whose answer had been lost: found in the blob."""
-    races: int
-    """Times that another writer's append was found where ours should have gone."""
-    replaced: int
-    """Blobs that were deleted or replaced behind our back."""
-    rolled: int
-    """Parts left because they take no more, or are not ours."""
-    unknown: int
-    blocked: int
 
 
 def _nobody_asks(finding: str, blob: str) -> None:
@@ -143,33 +90,23 @@ class Appender:
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._frames = frames_dir
+        self._frames = FrameFiles(frames_dir)
         self._layout = layout
         self._codec = codec
         self._clock = clock
-        self._chance = chance
-        self._lock = threading.Lock()  # guards the three below
-        self._failures: Counter[int] = Counter()  # per open intent, failures in a row
-        # Per open intent, when an append was last left without a clear answer: an earlier run may have ended in the middle.
-        self._doubts = dict.fromkeys((intent.frame_id for intent in ledger.intents()), clock.monotonic())
-        self._counts: Counter[str] = Counter()
+        self._attempts = Attempts(clock, chance, (intent.frame_id for intent in ledger.intents()))
         self.on_finding: Callable[[str, str], None] = _nobody_asks
         """Told, on the thread that appends, what was found (a name of `Counts`: settled, races, replaced, rolled) and where."""
-        files.make_private_directory(frames_dir)
         if not ledger.rebuild_needed:
             self.sweep()
 
     def sweep(self) -> None:
         """Removes the files that no intent names; while nothing is staged."""
-        wanted = {str(intent.frame_id) for intent in self._ledger.intents()}
-        for path in self._frames.iterdir():
-            if path.name not in wanted:
-                path.unlink()
+        self._frames.sweep(self._ledger.intents())
 
     def counts(self) -> Counts:
         """A snapshot."""
-        with self._lock:
-            return Counts(**{name: self._counts[name] for name in Counts.__dataclass_fields__})
+        return self._attempts.counts()
 
     def base(self, stream: Stream, partition: Partition) -> str:
         """The name that `stage` will use: the key by which the caller keeps to one open intent."""
@@ -208,14 +145,14 @@ class Appender:
             header=hashed,
             header_length=len(header_frame),
             length=len(data),
-            checksum=xxhash.xxh3_128_digest(data),
+            checksum=checksum(data),
             rows=rows,
             stream_key=stream.key(),
             partition=partition,
             after=after,
             created_ns=self._clock.wall_ns(),
         )
-        files.write_durably(self._path(intent), data)
+        self._frames.write(intent, data)
         self._ledger.stage(intent)
         return intent
 
@@ -227,14 +164,14 @@ class Appender:
         """
         # An earlier attempt may have moved it since the caller got hold of it.
         intent = self._ledger.intent(intent.frame_id)
-        data = self._load(intent)
+        data = self._frames.read(intent)
         if isinstance(data, Blocked):
             return self._failed(intent, data)
         try:
             return self._send(intent, data)
         except BaseException:
             # It may even have landed, and the ledger was not told.
-            self._doubt(intent)
+            self._attempts.left_unanswered(intent.frame_id)
             raise
 
     def _send(self, intent: Intent, data: bytes) -> Attempt:
@@ -246,7 +183,7 @@ class Appender:
             match outcome:
                 case Appended(end, blocks):
                     if end != intent.position + len(ours):
-                        self._doubt(intent)
+                        self._attempts.left_unanswered(intent.frame_id)
                         return self._failed(intent, Unknown(f"{blob}: appended, but up to {end}"))
                     return self._landed(intent, blob, end, blocks)
                 case Absent():
@@ -258,7 +195,7 @@ class Appender:
                 case NotAppendable(reason):
                     step = self._leave(intent, blob, ours, reason)
                 case Unknown():
-                    self._doubt(intent)
+                    self._attempts.left_unanswered(intent.frame_id)
                     step = self._failed(intent, outcome)
                 case Blocked():
                     step = self._failed(intent, outcome)
@@ -272,13 +209,13 @@ class Appender:
 
         Where an append of it may have landed, the store is asked, once none can arrive any more.
         """
-        rest = self._in_doubt(intent)
+        rest = self._attempts.may_arrive(intent.frame_id, self._store.lateness)
         if rest is None:
             return True
         if rest > 0:
             return False
         intent = self._ledger.intent(intent.frame_id)
-        data = self._load(intent)
+        data = self._frames.read(intent)
         if isinstance(data, Blocked):
             return False
         blob = self._layout.blob(intent.base, intent.part)
@@ -292,8 +229,7 @@ class Appender:
 
     def forget(self, intent: Intent) -> None:
         """The ledger has given an intent up: its bytes are not needed any more."""
-        self._remove(intent)
-        self._settled(intent)
+        self._over(intent)
 
     # ------------------------------------------------------------------ one step
 
@@ -355,24 +291,13 @@ class Appender:
         end = intent.position + len(ours)
         if length is not None and length >= end and (settled := self._compare(intent, blob, ours, length)) is not None:
             return settled
-        rest = self._in_doubt(intent)
+        rest = self._attempts.may_arrive(intent.frame_id, self._store.lateness)
         if rest is not None and rest > 0:
             # What is truly closed takes no late append either. But not every refusal is true, and to leave on a false one
             # while an append may yet arrive would double the frame.
             return Retry(rest, f"{blob} takes no more ({reason}), and an earlier append to it may be on its way")
         header = intent.header if intent.position else None
         return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
-
-    def _doubt(self, intent: Intent) -> None:
-        with self._lock:
-            self._doubts[intent.frame_id] = self._clock.monotonic()
-
-    def _in_doubt(self, intent: Intent) -> float | None:
-        """Seconds for which an append of this frame may still arrive that nobody waits for any more; not above 0: it has
-        arrived by now, or never will. None: no append of it was ever in doubt."""
-        with self._lock:
-            since = self._doubts.get(intent.frame_id)
-        return None if since is None else since + self._store.lateness - self._clock.monotonic()
 
     def _compare(self, intent: Intent, blob: str, ours: bytes, length: int) -> Intent | Attempt | None:
         """Whether an earlier attempt has landed in a blob that is long enough. None: other bytes stand there."""
@@ -435,57 +360,20 @@ class Appender:
 
     def _landed(self, intent: Intent, blob: str, end: int, blocks: int | None, length: int = 0) -> Landed:
         self._ledger.confirm(intent, max(end, length), blocks, self._clock.wall_ns())
-        self._remove(intent)
-        self._settled(intent)
-        with self._lock:
-            self._counts["landed"] += 1
+        self._over(intent)
+        self._attempts.count("landed")
         return Landed(blob, end)
 
-    def _remove(self, intent: Intent) -> None:
-        """A file that stays behind, here or after a crash, harms nothing: `sweep` removes it at the next start."""
-        path = self._path(intent)
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            event(
-                _log, logging.WARNING, "a frame's file stays until the next start", path=str(path), error=error.strerror
-            )
-
-    def _settled(self, intent: Intent) -> None:
-        with self._lock:
-            self._failures.pop(intent.frame_id, None)
-            self._doubts.pop(intent.frame_id, None)
+    def _over(self, intent: Intent) -> None:
+        self._frames.remove(intent)
+        self._attempts.over(intent.frame_id)
 
     def _failed(self, intent: Intent, outcome: Failure) -> Retry | BlockedFor:
-        with self._lock:
-            self._failures[intent.frame_id] += 1
-            failures = self._failures[intent.frame_id]
-            self._counts["unknown" if isinstance(outcome, Unknown) else "blocked"] += 1
-            chance = self._chance.random()
-        match outcome:
-            case Unknown(detail, retry_after):
-                return Retry(backoff.after_unknown(failures, retry_after, chance), detail)
-            case Blocked(reason, detail):
-                return BlockedFor(backoff.after_blocked(failures, chance), reason, detail)
+        return self._attempts.failed(intent.frame_id, outcome)
 
     def _count(self, name: str, blob: str) -> None:
-        with self._lock:
-            self._counts[name] += 1
+        self._attempts.count(name)
         self.on_finding(name, blob)
-
-    # ------------------------------------------------------------------ the frame's file
-
-    def _load(self, intent: Intent) -> bytes | Blocked:
-        try:
-            data = self._path(intent).read_bytes()
-        except OSError as error:
-            return Blocked("frame_lost", f"{self._path(intent)} cannot be read: {error.strerror}")
-        if xxhash.xxh3_128_digest(data) != intent.checksum:
-            return Blocked("frame_lost", f"{self._path(intent)} is not what was written")
-        return data
-
-    def _path(self, intent: Intent) -> Path:
-        return self._frames / str(intent.frame_id)
 
 
 def header_hash(header: bytes) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import grpc.aio
 import pytest
@@ -89,7 +90,7 @@ class FakeDaemon:
 async def serving(path: Path, daemon: FakeDaemon) -> AsyncIterator[Path]:
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((ControlService(daemon).handler(),))
-    server.add_insecure_port(f"unix:{path / 'admin.sock'}")
+    server.add_insecure_port(f"unix:{quote(str(path / 'admin.sock'))}")
     await server.start()
     try:
         yield path / "admin.sock"
@@ -114,6 +115,26 @@ def ask(path: Path, daemon: FakeDaemon, question: Callable[[ControlClient], T]) 
 def test_status_is_the_daemons_document(tmp_path: Path) -> None:
     daemon = FakeDaemon()
     assert ask(tmp_path, daemon, lambda client: client.status()) == daemon.status()
+
+
+@pytest.mark.parametrize("name", ["a,b", "a b%2C,", ",a?#"])
+def test_a_spool_whose_path_has_a_comma_is_reached(tmp_path: Path, name: str) -> None:
+    """gRPC by itself cuts the path there. Nothing stays open."""
+    daemon = FakeDaemon()
+    folder = tmp_path / name
+    with pytest.raises(NoDaemon, match="no daemon answers at"):
+        ControlClient(folder / "admin.sock")
+    folder.mkdir()
+
+    def held() -> list[Path]:
+        return [fd for fd in Path("/proc/self/fd").iterdir() if fd.resolve() == folder.resolve()]
+
+    with ControlClient(folder / "admin.sock") as client:
+        assert held()
+        with pytest.raises(NoDaemon, match="no daemon answers at"):
+            client.status()
+    assert ask(folder, daemon, lambda client: client.status()) == daemon.status()
+    assert not held()
 
 
 def test_a_complete_flush_says_so(tmp_path: Path) -> None:

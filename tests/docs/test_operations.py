@@ -77,8 +77,9 @@ def test_every_reason_of_the_client_to_drop_rows_has_advice() -> None:
 
 
 def test_every_word_for_a_blocked_blob_is_in_the_table_of_symptoms() -> None:
-    azure, local, appender = ((UPLOAD / f"{name}.py").read_text() for name in ("azureblob", "localdir", "appender"))
-    said = set(re.findall(r'Blocked\(\s*"([a-z_]+)"', azure + local + appender))
+    sources = {path.stem: path.read_text() for path in UPLOAD.glob("*.py")}
+    azure, local = sources["azureblob"], sources["localdir"]
+    said = set(re.findall(r'Blocked\(\s*"([a-z_]+)"', "".join(sources.values())))
     said |= set(re.findall(r"^    \(\d+, [^)]*\): \"([a-z_]+)\"", azure, re.MULTILINE))
     said |= set(re.findall(r"^    errno\.\w+: \"([a-z_]+)\"", local, re.MULTILINE))
     assert {"forbidden", "no_space", "frame_lost"} <= said

@@ -170,7 +170,7 @@ def test_while_a_notebook_is_open_the_command_line_reaches_what_it_collects(host
 
 
 def test_the_command_line_reaches_a_path_that_is_no_address_as_it_stands(host: MakeHost, folder: Path) -> None:
-    path = folder / "a b 10%20 ü?#"
+    path = folder / "a b, 10%20 ü?#"
     one = host(path, **HELD)
     one.collect(0, 10)
     done = collectord("flush", "--spool", str(path / "_collectord" / "embedded"))

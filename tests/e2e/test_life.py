@@ -285,6 +285,18 @@ def test_an_address_that_is_taken_is_named(make_daemon: MakeDaemon, field: str) 
     assert "Traceback" not in daemon.said()
 
 
+def test_a_socket_that_no_client_could_reach_is_refused(folder: Path) -> None:
+    """The default lies below the working directory, whose path has a comma: exit 2, and what to do. The spool may lie there."""
+    place = folder / "a,b"
+    place.mkdir()
+    done = collectord("serve", cwd=place)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"collectord: listen: gRPC, which clients use, cuts {place.resolve()}/collectord-data/collectord.sock at the "
+        "comma; choose a path without one"
+    )
+
+
 def test_a_toml_file_is_read_and_its_mistakes_are_named(folder: Path) -> None:
     """The command line beats the environment, that beats the file; unknown keys and broken syntax stop the start."""
     file = folder / "c.toml"

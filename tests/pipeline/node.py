@@ -25,6 +25,7 @@ from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
 from collectord.pipeline import Pipeline
 from collectord.pipeline.parking import budget_of
+from collectord.quarantine import ROWS_DIRECTORY
 from collectord.schema import parse_schema
 from collectord.testing.store import MemoryStore
 from collectord.upload.appender import Appender
@@ -37,6 +38,7 @@ from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import recover
 from collectord.wal.writer import LogWriter
+from tests.e2e.waiting import eventually
 
 HOUR = 3_600_000_000_000
 NOON = 1_700_000_000 // 86_400 * 86_400 * 1_000_000_000 + 12 * HOUR
@@ -98,7 +100,7 @@ class Node:
             received_to=self.recovered.end,
             parked=parked,
             parked_budget=budget_of(log_bytes, segment_bytes) if parked_budget is None else parked_budget,
-            quarantine=spool / "quarantine" / "rows",
+            quarantine=self.quarantine,
             quarantine_budget=1 << 20,
         )
         assert bool(self.recovered.damages or self.recovered.losses) == damaged
@@ -128,6 +130,20 @@ class Node:
         self.log.close()
         self.pipeline.stop()
         self.ledger.close()
+
+    @property
+    def quarantine(self) -> Path:
+        return self.spool / ROWS_DIRECTORY
+
+    def settle(self) -> None:
+        """Everything has landed, or was set aside, when this returns."""
+        wait_until(lambda: self.pipeline.flush(0.2))
+
+    def numbers(self) -> tuple[int, int, int, int]:
+        """Of its only stream: received, landed, waiting and quarantined, which balance."""
+        (book,) = self.pipeline.overview.books()
+        assert book.missing == 0, book
+        return book.received, book.landed, book.in_log, book.quarantined
 
     def balanced(self) -> bool:
         books = self.pipeline.overview.books()
@@ -207,9 +223,4 @@ def landed_ids(store: MemoryStore, contains: str = "") -> list[str]:
 
 def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
     """Returns as soon as the condition holds; fails if it never does."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    raise AssertionError("the condition never held")
+    eventually(condition, "the condition holds", seconds, 0.02)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,27 +41,12 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
     yield switch
 
 
-def numbers(running: Node) -> tuple[int, int, int, int]:
-    """Received, landed, waiting and quarantined, which balance."""
-    (book,) = running.pipeline.overview.books()
-    assert book.missing == 0, book
-    return book.received, book.landed, book.in_log, book.quarantined
-
-
-def settled(running: Node) -> None:
-    wait_until(lambda: running.pipeline.flush(0.2))
-
-
-def directory(running: Node) -> Path:
-    return running.spool / quarantine.ROWS_DIRECTORY
-
-
 def poisoned(running: Node, client: Client, rows: int = 8) -> bytes:
     """Puts an entry of so many rows into quarantine, between two that land."""
-    before = set(quarantine.ids(directory(running)))
+    before = set(quarantine.ids(running.quarantine))
     running.append(client.batch(2), client.batch(rows), client.batch(3))
-    settled(running)
-    (id_,) = set(quarantine.ids(directory(running))) - before
+    running.settle()
+    (id_,) = set(quarantine.ids(running.quarantine)) - before
     return id_
 
 
@@ -75,13 +59,13 @@ def mended(running: Node, client: Client, encoder: Switch) -> bytes:
 
 def landed_once(running: Node, node: Callable[..., Node], store: MemoryStore, client: Client) -> None:
     """All that the client gave lands once, and nothing is held any more; the books say so, also after another start."""
-    settled(running)
-    wait_until(lambda: not quarantine.ids(directory(running)))
+    running.settle()
+    wait_until(lambda: not quarantine.ids(running.quarantine))
     rows = len(client.ids)
-    assert numbers(running) == (rows, rows, 0, 0)
+    assert running.numbers() == (rows, rows, 0, 0)
     assert sorted(landed_ids(store)) == sorted(client.ids)
     running.stop()
-    assert numbers(node()) == (rows, rows, 0, 0)
+    assert node().numbers() == (rows, rows, 0, 0)
 
 
 def killed(monkeypatch: pytest.MonkeyPatch, of: type, name: str, when: str) -> list[int]:
@@ -102,8 +86,8 @@ def refused(running: Node, client: Client, store: MemoryStore, *rows: int) -> by
     """Puts entries of so many rows into quarantine as one item, because the store refuses their frame."""
     store.plan("append", Fault(Blocked("bad_name", "no")))
     running.append(*(client.batch(number) for number in rows))
-    settled(running)
-    (id_,) = quarantine.ids(directory(running))
+    running.settle()
+    (id_,) = quarantine.ids(running.quarantine)
     return id_
 
 

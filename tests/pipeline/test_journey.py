@@ -12,9 +12,7 @@ from collectord.errors import SpoolFull
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
-from tests.pipeline.node import HOUR, NOON, Client, Node, landed_ids, node, schema, store, wait_until
-
-__all__ = ["node", "store"]
+from tests.pipeline.node import HOUR, NOON, Client, Node, landed_ids, schema, wait_until
 
 
 def test_acknowledged_rows_land_once_in_the_order_of_the_log(node: Callable[..., Node], store: MemoryStore) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,9 +19,7 @@ from collectord.schema import parse_schema
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import CONTROL_PREFIX, Unknown
-from tests.pipeline.node import HOUR, NOON, Node, node, store
-
-__all__ = ["node", "store"]
+from tests.pipeline.node import HOUR, NOON, Client, Node
 
 ALL = ("*/*/*",)
 FOLDER = "modelDataCollector/svc/m/inputs/2023/11/14/12"
@@ -38,14 +35,10 @@ def schema(column: str = "x", kind: int = pb.COLUMN_TYPE_INT64, version: str = "
     return parse_schema(message.SerializeToString())
 
 
-class Client:
-    """Makes entries as ingest would; the values count up from 0."""
+class Counting(Client):
+    """The values count up from 0."""
 
-    def __init__(self, of: Schema) -> None:
-        self.schema = of
-        self.id = os.urandom(16)
-        self.sequence = 0
-        self.rows = 0
+    rows = 0
 
     def batch(self, *requests: int, time_ns: int = NOON, minutes: int = 60, texts: Sequence[str] = ()) -> Entry:
         """One batch of requests of so many rows."""
@@ -87,7 +80,7 @@ def test_a_request_in_two_frames_is_two_lines_that_say_which_rows_they_have(
     node: Callable[..., Node], store: MemoryStore
 ) -> None:
     """One entry of the log, cut where a frame is full; nothing of it is lost or twice, and the pieces fit."""
-    daemon, client = node(mdc=ALL, flush_bytes=65536), Client(schema())
+    daemon, client = node(mdc=ALL, flush_bytes=65536), Counting(schema())
     daemon.append(client.batch(5, 50_000, 1))
     assert daemon.pipeline.flush(20)
     (name,) = blobs(store)
@@ -108,7 +101,7 @@ def test_a_request_in_two_frames_is_two_lines_that_say_which_rows_they_have(
 def test_schemas_and_versions_of_a_deployment_share_a_file(node: Callable[..., Node], store: MemoryStore) -> None:
     """Each row names its columns, and each line its version; there is no header that could differ."""
     daemon = node(mdc=ALL)
-    clients = [Client(schema()), Client(schema("y")), Client(schema(version="2"))]
+    clients = [Counting(schema()), Counting(schema("y")), Counting(schema(version="2"))]
     for client in clients:
         daemon.append(client.batch(3, 2))
     assert daemon.pipeline.flush(20)
@@ -120,7 +113,7 @@ def test_schemas_and_versions_of_a_deployment_share_a_file(node: Callable[..., N
 
 
 def test_each_hour_has_its_folder(node: Callable[..., Node], store: MemoryStore) -> None:
-    daemon, client = node(mdc=ALL), Client(schema())
+    daemon, client = node(mdc=ALL), Counting(schema())
     for hour in (-1, 0, 3):
         daemon.append(client.batch(1, time_ns=NOON + hour * HOUR))
     assert daemon.pipeline.flush(20)
@@ -140,7 +133,7 @@ def test_rows_that_wait_when_their_streams_output_changes_land_once(
     node: Callable[..., Node], store: MemoryStore, before: Sequence[str], after: Sequence[str], minutes: int, folder: str, suffix: str
 ) -> None:  # fmt: skip
     """Those of a whole day stay CSV, since their hours are not known any more."""
-    first, client = node(mdc=before), Client(schema())
+    first, client = node(mdc=before), Counting(schema())
     first.append(client.batch(2, 3, minutes=minutes))
     first.stop()
     second = node(mdc=after)
@@ -156,7 +149,7 @@ def test_a_frame_whose_answer_was_lost_is_settled_after_the_output_has_changed(
     node: Callable[..., Node], store: MemoryStore
 ) -> None:
     """It was written down with its blob's name; it is not made again as CSV."""
-    first, client = node(mdc=ALL), Client(schema())
+    first, client = node(mdc=ALL), Counting(schema())
     store.plan("append", Fault(Unknown("the answer was lost"), "after"), *[Fault(Unknown("again"))] * 50)
     first.append(client.batch(4))
     while not store.fired:
@@ -176,7 +169,7 @@ def test_a_row_too_large_as_json_is_set_aside_and_holds_nothing_up(
 ) -> None:
     """As CSV it would fit, so ingest has acknowledged it; it stays in quarantine, counted, and the others land."""
     monkeypatch.setattr("collectord.pipeline.poison.TRIES", 1)
-    daemon, client = node(mdc=ALL), Client(schema("t", pb.COLUMN_TYPE_STRING))
+    daemon, client = node(mdc=ALL), Counting(schema("t", pb.COLUMN_TYPE_STRING))
     daemon.append(client.batch(1, 1, texts=["before", "a"]))
     daemon.append(client.batch(1, texts=["\x01" * 800_000]))
     daemon.append(client.batch(1, texts=["behind"]))
@@ -206,7 +199,7 @@ def find(daemon: Node, store: MemoryStore) -> list[Found]:
 
 def test_what_landed_is_found_again_however_it_was_cut(node: Callable[..., Node], store: MemoryStore) -> None:
     """Requests that fill several lines, cut by a frame in the middle: other lines than a search would write itself."""
-    daemon, client = node(mdc=ALL, flush_bytes=65536), Client(schema())
+    daemon, client = node(mdc=ALL, flush_bytes=65536), Counting(schema())
     daemon.append(client.batch(3, 30_000, 2))
     assert daemon.pipeline.flush(20)
     daemon.append(client.batch(10))
@@ -222,7 +215,7 @@ def test_what_landed_is_found_again_however_it_was_cut(node: Callable[..., Node]
 
 
 def test_a_damaged_line_hides_its_own_rows_only(node: Callable[..., Node], store: MemoryStore) -> None:
-    daemon, client = node(mdc=ALL), Client(schema())
+    daemon, client = node(mdc=ALL), Counting(schema())
     daemon.append(client.batch(1, 1, 1))
     assert daemon.pipeline.flush(20)
     again = lose_ledger(daemon, node)

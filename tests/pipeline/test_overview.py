@@ -5,9 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from tests.pipeline.node import Client, Node, node, schema, store, wait_until
-
-__all__ = ["node", "store"]
+from tests.pipeline.node import Client, Node, schema, wait_until
 
 
 def test_an_entry_that_waits_is_found_by_what_it_holds(node: Callable[..., Node]) -> None:

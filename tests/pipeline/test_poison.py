@@ -16,11 +16,9 @@ from collectord.pipeline import poison
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.poison import Poisoned, Refusals, Suspects, Unencodable
 from collectord.testing.store import Fault, MemoryStore
-from collectord.upload.appender import BlockedFor
+from collectord.upload.attempts import BlockedFor
 from collectord.upload.store import Blocked, Unknown
-from tests.pipeline.node import Client, Node, landed_ids, node, schema, store, wait_until
-
-__all__ = ["node", "store"]
+from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
 
 PARTITION = Partition(b"s" * 16, 0, 1440)
 

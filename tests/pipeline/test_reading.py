@@ -12,9 +12,7 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from collectord.model import Entry, EntryKind
 from collectord.testing.store import MemoryStore
-from tests.pipeline.node import Client, Node, landed_ids, node, schema, store, wait_until
-
-__all__ = ["node", "store"]
+from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
 
 
 def dropped(running: Node) -> int:

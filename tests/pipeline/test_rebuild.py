@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 from collections import Counter
 from collections.abc import Callable
@@ -17,26 +18,20 @@ from collectord import quarantine
 from collectord._pb import collector_pb2 as pb
 from collectord.encode.frame import FrameEncoder, iter_frames
 from collectord.errors import CallHuman, TryAgain
-from collectord.model import Entry, EntryKind, FrameTag, Partition
+from collectord.model import Entry, EntryKind, FrameTag, Partition, Place
 from collectord.pipeline import framer, rebuild
 from collectord.pipeline.rebuild import Found, Options, judge
 from collectord.pipeline.rebuilding import Rebuilding
+from collectord.pipeline.sources import Sources
 from collectord.schema import parse_schema
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
 from tests.pipeline.node import NOON, Client, Node, landed_ids, schema, wait_until
-from tests.pipeline.set_aside import Kill, directory, impatient, numbers, refused
-
-__all__ = ["impatient"]
+from tests.pipeline.set_aside import Kill, refused
 
 Nodes = Callable[..., Node]
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
 
 
 def lose_ledger(node: Node) -> Node:
@@ -314,6 +309,39 @@ def test_a_store_that_fails_changes_nothing(
     again.stop()
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "the disk fails"), MemoryError()])
+@pytest.mark.parametrize("fails", [1, 3])
+def test_a_log_that_cannot_be_read_now_changes_nothing_and_nothing_lands_twice(
+    node: Node, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, error: Exception, fails: int
+) -> None:
+    """Nobody knows whether such rows have landed, and they can be read again later."""
+    client = Client(schema())
+    node.append(*(client.batch(6) for _ in range(3)))
+    assert node.pipeline.flush(20)
+    again = lose_ledger(node)
+    rebuilding = Rebuilding(again.pipeline, store, lambda: again.ledger.rebuild_needed, str)
+    read, asked = Sources.read_payload, list[int]()
+
+    def failing(sources: Sources, place: Place) -> memoryview:
+        asked.append(1)
+        if len(asked) >= fails:
+            raise error
+        return read(sources, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sources, "read_payload", failing)
+        account = rebuilding.ask(True, Options(), False, 20)
+    assert len(asked) == fails
+    assert account.done
+    assert account.error
+    assert not account.applied
+    assert again.pipeline.held
+    account = rebuilding.ask(True, Options(), False, 20)
+    assert (account.applied, account.landed, account.waiting) == (True, 18, 0)
+    settle(again, store, client)
+    again.stop()
+
+
 def test_a_request_of_the_dead_daemon_that_arrives_meanwhile_is_found(
     node: Node, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,9 +421,9 @@ def test_what_was_in_quarantine_is_in_quarantine_again_though_the_log_has_it_too
     client = Client(schema())
     node.append(client.batch(2), client.batch(8), client.batch(3))
     wait_until(lambda: node.pipeline.flush(0.2))
-    (id_,) = quarantine.ids(directory(node))
+    (id_,) = quarantine.ids(node.quarantine)
     again = lose_ledger(node)
-    assert numbers(again) == (13, 0, 13, 0), "nothing is known before the rebuild"
+    assert again.numbers() == (13, 0, 13, 0), "nothing is known before the rebuild"
     with pytest.raises(TryAgain, match="rebuilt"):
         again.pipeline.shelf.retry(id_)
     (found,) = find(again, store, doubtful=doubtful)
@@ -403,14 +431,14 @@ def test_what_was_in_quarantine_is_in_quarantine_again_though_the_log_has_it_too
     assert "8 rows are in quarantine" in found.notes[0]
     again.pipeline.rebuild([found])
     for _ in range(2):
-        assert numbers(again) == (13, 5, 0, 8)
-        assert again.pipeline.shelf.ids() == [id_] == quarantine.ids(directory(again))
+        assert again.numbers() == (13, 5, 0, 8)
+        assert again.pipeline.shelf.ids() == [id_] == quarantine.ids(again.quarantine)
         again.stop()
         again = Node(again.spool, store)
     poison.clear()
     assert again.pipeline.shelf.retry(id_) == 8
     settle(again, store, client)
-    assert numbers(again) == (13, 13, 0, 0)
+    assert again.numbers() == (13, 13, 0, 0)
     again.stop()
 
 
@@ -428,7 +456,7 @@ def test_a_frame_that_was_given_up_keeps_nothing_behind_it_from_counting_as_land
     (found,) = find(again, store)
     assert (found.rows, found.landed, found.aside, found.again) == (14, 5, 9, 0)
     again.pipeline.rebuild([found])
-    assert numbers(again) == (14, 5, 0, 9)
+    assert again.numbers() == (14, 5, 0, 9)
     again.pipeline.shelf.retry(id_)
     settle(again, store, client)
     again.stop()
@@ -441,15 +469,15 @@ def test_parts_of_one_entry_are_found_where_they_stood(node: Node, store: Memory
     store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 2, None)
     node.append(client.batch(40_000))
     wait_until(lambda: node.pipeline.flush(0.2))
-    found_ids = quarantine.ids(directory(node))
+    found_ids = quarantine.ids(node.quarantine)
     assert len(found_ids) == 2
-    _, landed, _, held = numbers(node)
+    _, landed, _, held = node.numbers()
     assert landed and held and landed + held == 40_000
     again = lose_ledger(node)
     (found,) = find(again, store)
     assert (found.landed, found.aside) == (landed, held)
     again.pipeline.rebuild([found])
-    assert numbers(again) == (40_000, landed, 0, held)
+    assert again.numbers() == (40_000, landed, 0, held)
     for id_ in found_ids:
         again.pipeline.shelf.retry(id_)
     settle(again, store, client)
@@ -469,7 +497,7 @@ def test_where_rows_before_an_item_are_missing_it_waits_again_with_all_that_foll
     (found,) = find(again, store)
     assert (found.landed, found.aside) == (2, 0)
     again.pipeline.rebuild([found])
-    assert quarantine.ids(directory(again)) == again.pipeline.shelf.ids() == []
+    assert quarantine.ids(again.quarantine) == again.pipeline.shelf.ids() == []
     settle(again, store, client)
     again.stop()
 
@@ -491,7 +519,7 @@ def test_a_kill_after_the_rebuild_was_written_down_keeps_the_item(
         again.pipeline.rebuild([found])
     again.stop()
     third = Node(again.spool, store)
-    assert numbers(third) == (5, 0, 0, 5)
+    assert third.numbers() == (5, 0, 0, 5)
     assert third.pipeline.shelf.ids() == [id_]
     third.pipeline.shelf.retry(id_)
     settle(third, store, client)

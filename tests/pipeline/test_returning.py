@@ -18,24 +18,8 @@ from collectord.quarantine import BadItem
 from collectord.testing.store import MemoryStore
 from collectord.upload.held import Held
 from collectord.wal.damage import DamagedEntry
-from tests.pipeline.node import Client, Node, landed_ids, node, schema, store, wait_until
-from tests.pipeline.set_aside import (
-    Kill,
-    Switch,
-    directory,
-    encoder,
-    impatient,
-    killed,
-    landed_once,
-    mended,
-    numbers,
-    poisoned,
-    refused,
-    retried_and_killed,
-    settled,
-)
-
-__all__ = ["encoder", "impatient", "node", "store"]
+from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
+from tests.pipeline.set_aside import Kill, Switch, killed, landed_once, mended, poisoned, refused, retried_and_killed
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -65,7 +49,7 @@ def test_a_kill_at_any_step_of_a_retry(
         wait_until(lambda: bool(fired))
         running.stop()
     again = node()
-    assert numbers(again)[0] == 13
+    assert again.numbers()[0] == 13
     try:
         assert again.pipeline.shelf.retry(id_) == 8
         assert method == "_append"
@@ -91,10 +75,10 @@ def test_a_ledger_without_room_keeps_the_segment_until_it_knows(
 
     monkeypatch.setattr(Held, "put_again", sometimes)
     running.pipeline.shelf.retry(id_)
-    settled(running)
+    running.settle()
     assert not running.pipeline.shelf.returning.settled
-    assert quarantine.ids(directory(running)) == [id_]
-    assert numbers(running) == (13, 13, 0, 0)
+    assert quarantine.ids(running.quarantine) == [id_]
+    assert running.numbers() == (13, 13, 0, 0)
     full[0] = False
     wait_until(lambda: running.pipeline.shelf.returning.settled)
     landed_once(running, node, store, client)
@@ -108,7 +92,7 @@ def test_a_kill_between_two_entries_of_an_item(
     running = node()
     client = Client(schema())
     id_ = refused(running, client, store, 2, 3)
-    assert numbers(running) == (5, 0, 0, 5)
+    assert running.numbers() == (5, 0, 0, 5)
     recognise = Returning.recognise
 
     def second(self: Returning, stored: Any) -> bool:
@@ -126,7 +110,7 @@ def test_a_kill_between_two_entries_of_an_item(
         assert (item.again, item.rows) == ((1, 3) if told else (0, 5))
         running.stop()
     again = node()
-    assert numbers(again) == (5, 0, 5, 0)
+    assert again.numbers() == (5, 0, 5, 0)
     landed_once(again, node, store, client)
     assert landed_ids(store) == client.ids
 
@@ -190,13 +174,13 @@ def test_a_client_that_calls_itself_by_an_items_id_takes_nothing_from_it(
     other = Client(schema())
     other.id = id_
     running.append(other.batch(4))
-    settled(running)
-    assert numbers(running) == (17, 9, 0, 8)
+    running.settle()
+    assert running.numbers() == (17, 9, 0, 8)
     running.append(other.batch(1))
     running.stop()
     again = node()
     assert again.pipeline.shelf.ids() == [id_]
-    assert numbers(again)[0] == 18 and numbers(again)[3] == 8
+    assert again.numbers()[0] == 18 and again.numbers()[3] == 8
 
 
 @pytest.mark.parametrize("what", ["the entry", "the item's file"])
@@ -222,7 +206,7 @@ def test_what_cannot_be_read_is_not_known_yet_and_taken_off_its_item_once_it_can
             patch.setattr(quarantine, "read", broken)
         again = node()
         assert failed
-        received, landed, waiting, held = numbers(again)
+        received, landed, waiting, held = again.numbers()
         assert (received, landed + waiting, held) == (21, 13, 8), "both are counted, for they may be two"
         with pytest.raises(TryAgain, match="cannot be read"):
             again.pipeline.shelf.retry(id_)
@@ -266,7 +250,7 @@ def test_an_entry_whose_bytes_have_changed_is_waited_for_until_it_is_set_aside_i
     client = Client(schema())
     id_ = mended(running, client, encoder)
     retried_and_killed(running, id_)
-    length = len(quarantine.read(directory(running), id_).entries[0].payload)
+    length = len(quarantine.read(running.quarantine, id_).entries[0].payload)
     with monkeypatch.context() as patch:
         read_payload = Sources.read_payload
 
@@ -279,13 +263,13 @@ def test_an_entry_whose_bytes_have_changed_is_waited_for_until_it_is_set_aside_i
         again = node()
         with pytest.raises(TryAgain, match="cannot be read"):
             again.pipeline.shelf.retry(id_)
-        settled(again)
+        again.settle()
         again.pipeline.shelf.settle()
-        assert numbers(again) == (21, 5, 0, 16)
+        assert again.numbers() == (21, 5, 0, 16)
     assert again.pipeline.shelf.retry(id_) == 8
-    settled(again)
+    again.settle()
     assert sorted(landed_ids(store)) == sorted(client.ids)
-    assert numbers(again) == (21, 13, 0, 8)
+    assert again.numbers() == (21, 13, 0, 8)
 
 
 def test_an_item_whose_entries_cannot_be_told_may_still_be_dropped(
@@ -303,6 +287,6 @@ def test_an_item_whose_entries_cannot_be_told_may_still_be_dropped(
     again = node()
     assert again.pipeline.shelf.drop(id_) == 8
     assert again.pipeline.shelf.returning.settled
-    settled(again)
+    again.settle()
     assert again.balanced()
-    assert numbers(again)[1:] == (13, 0, 0)
+    assert again.numbers()[1:] == (13, 0, 0)

@@ -8,9 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from collectord.testing.store import MemoryStore
-from tests.pipeline.node import Client, Node, landed_ids, node, schema, store
-
-__all__ = ["node", "store"]
+from tests.pipeline.node import Client, Node, landed_ids, schema
 
 
 def test_a_blob_deleted_behind_our_back_is_told_and_counted(

@@ -13,23 +13,8 @@ from collectord.quarantine import BadItem
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.held import Held
 from collectord.upload.store import Blocked
-from tests.pipeline.node import Client, Node, node, schema, store, wait_until
-from tests.pipeline.set_aside import (
-    Kill,
-    Switch,
-    directory,
-    encoder,
-    impatient,
-    killed,
-    landed_once,
-    mended,
-    numbers,
-    poisoned,
-    refused,
-    settled,
-)
-
-__all__ = ["encoder", "impatient", "node", "store"]
+from tests.pipeline.node import Client, Node, schema, wait_until
+from tests.pipeline.set_aside import Kill, Switch, killed, landed_once, mended, poisoned, refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -41,10 +26,10 @@ def test_a_retried_item_lands_once_and_is_received_once(
     running = node()
     client = Client(schema())
     id_ = poisoned(running, client)
-    assert numbers(running) == (13, 5, 0, 8)
+    assert running.numbers() == (13, 5, 0, 8)
     encoder.limit = 100
     assert running.pipeline.shelf.retry(id_) == 8
-    assert numbers(running)[0] == 13 and numbers(running)[3] == 0
+    assert running.numbers()[0] == 13 and running.numbers()[3] == 0
     landed_once(running, node, store, client)
 
 
@@ -54,12 +39,12 @@ def test_an_item_that_fails_again_is_an_item_again(
     running = node()
     id_ = poisoned(running, Client(schema()))
     running.pipeline.shelf.retry(id_)
-    settled(running)
-    (other,) = quarantine.ids(directory(running))
+    running.settle()
+    (other,) = quarantine.ids(running.quarantine)
     assert other != id_
-    assert numbers(running) == (13, 5, 0, 8)
+    assert running.numbers() == (13, 5, 0, 8)
     running.stop()
-    assert numbers(node()) == (13, 5, 0, 8)
+    assert node().numbers() == (13, 5, 0, 8)
 
 
 def test_dropped_rows_are_counted_as_such(node: Callable[..., Node], store: MemoryStore, encoder: Switch) -> None:
@@ -93,11 +78,11 @@ def test_a_kill_while_an_item_goes_in(
         running.append(client.batch(2), client.batch(8), client.batch(3))
         wait_until(lambda: running.pipeline.flush(0.05) or bool(fired))
         running.stop()
-    assert len(quarantine.ids(directory(running))) == 1
+    assert len(quarantine.ids(running.quarantine)) == 1
     again = node()
-    settled(again)
-    assert numbers(again) == (13, 5, 0, 8)
-    (id_,) = quarantine.ids(directory(again))
+    again.settle()
+    assert again.numbers() == (13, 5, 0, 8)
+    (id_,) = quarantine.ids(again.quarantine)
     encoder.limit = 100
     again.pipeline.shelf.retry(id_)
     landed_once(again, node, store, client)
@@ -119,7 +104,7 @@ def test_a_kill_at_any_step_of_a_drop(
     done = (method, when) != ("drop", "before")
     (book,) = again.pipeline.overview.books()
     assert (book.quarantined, book.dropped_from_quarantine, book.missing) == ((0, 8, 0) if done else (8, 0, 0))
-    assert bool(quarantine.ids(directory(again))) is not done
+    assert bool(quarantine.ids(again.quarantine)) is not done
 
 
 def test_two_retries_at_once_put_it_into_the_log_once(
@@ -151,11 +136,11 @@ def test_two_parts_of_one_entry_are_two_items(
     client = Client(schema())
     store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 100)
     running.append(client.batch(32768))
-    settled(running)
-    assert numbers(running) == (32768, 0, 0, 32768)
-    found = quarantine.ids(directory(running))
+    running.settle()
+    assert running.numbers() == (32768, 0, 0, 32768)
+    found = quarantine.ids(running.quarantine)
     assert len(found) > 1
-    assert sum(quarantine.read(directory(running), id_).rows for id_ in found) == 32768
+    assert sum(quarantine.read(running.quarantine, id_).rows for id_ in found) == 32768
     store.heal()
     for id_ in found:
         running.pipeline.shelf.retry(id_)
@@ -168,12 +153,12 @@ def test_an_item_that_is_counted_is_not_overwritten(
     running = node()
     client = Client(schema())
     id_ = poisoned(running, client)
-    content = quarantine.path_of(directory(running), id_).read_bytes()
+    content = quarantine.path_of(running.quarantine, id_).read_bytes()
     monkeypatch.setattr(quarantine, "item_id", lambda *_: id_)
     running.append(client.batch(9))
     wait_until(lambda: running.pipeline.flush(0.05) or "already" in running.pipeline.last_error)
-    assert quarantine.path_of(directory(running), id_).read_bytes() == content
-    assert numbers(running) == (22, 5, 9, 8)
+    assert quarantine.path_of(running.quarantine, id_).read_bytes() == content
+    assert running.numbers() == (22, 5, 9, 8)
 
 
 def test_nothing_is_dropped_while_the_ledger_does_not_know_what_has_left(
@@ -202,11 +187,11 @@ def test_a_retry_says_what_stands_in_its_way(node: Callable[..., Node], store: M
     id_ = poisoned(running, Client(schema()))
     with pytest.raises(BadItem, match="no item"):
         running.pipeline.shelf.retry(b"?" * 16)
-    path = quarantine.path_of(directory(running), id_)
+    path = quarantine.path_of(running.quarantine, id_)
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
     with pytest.raises(BadItem, match="checksum"):
         running.pipeline.shelf.retry(id_)
-    assert numbers(running) == (13, 5, 0, 8)
+    assert running.numbers() == (13, 5, 0, 8)
     assert running.pipeline.shelf.drop(id_) == 8

@@ -12,10 +12,8 @@ from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import Blocked
 from collectord.wal.identity import spool_of
-from tests.pipeline.node import Client, Node, node, schema, store, wait_until
-from tests.pipeline.set_aside import Switch, directory, encoder, impatient, numbers, poisoned, settled
-
-__all__ = ["encoder", "impatient", "node", "store"]
+from tests.pipeline.node import Client, Node, schema, wait_until
+from tests.pipeline.set_aside import Switch, poisoned
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -33,9 +31,9 @@ def test_after_a_lost_ledger_an_item_counts_as_far_as_its_entries_wait_nowhere(
     store.plan("append", *[Fault(Blocked("bad_name", "no"))] * 100)
     for _ in range(9):
         running.append(client.batch(300))
-    settled(running)
-    (id_,) = quarantine.ids(directory(running))
-    wait_until(lambda: running.log.catalog.segments()[0].base > quarantine.read(directory(running), id_).entries[0].lsn)
+    running.settle()
+    (id_,) = quarantine.ids(running.quarantine)
+    wait_until(lambda: running.log.catalog.segments()[0].base > quarantine.read(running.quarantine, id_).entries[0].lsn)
     running.stop()
     store.heal()
     for file in running.spool.glob("ledger.sqlite*"):
@@ -43,8 +41,8 @@ def test_after_a_lost_ledger_an_item_counts_as_far_as_its_entries_wait_nowhere(
     monkeypatch.setattr("tests.pipeline.node.Ledger", lambda spool: Ledger(spool, spool_of(spool / "log")))
     for start in range(2):
         again = node(segment_bytes=64 << 10)
-        assert (again.pipeline.shelf.ids(), quarantine.ids(directory(again))) == ([], [id_])
-        received, _, waiting, held = numbers(again)
+        assert (again.pipeline.shelf.ids(), quarantine.ids(again.quarantine)) == ([], [id_])
+        received, _, waiting, held = again.numbers()
         assert received == waiting + held == 2700 and 0 < held < 2700
         if not start:
             again.stop()
@@ -56,11 +54,11 @@ def test_after_a_lost_ledger_an_item_counts_as_far_as_its_entries_wait_nowhere(
     )
     for _ in range(2):
         (now,) = again.pipeline.shelf.ids()
-        assert quarantine.ids(directory(again)) == [now]
+        assert quarantine.ids(again.quarantine) == [now]
         assert (now == id_) is found
-        item = quarantine.read(directory(again), now)
+        item = quarantine.read(again.quarantine, now)
         assert item.id == now
-        assert numbers(again) == ((2700, 0, 0, 2700) if found else (2700, 0, waiting, held))
+        assert again.numbers() == ((2700, 0, 0, 2700) if found else (2700, 0, waiting, held))
         assert item.rows == (2700 if found else held)
         again.stop()
         again = node(segment_bytes=64 << 10)
@@ -80,9 +78,9 @@ def test_after_a_lost_ledger_an_item_is_taken_in_again(
     for _ in range(8):
         encoder.limit = 10**6
         running.append(client.batch(10_000))
-        settled(running)
+        running.settle()
     wait_until(lambda: len(running.log.catalog.segments()) <= 1)
     running.stop()
     again = node()
     assert again.pipeline.shelf.ids() == [id_]
-    assert numbers(again)[3] == 8
+    assert again.numbers()[3] == 8

@@ -7,9 +7,10 @@ import pytest
 from collectord.encode.frame import CODECS, FrameEncoder, FrameError
 from collectord.errors import CallHuman, NeverAgain, TryAgain
 from collectord.model import BlobInfo, FrameTag
-from collectord.reader.blobs import BlobFile, codec_of, data_blobs, select
+from collectord.reader.blobs import BlobFile, data_blobs, select
 from collectord.reader.cat import HeadersDiffer, cat, header_of
 from collectord.testing.store import UNSENT, MemoryStore, StoredBlob
+from collectord.upload.naming import codec_of
 
 HEADER = b'a,"b\n""c"""\n'
 

@@ -14,7 +14,8 @@ from collectord import files
 from collectord.errors import SpoolFull
 from collectord.testing.clock import ManualClock
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore, StoredBlob
-from collectord.upload.appender import MAX_STEPS, BlockedFor, Landed, Retry, header_hash
+from collectord.upload.appender import MAX_STEPS, header_hash
+from collectord.upload.attempts import BlockedFor, Landed, Retry
 from collectord.upload.records import Intent
 from collectord.upload.rollover import MAX_APPENDS, PartState
 from collectord.upload.store import MAX_APPEND, Appended, Blocked, NoContainer, NotAppendable, Unknown, WrongPosition

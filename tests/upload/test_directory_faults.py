@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from collectord import files
-from collectord.upload.appender import BlockedFor, Landed, Retry
+from collectord.upload.attempts import BlockedFor, Landed, Retry
 from collectord.upload.localdir import JOURNALS, LocalDirectory
 from tests.upload.crashes import Crash, every_step, steps, wired
 from tests.upload.world import HEADER, Writer, check_books
@@ -192,7 +192,7 @@ def test_a_listing_goes_on_where_a_file_has_gone_and_stays_inside(
 PERMISSIONS = """
 import os, sys
 from pathlib import Path
-from collectord.upload.appender import BlockedFor, Landed
+from collectord.upload.attempts import BlockedFor, Landed
 from collectord.upload.localdir import LocalDirectory
 from tests.upload.world import Writer, check_books
 import xxhash

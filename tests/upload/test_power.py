@@ -19,7 +19,8 @@ from collectord.encode.frame import FrameEncoder
 from collectord.model import Cursor, FrameTag, Lsn, Partition, Stream
 from collectord.testing.clock import ManualClock
 from collectord.testing.store import MemoryStore
-from collectord.upload.appender import Appender, Landed
+from collectord.upload.appender import Appender
+from collectord.upload.attempts import Landed
 from collectord.upload.database import Database
 from collectord.upload.ledger import Ledger
 from collectord.upload.localdir import LocalDirectory

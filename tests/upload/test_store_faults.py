@@ -17,7 +17,7 @@ from azure.storage.blob import BlobServiceClient
 from collectord.testing.azurite import Azurite
 from collectord.testing.blobwire import REFUSALS
 from collectord.testing.proxy import FAULTS, FaultProxy
-from collectord.upload.appender import BlockedFor, Landed, Retry
+from collectord.upload.attempts import BlockedFor, Landed, Retry
 from collectord.upload.azureblob import AzureBlob
 from collectord.upload.records import Intent
 from collectord.upload.rollover import PartState

@@ -11,7 +11,8 @@ from collectord.encode import frame
 from collectord.encode.frame import FrameEncoder
 from collectord.model import Cursor, FrameTag, Lsn
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore
-from collectord.upload.appender import Appender, Landed, Retry
+from collectord.upload.appender import Appender
+from collectord.upload.attempts import Landed, Retry
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
 from collectord.upload.records import Intent

@@ -11,7 +11,8 @@ from pathlib import Path
 from collectord.clock import Clock
 from collectord.model import Cursor, FrameTag, Lsn, Partition, Stream
 from collectord.testing.clock import ManualClock
-from collectord.upload.appender import Appender, BlockedFor, Landed, Retry
+from collectord.upload.appender import Appender
+from collectord.upload.attempts import BlockedFor, Landed, Retry
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
 from collectord.upload.records import Intent

@@ -1,0 +1,53 @@
+"""Where a daemon listens: `HOST:PORT` of this machine, and paths of unix sockets."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+
+MAX_SOCKET_PATH = 107
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`HOST:PORT` or `[V6]:PORT`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]\s]+)):([0-9]{1,5})", address)
+    if not match or int(match[3]) > 65_535:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_loopback(address: str, host: str) -> None:
+    """Raises ValueError where others could reach the host; `address` is what was said."""
+    if not is_loopback(host):
+        raise ValueError(
+            f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
+            "(127.0.0.1, [::1], localhost) are accepted"
+        )
+
+
+def check_socket_path(path: Path) -> None:
+    """Raises ValueError where the kernel would cut the path, or refuse it with a riddle."""
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
+
+
+def check_for_clients(path: Path) -> None:
+    """Raises ValueError where clients would look for a socket elsewhere."""
+    if "," in str(path):
+        raise ValueError(f"gRPC, which clients use, cuts {path} at the comma; choose a path without one")

@@ -1,0 +1,55 @@
+"""A daemon as a process of its own: `collectord serve`. Malloc, the interpreter, signals, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from collectord.config import Settings, unknown_environment
+from collectord.daemon import Daemon
+from collectord.logs import event
+from collectord.malloc import tune_malloc
+
+_log = logging.getLogger("collectord.daemon")
+
+
+def serve(settings: Settings) -> None:
+    """Runs a daemon until a signal ends it.
+
+    Raises:
+        CallHuman: it cannot start.
+    """
+    tune_malloc()
+    # Pure-Python work must not hold the GIL for 5 ms while batches wait.
+    sys.setswitchinterval(0.0005)
+    for name in unknown_environment():
+        event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
+    # While the log is replayed nothing can be lost, so a signal ends it; as PID 1 nobody else would see to that.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    daemon = Daemon(settings)
+    daemon.open()
+    asyncio.run(_run_until_signal(daemon))
+
+
+async def _run_until_signal(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[float | None] = loop.create_future()
+
+    def on_signal() -> None:
+        if stop.done():
+            event(_log, logging.WARNING, "second signal: stopping at once, the rest stays in the log")
+            logging.shutdown()
+            os._exit(1)
+        stop.set_result(daemon.settings.drain_deadline)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if not await daemon.run(stop):
+        # A request to a store that does not answer holds its thread, and the interpreter would wait for what else runs.
+        # What it does or does not do is settled by the next start, as after a crash.
+        event(_log, logging.WARNING, "an upload was under way; the next start settles it")
+        logging.shutdown()
+        os._exit(0)
