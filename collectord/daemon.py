@@ -339,11 +339,12 @@ class Daemon:
 
     def _end_uploads(self) -> bool:
         """Returns whether nothing is under way any more, at most twice `STOP_PATIENCE` later."""
-        idle = self._pipeline.stop(STOP_PATIENCE)
-        idle = self._switchboard.stop(STOP_PATIENCE) and idle
+        deadline = self._clock.monotonic() + STOP_PATIENCE
+        idle = landed = self._pipeline.stop(STOP_PATIENCE)
+        idle = self._switchboard.stop(max(0.0, deadline - self._clock.monotonic())) and idle
         if self.claiming is not None:
-            # What is still under way may land yet, so then the next one has to wait.
-            idle = self.claiming.stop(idle, STOP_PATIENCE) and idle
+            # What is still under way may land yet, so then the next one has to wait. A look at the switches lands nothing.
+            idle = self.claiming.stop(landed, STOP_PATIENCE) and idle
         return idle
 
 

@@ -5,6 +5,7 @@ A daemon on this machine is asked, and follows at once; where none answers, the 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from collectord.config import Settings
@@ -13,19 +14,20 @@ from collectord.destination import open_store
 from collectord.errors import CallHuman
 from collectord.switchboard import change, read
 from collectord.switches import Patch
+from collectord.upload.documents import DocumentStore
 
 
 def show(settings: Settings) -> dict[str, Any]:
     """What is said of all services, as JSON values; docs/switches.md describes the fields.
 
     Raises:
-        CallHuman: the document makes no sense, or the store refuses.
+        CallHuman: the document makes no sense, nobody has named a store, or it refuses.
         TryAgain: nobody answered.
     """
     if listens(settings.admin_socket):
         with ControlClient(settings.admin_socket) as control:
             return control.switches()
-    store = open_store(settings)
+    store = _store(settings)
     try:
         switches = read(store)
     finally:
@@ -40,9 +42,19 @@ def update(settings: Settings, webservice: str, patch: Patch, *, here: bool = Fa
             return control.switch(webservice, patch, here)
     if here:
         raise CallHuman(f"only a daemon can be told so, and none answers at {settings.admin_socket}; name its spool")
-    store = open_store(settings)
+    store = _store(settings)
     try:
         switches, _ = change(store, webservice, patch)
     finally:
         store.close()
     return {"version": switches.version, "services": dict(switches.raw["services"])}
+
+
+def _store(settings: Settings) -> DocumentStore:
+    # By default it is a directory below the present one: to make one there would be a switch that nobody follows.
+    if "store" not in settings.model_fields_set and not Path(settings.store).is_dir():
+        raise CallHuman(
+            f"no daemon answers at {settings.admin_socket}, and no store is named; set COLLECTORD_STORE, or COLLECTORD_SPOOL "
+            "where a daemon runs"
+        )
+    return open_store(settings)

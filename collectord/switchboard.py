@@ -19,13 +19,15 @@ from collectord import files
 from collectord.clock import Clock
 from collectord.errors import CallHuman, TryAgain
 from collectord.logs import event
-from collectord.switches import DOCUMENT, NOTHING, BadSwitches, Patch, Rules, Switches, parse
-from collectord.upload.documents import Conflict, Document, DocumentStore, Written
+from collectord.switches import DOCUMENT, NOTHING, SAMPLING, BadSwitches, Patch, Rules, Switches, parse
+from collectord.upload.documents import Conflict, Document, DocumentStore, GetOutcome, Written
 from collectord.upload.store import AlreadyExists, Blocked, Created, NoContainer, Unknown
 
 CACHE_FILE = "services.json"
 ATTEMPTS = 20
 """At a change, while others change the document too."""
+PATIENCE = 15.0
+"""Seconds after which a store that did not answer is not asked once more for a change."""
 SPREAD = 0.2
 """Of the interval, so that a fleet does not ask in step."""
 
@@ -33,7 +35,11 @@ _log = logging.getLogger("collectord.switches")
 
 
 def change(
-    store: DocumentStore, webservice: str, patch: Patch, pause: Callable[[float], object] = time.sleep
+    store: DocumentStore,
+    webservice: str,
+    patch: Patch,
+    pause: Callable[[float], object] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
 ) -> tuple[Switches, str]:
     """Changes what the document says of a service. Returns the document as it is then, and its tag.
 
@@ -43,12 +49,13 @@ def change(
         TryAgain: the store did not answer, or others changed the document all the time.
     """
     pending: Switches | None = None
+    deadline = now() + PATIENCE
     for attempt in range(ATTEMPTS):
         if attempt:
             pause(random.uniform(0.01, 0.05) * attempt)
         found = store.get_document(DOCUMENT)
         if isinstance(found, Unknown):
-            if attempt == ATTEMPTS - 1:
+            if attempt == ATTEMPTS - 1 or now() > deadline:
                 raise TryAgain(f"{store.describe()} did not answer: {found.detail}")
             continue
         if isinstance(found, Blocked):
@@ -67,7 +74,7 @@ def change(
                 _make_container(store)
             case Blocked() as blocked:
                 raise _refused(store, blocked)
-            case Unknown() as unknown if attempt == ATTEMPTS - 1:
+            case Unknown() as unknown if attempt == ATTEMPTS - 1 or now() > deadline:
                 raise TryAgain(f"{store.describe()} did not answer: {unknown.detail}; look whether it was changed")
             case Unknown():
                 continue
@@ -106,12 +113,16 @@ class Switchboard:
         self._cache = spool / CACHE_FILE
         self._clock = clock
         self._interval = interval
+        self._asking = threading.Lock()
+        """Held by whoever asks the store, until it is known here what came of it: else an answer from before a change would
+        undo it. Taken before `_lock`."""
         self._lock = threading.Lock()
         """Guards everything below, and is held while `tell` is called."""
         self.rules = settled
         """As of now; replaced as a whole."""
         self.problem = ""
         """Why the document that counts may not be the newest; empty: it is."""
+        self._said = ""
         self._read_at: float | None = None
         self._etag: str | None = None
         self._document = NOTHING
@@ -152,12 +163,14 @@ class Switchboard:
             self._looked.wait(patience)
 
     def stop(self, patience: float) -> bool:
-        """Whether the thread ended within so many seconds; if not, a request to the store is under way."""
+        """Nothing asks the store any more, within so many seconds; if not, returns False: a request is under way."""
         self._ended = True
         self._wake.set()
-        if self._thread.ident is None:
-            return True
-        self._thread.join(patience)
+        if not self._asking.acquire(timeout=patience):
+            return False
+        self._asking.release()
+        if self._thread.ident is not None:
+            self._thread.join(patience)
         return not self._thread.is_alive()
 
     @property
@@ -167,10 +180,14 @@ class Switchboard:
 
     def look(self) -> None:
         """Looks at the document now."""
-        found = self._store.get_document(DOCUMENT)
+        with self._asking:
+            if not self._ended:
+                self._learn(self._store.get_document(DOCUMENT))
+
+    def _learn(self, found: GetOutcome) -> None:
         with self._lock:
             if isinstance(found, Blocked | Unknown):
-                self._note(f"{DOCUMENT} cannot be read: {found.detail}")
+                self._note(f"{DOCUMENT} cannot be read", found.detail)
                 return
             self._read_at = self._clock.monotonic()
             etag = None if found is None else found.etag
@@ -189,22 +206,27 @@ class Switchboard:
 
     def change(self, webservice: str, patch: Patch) -> None:
         """Changes the document for all nodes; here it counts at once. Raises as the module's `change`."""
-        switches, etag = change(self._store, webservice, patch)
-        with self._lock:
-            # Somebody may have changed it once more since, and the thread have seen that.
-            if switches.version > self._document.version or etag == self._etag:
+        with self._asking:
+            if self._ended:
+                raise TryAgain("the daemon stops; nothing was changed")
+            switches, etag = change(self._store, webservice, patch)
+            with self._lock:
                 self._etag = etag
                 self._read_at = self._clock.monotonic()
+                self._note("")
                 self._keep(switches)
                 self._take(switches)
 
     def change_here(self, webservice: str, patch: Patch) -> None:
         """Changes what counts on this node until the document has another version. Raises BadSwitches."""
         with self._lock:
-            here = {**self._here}
             merged = self.rules.switches.patched(webservice, patch)
-            here[webservice or "default"] = {**here.get(webservice or "default", {}), **patch}
-            self._here = here
+            name = webservice or "default"
+            before = self._here.get(name, {})
+            changed = {**before, **patch}
+            if isinstance(before.get(SAMPLING), dict) and isinstance(patch.get(SAMPLING), dict):
+                changed[SAMPLING] = {**before[SAMPLING], **patch[SAMPLING]}
+            self._here = {**self._here, name: changed}
             self._count(replace(merged, version=self._document.version))
 
     @property
@@ -224,12 +246,13 @@ class Switchboard:
         event(_log, logging.INFO, "switches", version=switches.version, services=len(switches.services))
         self._tell(self.rules)
 
-    def _note(self, problem: str) -> None:
-        """Says once what is wrong, and once that it is not any more."""
-        if problem != self.problem:
-            self.problem = problem
+    def _note(self, problem: str, detail: str = "") -> None:
+        """Says once what is wrong, whatever else the store says the next time, and once that it is not any more."""
+        self.problem = f"{problem}: {detail}" if detail else problem
+        if problem != self._said:
+            self._said = problem
             if problem:
-                event(_log, logging.WARNING, "switches may be old", why=problem)
+                event(_log, logging.WARNING, "switches may be old", why=self.problem)
             else:
                 event(_log, logging.INFO, "switches are read again")
 

@@ -28,6 +28,8 @@ MAX_BYTES: Final = 1 << 20
 MAX_SERVICES: Final = 5_000
 MAX_DESIGNATIONS: Final = 100
 """With a sampling of their own, per service."""
+MAX_DEPTH: Final = 20
+"""Objects and lists in each other. How deep Python reads is not how deep it compares and writes."""
 SWITCHES: Final = ("collect_model_data", "enable_app_insights")
 SAMPLING: Final = "sampling"
 
@@ -111,10 +113,11 @@ class Rules:
 
     def collects(self, stream: Stream) -> bool:
         """Whether rows of a stream are to be collected, as long as its host does not say otherwise."""
-        said = self.switches.of(stream.webservice).collect_model_data
+        service = self.switches.of(stream.webservice)
+        said = service.collect_model_data
         if said is None:
             said = self.collect or stream in self.on
-        return said and self.allows(stream)
+        return said and service.sampling.get(stream.designation or "default", 1.0) > 0 and self.allows(stream)
 
 
 def parse(data: bytes) -> Switches:
@@ -128,6 +131,8 @@ def parse(data: bytes) -> Switches:
     except (ValueError, RecursionError) as error:
         where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "nested"
         raise BadSwitches(f"{DOCUMENT} is not JSON ({where}, or beyond)") from None
+    if _deeper(found, MAX_DEPTH):
+        raise BadSwitches(f"{DOCUMENT} is nested more than {MAX_DEPTH} deep")
     return _read(found)
 
 
@@ -162,6 +167,14 @@ def _read(found: object) -> Switches:
         raise BadSwitches(f"{DOCUMENT}: {len(services)} services, {MAX_SERVICES} are allowed")
     known = {check_name(name): _service(f"{DOCUMENT}: {name[:80]}", said) for name, said in services.items()}
     return Switches(version, MappingProxyType(known), found)
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether objects and lists are nested deeper than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)
 
 
 def _service(where: str, said: object) -> Service:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from collectord.switchboard import CACHE_FILE, Switchboard, change, read
 from collectord.switches import DOCUMENT, NOTHING, BadSwitches, Rules
 from collectord.testing.clock import ManualClock
 from collectord.testing.store import Fault, MemoryStore
-from collectord.upload.documents import Document, Written
+from collectord.upload.documents import Document, GetOutcome, Written
 from collectord.upload.localdir import LocalDirectory
 from collectord.upload.store import Blocked, Unknown
 from tests.e2e.waiting import eventually
@@ -68,6 +70,14 @@ def test_a_store_that_does_not_answer_is_said() -> None:
         store.plan(operation, *[Fault(Unknown("down"))] * 100)
         with pytest.raises(TryAgain, match="down"):
             change(store, "s", OFF, lambda _: None)
+
+
+def test_a_store_that_takes_long_not_to_answer_is_not_asked_again_for_ever() -> None:
+    store = MemoryStore()
+    store.plan("get_document", *[Fault(Unknown("down"))] * 100)
+    with pytest.raises(TryAgain, match="down"):
+        change(store, "s", OFF, lambda _: None, now=lambda: 40.0 * len(store.requests))
+    assert len(store.requests) == 1
 
 
 def test_a_store_that_refuses_is_said() -> None:
@@ -203,6 +213,84 @@ def test_a_change_for_this_node_only_ends_with_the_next_version(tmp_path: Path) 
     assert (switched(here), here.here) == (False, {})
     with pytest.raises(BadSwitches):
         here.change_here("s", {"sampling": 3})
+
+
+class Held(MemoryStore):
+    """The next read is answered after `meanwhile`, in another thread, which is waited for but a moment."""
+
+    meanwhile: Callable[[], object] | None = None
+    thread: threading.Thread | None = None
+
+    def get_document(self, name: str) -> GetOutcome:
+        found = super().get_document(name)
+        if self.meanwhile is not None:
+            self.thread, self.meanwhile = threading.Thread(target=self.meanwhile), None
+            self.thread.start()
+            self.thread.join(0.1)
+        return found
+
+
+def test_a_look_that_was_under_way_does_not_undo_a_change(tmp_path: Path) -> None:
+    store = Held()
+    change(store, "s", ON)
+    here = board(store, tmp_path)
+    store.meanwhile = lambda: here.change("s", OFF)
+    here.look()
+    assert store.thread is not None
+    store.thread.join(10)
+    assert (switched(here), read(store).version) == (False, 2)
+
+
+def test_a_change_counts_at_once_whatever_version_it_makes(tmp_path: Path) -> None:
+    """Somebody has edited the document, or removed it, and it was not looked at since."""
+    store = MemoryStore()
+    put(store, json.dumps({"format": 1, "version": 9, "services": {"s": ON}}).encode())
+    here = board(store, tmp_path)
+    here.look()
+    del store.blobs[DOCUMENT]
+    here.change("s", OFF)
+    assert (switched(here), here.rules.switches.version) == (False, 1)
+
+
+def test_what_is_wrong_is_said_once_though_its_details_change(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    store = MemoryStore()
+    store.plan("get_document", *(Fault(Unknown(f"reset at {n}")) for n in range(3)))
+    here = board(store, tmp_path)
+    for _ in range(3):
+        here.look()
+    assert caplog.text.count("switches may be old") == 1
+    assert "reset at 2" in here.problem
+    here.look()
+    assert "read again" in caplog.text
+
+
+def test_an_end_does_not_wait_for_a_change_that_hangs(tmp_path: Path) -> None:
+    answer, asked = threading.Event(), threading.Event()
+
+    def hang(name: str) -> None:
+        asked.set()
+        answer.wait(30)
+
+    store = MemoryStore()
+    store.get_document = hang  # type: ignore[method-assign, assignment]
+    here = board(store, tmp_path)
+    changing = threading.Thread(target=here.change, args=("s", OFF))
+    changing.start()
+    assert asked.wait(10)
+    assert not here.stop(0.01)
+    answer.set()
+    changing.join(10)
+    assert here.stop(10)
+    with pytest.raises(TryAgain, match="nothing was changed"):
+        here.change("s", ON)
+
+
+def test_changes_for_this_node_are_shown_together(tmp_path: Path) -> None:
+    here = board(MemoryStore(), tmp_path)
+    here.change_here("s", {**OFF, "sampling": {"inputs": 0.5}})
+    here.change_here("s", {**ON, "sampling": {"labels": None}})
+    assert here.here == {"s": {**ON, "sampling": {"inputs": 0.5, "labels": None}}}
 
 
 def test_the_thread_looks_and_outlives_a_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from collectord.model import Stream
 from collectord.patterns import StreamPatterns
 from collectord.switches import (
     MAX_BYTES,
+    MAX_DEPTH,
     MAX_DESIGNATIONS,
     MAX_SERVICES,
     NOTHING,
@@ -80,6 +81,7 @@ def test_what_a_later_version_wrote_beside_our_keys_is_kept() -> None:
         (b'{"format": 1, "version": 9223372036854775808}', "version"),
         (b'{"format": 1, "version": NaN}', "not a number"),
         (b'{"format": 1, "version": 1, "services": []}', "services is an object by name, not a list"),
+        (document(a={"x": json.loads("[" * 50 + "]" * 50)}), f"nested more than {MAX_DEPTH} deep"),
         (document(a=1), "services.json: a is an object, not a number"),
         (document(a={"collect_model_data": "false"}), 'a.collect_model_data is true, false or null, not "false"'),
         (document(a={"enable_app_insights": 1}), "a.enable_app_insights is true, false or null, not 1"),
@@ -142,3 +144,9 @@ def test_what_is_collected(
     stream = Stream(webservice="s", model="m", designation="inputs")
     assert rules.collects(stream) is collects
     assert rules.allows(stream) is (not only or only == ("s/m/*",))
+
+
+def test_a_fraction_of_none_is_off() -> None:
+    rules = Rules(switches=NOTHING.patched("s", {"collect_model_data": True, "sampling": {"inputs": 0, "default": 0}}))
+    collected = [name for name in ("inputs", "labels", "") if rules.collects(Stream(webservice="s", designation=name))]
+    assert collected == ["labels"]

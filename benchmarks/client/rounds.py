@@ -73,6 +73,7 @@ def cases(client: Client, large: list[bytes]) -> dict[str, Case]:
         "inputs in a request": (small, group(client.collector("inputs").collect, SMALL), 100, 100),
         "client.collect": (small, facade, 100, 100),
         "v1 dictionary": (small, group(by_value, SMALL), 100, 100),
+        "v1 dictionary in a request": (small, group(by_value, SMALL), 100, 100),
         "frame": (small, group(client.collector("signals").collect, FRAME), 100, 100),
         "100 x 200 float32": (floor(LARGE, large, 10), group(client.collector("labels").collect, LARGE), 10, 10),
         "inputs and predictions": (small, pair, 100, 10),

@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "clients" / "python")]
 
 from collectord_client import Client  # noqa: E402
 
+from benchmarks.client.measure import store_nothing  # noqa: E402
 from tests.client.fakedaemon import FakeDaemon  # noqa: E402
 
 CALLS = 1000
@@ -51,15 +52,9 @@ def client(tmp_path: Path) -> Iterator[Client]:
         assert got[0] == tuple(SMALL[0]) == got[-1]
         assert np.array_equal(np.array(got[1:101], "f4"), LARGE)
         # From here on nobody decodes: this is about the caller.
-        daemon._batch = _store_nothing  # type: ignore[method-assign]
+        daemon._batch = store_nothing  # type: ignore[method-assign]
         yield made
         daemon.stop()
-
-
-def _store_nothing(raw: bytes, batch: Any, schemas: Any, client_id: bytes, answers: Any) -> None:
-    from collectord_client._pb import collector_pb2 as pb
-
-    answers.put(pb.ServerMessage(ack=pb.Ack(sequence=batch.sequence)).SerializeToString())
 
 
 def measure(benchmark: Any, client: Client | None, call: Callable[[], object], calls: int = CALLS) -> None:

@@ -41,6 +41,7 @@ def show(config_file: Path | None, name: str | None, as_json: bool, **given: Any
 
     said = services.show(load(config_file, given))
     if name is not None:
+        name = name or "default"
         said["services"] = {name: said["services"].get(name, {})}
     if as_json:
         click.echo(json.dumps(said, indent=2))
@@ -90,6 +91,7 @@ def set_(
         patch["sampling"] = dict(map(_fraction, sampling))
     if not patch:
         raise click.UsageError("nothing to change: give --collect-model-data, --enable-app-insights or --sampling")
+    name = name or "default"
     said = services.update(load(config_file, given), name, patch, here=here)
     where = "on this node" if here else f"version {said['version']}"
     click.echo(f"{name}: {json.dumps(said['services'].get(name, {}))} ({where})")

@@ -97,7 +97,7 @@ class ControlClient:
     def switch(self, webservice: str, patch: Mapping[str, Any], here: bool = False) -> dict[str, Any]:
         """Changes that for a service, and answers likewise. Raises NoDaemon, CallHuman, TryAgain."""
         request = pb.SwitchRequest(webservice=webservice, patch=json.dumps(dict(patch)), here=here)
-        answer: dict[str, Any] = json.loads(self._call("Switch", request, pb.SwitchesResponse, 60.0).json)
+        answer: dict[str, Any] = json.loads(self._call("Switch", request, pb.SwitchesResponse, 120.0).json)
         return answer
 
     def retry_quarantined(self, ids: Iterable[bytes]) -> pb.QuarantineResponse:
@@ -145,6 +145,10 @@ class ControlClient:
                 raise CallHuman(error.details() or "") from None
             if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.ABORTED:
                 raise TryAgain(error.details() or "") from None
+            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                raise CallHuman(
+                    f"the daemon at {self._path} is of an earlier version: it does not know {method}"
+                ) from None
             code = error.code().name if isinstance(error, grpc.Call) else "no code"
             raise TryAgain(f"the daemon at {self._path} did not answer {method}: {code}") from None
 

@@ -84,6 +84,8 @@ class ControlService:
         # Flushes wait for the store, so they have threads of their own: status, and the daemon's own end, need not
         # queue behind them.
         self._flushes = ThreadPoolExecutor(FLUSHES, thread_name_prefix="collectord-flush")
+        # One at a time asks the store to change a document; others wait, and flushes do not wait for them.
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="collectord-change")
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What a server registers."""
@@ -177,7 +179,9 @@ class ControlService:
         try:
             patch = json.loads(request.patch)
             change = partial(self._answers.switch, request.webservice, patch, request.here)
-            said = await asyncio.get_running_loop().run_in_executor(self._flushes, change)
+            # What concerns this node only asks no store, and queues behind nobody.
+            pool = None if request.here else self._changes
+            said = await asyncio.get_running_loop().run_in_executor(pool, change)
         except (ValueError, RecursionError):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the patch is not JSON")
         except TryAgain as error:

@@ -226,7 +226,8 @@ class Session:
         if len(following) > MAX_FOLLOWED:
             raise ProtocolError(f"{len(following)} services are followed; {MAX_FOLLOWED} are allowed")
         self._following = following
-        self._rules_sent = None
+        # Answered also where nothing is said of them: else the client would not know that it may collect for good.
+        self._rules_sent = self._settings_sent = None
         self.wake.set()
 
     def _settings(self) -> pb.Settings:

@@ -65,12 +65,14 @@ class Tape:
         self.pages: list[Page] = []
         self.held: list[Page] = []
         self.dropped: list[tuple[str, str, int]] = []
+        self.wakes = 0
 
     def enqueue(self, outbox: object, page: Page) -> None:
         self.pages.append(page)
         self.held.append(page)
 
-    def wake(self) -> None: ...
+    def wake(self) -> None:
+        self.wakes += 1
 
     def detach(self, outbox: object) -> None: ...
 

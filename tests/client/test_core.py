@@ -132,6 +132,8 @@ def test_no_row_is_lost_or_doubled_while_pages_are_swapped(eager: None) -> None:
     done.set()
     swapping.join()
     client._outbox.seal()
+    for page in tape.pages:
+        page.fold()
     whole = b"".join(bytes(page._values()) for page in tape.pages)
     values = np.frombuffer(whole).reshape(-1, 4)
     expected = {float(k): calls + (k == 0) for k in range(threads)}
@@ -173,14 +175,22 @@ def test_it_has_every_name_of_its_face_and_its_stub() -> None:
         if isinstance(node, ast.ImportFrom) and node.module == "_core":
             taken |= {alias.name for alias in node.names}
     assert {"ShortWay", "Tray", "Context"} <= taken
-    here = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    assert here <= taken, "a class without its twin"
+    pure = [ast.parse(path.read_text()) for path in sorted((PACKAGE / "pure").glob("*.py"))]
+    here = {node.name for tree in pure for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert {"ShortWay", "Tray", "Context"} <= here <= taken, "a class without its twin"
     stub = ast.parse((PACKAGE / "_core.pyi").read_text())
     told: set[str] = {
         alias.asname or alias.name
-        for node in stub.body if isinstance(node, ast.ImportFrom) and node.module == "core" for alias in node.names
+        for node in stub.body if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pure.")
+        for alias in node.names
     }  # fmt: skip
     assert told == taken
+
+
+def test_everybody_takes_the_names_from_where_the_core_is_chosen() -> None:
+    """Who took one from pure/ would have the one in Python beside the compiled one."""
+    found = {path for path in PACKAGE.rglob("*.py") if re.search(r"^ *(from|import) \.*pure\b", path.read_text(), re.M)}
+    assert found == {PACKAGE / "core.py"}
 
 
 def test_the_twins_have_the_same_members() -> None:
@@ -194,3 +204,62 @@ def test_the_twins_have_the_same_members() -> None:
     for name, members in pure.items():
         public = {member for member in members if not member.startswith("_")} - {"head", "step"}
         assert public <= set(compiled[name]), name
+
+
+def test_notes_are_folded_once() -> None:
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600)
+    tape = client._outbox.carrier = Tape()
+    collect = client.collector("labels").collect
+    for _ in range(400):
+        collect(np.ones((1, 6)))
+    client._outbox.seal()
+    [page] = tape.pages
+    first = page.body()
+    assert page.body() == first
+    assert len(page.times) == len(page.counts) == len(page.ids) // 16 == page.rows == 400
+
+
+STAMPS = """
+import sys, time
+import numpy as np
+from collectord_client import core, Client
+from pathlib import Path
+Path("clock").write_text(sys.argv[1])
+core.CLOCK = Path("clock")
+if core.CORE == "compiled":
+    core._core.keep_time_by_ticks(core._kernel_does())
+collect = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600).collector("labels").collect
+array = np.ones((1, 6))
+off, last = 0, time.time_ns()
+until = time.monotonic() + 0.1
+while time.monotonic() < until:
+    before = time.time_ns()
+    made = collect(array).time_ns
+    after = time.time_ns()
+    off = max(off, before - made, made - after)
+print(off < 100_000, core._kernel_does())
+"""
+
+
+def test_stamps_follow_the_clock(tmp_path: Path) -> None:
+    """Whether the kernel trusts the processor's counter or not. A stamp lies between two looks at the clock, whatever comes between
+    them; 100 µs more are for a clock that is being set."""
+    for clock, trusted in (("tsc\n", "True"), ("hpet\n", "False")):
+        code = f"import os; os.chdir({str(tmp_path)!r})\n{STAMPS}"
+        assert run("", "-c", code, clock).split() == ["True", trusted]
+
+
+def test_flask_is_found_when_it_comes_later() -> None:
+    """That it is not there is remembered for as many modules as there were."""
+    code = (
+        "import numpy as np, sys\n"
+        "from collectord_client import Client\n"
+        "client = Client('m', endpoint='unix:/nowhere/c.sock', linger=3600)\n"
+        "collect = client.collector('labels').collect\n"
+        "assert 'flask' not in sys.modules\n"
+        "for _ in range(5): assert collect(np.ones((1, 6))).request_id is None\n"
+        "import flask\n"
+        "with flask.Flask('s').test_request_context(headers={'x-request-id': 'here'}):\n"
+        "    print(collect(np.ones((1, 6))).request_id)"
+    )
+    assert [run(wish, "-c", code).split() for wish in ("", "1")] == [["here"]] * 2

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from collectord_client.dial import knock, pause
+from collectord_client.dial import LOOKING_EVERY, knock, pause, quiet
 
 from tests.client.fakedaemon import FakeDaemon
 
@@ -27,3 +30,21 @@ def test_a_socket_that_nobody_listens_on_is_told_from_one_that_is_served(tmp_pat
         left_behind.bind(str(tmp_path / "stale"))
     assert "refused" in knock(str(tmp_path / "stale"))
     assert knock(daemon.endpoint.removeprefix("unix:")) == ""
+
+
+def test_threads_that_wait_for_a_call_do_not_look_all_the_time(client: Any, daemon: FakeDaemon) -> None:
+    """gRPC has them look ten times a second. They hear at once of what happens, and where gRPC is made otherwise it is left
+    alone."""
+    condition = threading.Condition()
+    waits: list[float | None] = []
+    condition.wait = lambda timeout=None: bool(waits.append(timeout))  # type: ignore[method-assign]
+    quiet(SimpleNamespace(_state=SimpleNamespace(condition=condition)))
+    condition.wait(timeout=0.1)
+    assert waits == [LOOKING_EVERY]
+    quiet(SimpleNamespace())
+    quiet(SimpleNamespace(_state=SimpleNamespace(condition="another")))
+    # And in the gRPC that is here there is something to be done.
+    client.collect([[1.0]])
+    assert client.flush(10)
+    assert "wait" in vars(client._outbox.carrier._link.call._state.condition)
+    assert LOOKING_EVERY > 1

@@ -17,6 +17,7 @@ from collectord_client import Client, Context, Request
 from collectord_client import request as module
 from collectord_client.azureml import ModelDataCollector
 from collectord_client.azureml import collector as scripts
+from collectord_client.azureml.clients import Clients
 from collectord_client.middleware import ASGIMiddleware, WSGIMiddleware
 
 from tests.client.fakedaemon import FakeDaemon, Row
@@ -372,7 +373,7 @@ def test_flask_needs_no_middleware(
 def deployed(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Collectors of a scoring script send to `daemon`."""
     monkeypatch.setenv("COLLECTORD_ENDPOINT", daemon.endpoint)
-    monkeypatch.setattr(scripts, "_clients", {})
+    monkeypatch.setattr(scripts, "_clients", Clients())
     yield
     for client in scripts._clients.values():
         client.close(0.2)

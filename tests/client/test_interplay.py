@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from collectord_client import Client, CollectError, Request
 from collectord_client.azureml import v2
+from collectord_client.azureml.clients import Clients
 from collectord_client.azureml.v2 import collector as v2_collector
 from collectord_client.context import Recalled, Refused, Thinned, left_of
 from collectord_client.core import CORE, Context, Correlations, describe
@@ -120,7 +121,7 @@ def test_a_strict_client_counts_what_it_raises_once(make: Any) -> None:
 
 def test_the_budget_holds_for_the_v2_collector_as_well(monkeypatch: pytest.MonkeyPatch, daemon: FakeDaemon) -> None:
     """A request is decided on once, by its inputs, whether the script made its context or not."""
-    monkeypatch.setattr(v2_collector, "_clients", {})
+    monkeypatch.setattr(v2_collector, "_clients", Clients(v2_collector.Telling))
     monkeypatch.setenv("COLLECTORD_ENDPOINT", daemon.endpoint)
     monkeypatch.setenv("COLLECTORD_MODEL", "budget")
     monkeypatch.setenv("COLLECTORD_MAX_US_PER_CALL", "1e9")

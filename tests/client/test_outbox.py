@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from collectord_client import Client, CollectError
+from collectord_client import Client, CollectError, page
+from collectord_client.outbox import FULL_PAGES
 
+from tests.client.cores import Tape
 from tests.client.fakedaemon import FakeDaemon
 from tests.client.test_sender import wait
 
@@ -204,3 +206,89 @@ def test_a_second_client_knows_from_the_start_that_collecting_is_off(make: Any, 
     second = make(model="second")
     second.collect([1.0])
     assert second.stats()["collected"] == 0
+
+
+def woken(page_bytes: int, outbox_bytes: int) -> tuple[Client, Tape]:
+    """A client whose sender looked once after the first page was begun."""
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600, page_bytes=page_bytes, outbox_bytes=outbox_bytes)
+    tape = client._outbox.carrier = Tape()
+    client.collector("labels").collect(np.ones((1, 8)))
+    assert tape.wakes == 1
+    assert client._outbox.seal(0.0) is not None
+    return client, tape
+
+
+def test_the_sender_is_woken_once_for_several_full_pages() -> None:
+    """It looks anyway before the first of them has lingered, and waking it costs a call more than all else."""
+    client, tape = woken(1024, 1 << 20)
+    collect = client.collector("labels").collect
+    while len(tape.pages) < FULL_PAGES:
+        assert tape.wakes == 1
+        collect(np.ones((1, 8)))
+    assert tape.wakes == 2
+    # It has not looked yet, and nobody wakes it twice.
+    collect(np.ones((1, 8)))
+    assert tape.wakes == 2
+    client.close(0)
+
+
+def test_where_the_outbox_is_small_each_full_page_wakes_the_sender() -> None:
+    client, tape = woken(16 << 10, 64 << 10)
+    collect = client.collector("labels").collect
+    while not tape.pages:
+        assert tape.wakes == 1
+        collect(np.ones((1, 8)))
+    assert tape.wakes == 2
+    client.close(0)
+
+
+def test_a_page_that_nobody_expects_wakes_the_sender() -> None:
+    """Once all pages are sealed, the sender sleeps for long."""
+    client, tape = woken(1024, 1 << 20)
+    assert client._outbox.seal() is None
+    client.collector("labels").collect(np.ones((1, 8)))
+    assert tape.wakes == 2
+    client.close(0)
+
+
+def test_a_buffer_that_is_too_small_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's values and its notes share one, and may fill it."""
+    pool = [bytearray(1024), bytearray(64 << 10)]
+    monkeypatch.setattr(page, "POOL", pool)
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600, page_bytes=64 << 10)
+    tape = client._outbox.carrier = Tape()
+    collect = client.collector("labels").collect
+    for value in range(300):
+        collect(np.full((1, 100), float(value)))
+    client._outbox.seal()
+    assert [len(bytes(one._values())) // 800 for one in tape.pages] == [one.rows for one in tape.pages]
+    values = np.frombuffer(b"".join(bytes(one._values()) for one in tape.pages)).reshape(-1, 100)
+    assert (values == np.arange(300.0)[:, None]).all()
+    client.close(0)
+
+
+def test_both_ways_into_one_page_keep_the_order() -> None:
+    """What goes the short way is noted behind the values, what goes the long way comes after it."""
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600)
+    tape = client._outbox.carrier = Tape()
+    collector = client.collector("labels")
+    made = []
+    for turn in range(400):
+        one = np.full((1 + turn % 2, 8), float(turn))
+        # A time of its own leads the long way.
+        made.append(collector.collect(one, timestamp=client_time(made) if turn % 50 == 49 else None))
+    client._outbox.seal()
+    [whole] = tape.pages
+    whole.fold()
+    assert [bytes(whole.ids[at : at + 16]) for at in range(0, len(whole.ids), 16)] == [one._id for one in made]
+    assert list(whole.times) == [one.time_ns for one in made]
+    assert list(whole.counts) == [one.rows for one in made]
+    values = np.frombuffer(bytes(whole._values())).reshape(-1, 8)[:, 0]
+    assert values.tolist() == [float(turn) for turn in range(400) for _ in range(1 + turn % 2)]
+    client.close(0)
+
+
+def client_time(made: list[Any]) -> int:
+    """That of the call before."""
+    found: int = made[-1].time_ns
+    return found

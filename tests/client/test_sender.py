@@ -496,7 +496,7 @@ def test_the_messages_are_what_protobuf_would_write() -> None:
     totals = pb.ClientMessage.FromString(dropped({(stream, "why"): 300})).dropped
     assert [(c.stream.model, c.reason, c.rows) for c in totals.counts] == [("model", "why", 300)]
     body = pb.Batch(schema_id=schema.id, rows=3, requests=pb.Requests(times=b"t" * 300), tensor=b"x" * 200)
-    got = pb.ClientMessage.FromString(batch(1 << 40, body.SerializeToString())).batch
+    got = pb.ClientMessage.FromString(batch(1 << 40, body.SerializeToString())[0]).batch
     assert (got.sequence, got.rows, got.tensor, len(got.requests.times)) == (1 << 40, 3, b"x" * 200, 300)
 
 
@@ -545,7 +545,7 @@ def test_the_fake_daemon_would_notice_a_broken_contract(tmp_path: Path) -> None:
     )  # fmt: skip
     from collectord_client.wire import declare
 
-    messages = [hello(b"c" * 16, 1, "0", ""), declare(schema), batch(1, mixed.SerializeToString())]
+    messages = [hello(b"c" * 16, 1, "0", ""), declare(schema), batch(1, mixed.SerializeToString())[0]]
     with grpc.insecure_channel(fake.endpoint) as channel:
         list(channel.stream_stream("/collectord.v1.Collector/Collect", None, None)(iter(messages)))
     fake.stop()

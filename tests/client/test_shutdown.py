@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 from collectord_client.middleware import ASGIMiddleware
+from collectord_client.outbox import Outbox
 
 from tests.client.fakedaemon import FakeDaemon
 
@@ -46,10 +46,20 @@ def test_nothing_is_sent_at_startup(make: Any, daemon: FakeDaemon) -> None:
     assert client.stats()["waiting"] == 1
 
 
-def test_without_a_daemon_the_shutdown_is_not_delayed(make: Any, tmp_path: Any) -> None:
-    client = make(endpoint=f"unix:{tmp_path}/nobody.sock")
+@pytest.mark.parametrize("somebody", [True, False])
+def test_the_shutdown_waits_only_where_a_daemon_listens(
+    make: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, somebody: bool
+) -> None:
+    waits: list[Outbox] = []
+    wait_settled = Outbox.wait_settled
+
+    def wait(self: Outbox, deadline: float | None) -> bool:
+        waits.append(self)
+        return wait_settled(self, deadline)
+
+    client = make(linger=3000) if somebody else make(endpoint=f"unix:{tmp_path}/nobody.sock", linger=3000)
     client.collect([[1.0]])
-    began = time.monotonic()
+    monkeypatch.setattr(Outbox, "wait_settled", wait)
     live(["lifespan.shutdown.complete"])
-    assert time.monotonic() - began < 1
-    assert client.stats()["waiting"] == 1
+    assert (client._outbox in waits) == somebody
+    assert client.stats()["waiting"] == (0 if somebody else 1)

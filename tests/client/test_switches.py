@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,6 +164,72 @@ def test_sampling_is_switched_per_designation_and_back(make: Any, daemon: FakeDa
         inputs.collect(ROW)
     assert client.flush(10)
     assert [row.sampling for row in daemon.rows[-3:]] == [None] * 3
+
+
+def test_a_fraction_that_ends_during_a_call_does_not_make_the_next_ones_sampled(make: Any, daemon: FakeDaemon) -> None:
+    """Their page would have fewer fractions than requests."""
+    daemon.settings(services=off(collect=True, inputs=0.999999))
+    client = make()
+    inputs = client.collector("inputs", ["a", "b"])
+    outbox = client._outbox
+    inputs.collect(ROW)
+    assert client.flush(10)
+    put = outbox.put_block
+
+    def switched_meanwhile(*args: Any) -> Any:
+        outbox.obey(Switches())
+        return put(*args)
+
+    outbox.put_block = switched_meanwhile
+    inputs.collect(ROW)
+    outbox.put_block = put
+    for _ in range(5):
+        inputs.collect(ROW)
+    assert client.flush(10)
+    assert [row.sampling for row in daemon.rows] == [None] + [0.999999] + [None] * 5
+
+
+def test_a_collector_that_is_made_during_a_switch_hears_of_it(make: Any) -> None:
+    client = make()
+    outbox = client._outbox
+    switch = threading.Thread(target=outbox.obey, args=(Switches(False),))
+
+    class During(Switches):
+        def collects(self, stream: Stream, host: bool | None) -> bool:
+            found = super().collects(stream, host)
+            if switch.ident is None:
+                switch.start()
+                switch.join(0.1)
+            return found
+
+    outbox.obey(During())
+    bound = client.collector("inputs")
+    switch.join(10)
+    assert not bound.collecting
+    assert not bound._on
+
+
+def test_a_call_that_is_under_way_while_all_is_sampled_out_is_sampled_as_before(make: Any) -> None:
+    client = make()
+    bound = client.collector("inputs")
+    for fraction in (0.5, 0.0):
+        client._outbox.obey(Switches(services={"": Said(True, {"inputs": fraction})}))
+    assert not bound.collecting
+    assert bound._sampler.fraction == 0.5
+
+
+def test_a_second_service_that_runs_for_long_loses_nothing_when_it_is_switched_off(
+    make: Any, daemon: FakeDaemon
+) -> None:
+    first, second = make(webservice="a"), make(webservice="b", linger=3600.0)
+    first.collect(ROW)
+    assert first.flush(10)
+    second.collect(ROW)
+    eventually(lambda: second._outbox.told, "the daemon has answered for it")
+    daemon.settings(services=off("b"))
+    eventually(lambda: not second.stats()["collecting"], "the client hears of it")
+    assert second.flush(10)
+    assert (second.stats()["dropped"], len(daemon.rows)) == ({}, 2)
 
 
 def test_the_smaller_fraction_counts(make: Any, daemon: FakeDaemon) -> None:

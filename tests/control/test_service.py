@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
 from collectord.control.client import ControlClient, NoDaemon
 from collectord.control.service import FLUSHES, LONGEST_FLUSH, LONGEST_WAIT, MOST_NOTES, ControlService
-from collectord.errors import TryAgain
+from collectord.errors import CallHuman, TryAgain
 from collectord.pipeline.rebuilding import Account
 
 T = TypeVar("T")
@@ -73,6 +74,17 @@ class FakeDaemon:
     def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
         self.asked.append((on, wait))
         return on, 7 if on else 0, "the store is down" if on else ""
+
+    def switches(self) -> dict[str, Any]:
+        return {"version": 1}
+
+    def switch(self, webservice: str, patch: Mapping[str, Any], here: bool) -> dict[str, Any]:
+        self.asked.append((webservice, patch, here))
+        if not here:
+            self.entered.release()
+            if self.hold is not None:
+                self.hold.wait(20)
+        return {"version": 2}
 
     def quarantined(self) -> list[bytes]:
         return [b"a" * 16, b"b" * 16]
@@ -201,6 +213,31 @@ def test_flushes_that_wait_hold_up_neither_status_nor_the_loops_own_threads(tmp_
     asyncio.run(scenario())
 
 
+def test_changes_that_wait_for_the_store_hold_up_neither_flushes_nor_this_nodes_own(tmp_path: Path) -> None:
+    daemon = FakeDaemon()
+    hold = threading.Event()
+
+    async def scenario() -> None:
+        run = asyncio.get_running_loop().run_in_executor
+        async with serving(tmp_path, daemon) as socket:
+            clients = [ControlClient(socket) for _ in range(FLUSHES + 1)]
+            daemon.hold = hold
+            waiting = [run(pool, client.switch, "s", {}) for client in clients[:FLUSHES]]
+            while not daemon.entered.acquire(blocking=False):
+                await asyncio.sleep(0)
+            daemon.hold = None
+            assert (await run(pool, clients[-1].flush, 5.0)).complete
+            assert (await run(pool, clients[-1].switch, "s", {}, True)) == {"version": 2}
+            assert not any(task.done() for task in waiting)
+            hold.set()
+            assert await asyncio.gather(*waiting) == [{"version": 2}] * FLUSHES
+            for client in clients:
+                client.__exit__(None, None, None)
+
+    with ThreadPoolExecutor(FLUSHES + 1) as pool:
+        asyncio.run(scenario())
+
+
 def test_nobody_there_is_said_with_the_path_and_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "admin.sock"
     with ControlClient(path) as client, pytest.raises(NoDaemon, match="collectord serve") as error:
@@ -215,6 +252,14 @@ def test_an_error_of_the_daemon_is_not_mistaken_for_its_absence(
     daemon.status = None  # type: ignore[assignment, method-assign]
     with pytest.raises(TryAgain, match="did not answer Status: UNKNOWN"):
         ask(tmp_path, daemon, lambda client: client.status())
+
+
+def test_a_daemon_of_an_earlier_version_is_told_from_one_that_does_not_answer(tmp_path: Path) -> None:
+    def question(client: ControlClient) -> None:
+        client._call("Later", pb.StatusRequest(), pb.StatusResponse, 30.0)
+
+    with pytest.raises(CallHuman, match="of an earlier version: it does not know Later"):
+        ask(tmp_path, FakeDaemon(), question)
 
 
 def test_each_item_of_the_quarantine_is_answered_for_itself(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from collectord_client.azureml import ModelDataCollector
 from collectord_client.azureml import collector as module
+from collectord_client.azureml.clients import Clients
 from collectord_client.azureml.correlations import HEADERS
 
 from tests.e2e.conftest import MakeDaemon
@@ -36,7 +37,7 @@ def daemon(make_daemon: MakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
 
 @pytest.fixture
 def make(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    monkeypatch.setattr(module, "_clients", {})
+    monkeypatch.setattr(module, "_clients", Clients())
     yield lambda designation: ModelDataCollector("loans", designation, workspace=WORKSPACE, webservice_name="jobs")
     for client in module._clients.values():
         client.close(0.2)

@@ -1,8 +1,8 @@
-"""The hot end of `collect()`, compiled: the twin of core.py, name for name, which says what everything means.
+"""The hot end of `collect()`, compiled: the twin of what is in `pure/`, name for name, which says what everything means.
 
 Promises: the same calls give the same pages as in Python, byte for byte but for ids and times, and the same books.
 
-Why there is no lock on the short way: `Tray._append` runs no Python code and lets go of the GIL nowhere between looking at
+Why there is no lock on the short way: `Tray._note` runs no Python code and lets go of the GIL nowhere between looking at
 the page and the last byte, so it is one step for all other threads. Whoever changes pages or books in several steps holds the
 outbox's lock, and `Lock.held` tells that without a system call: then the short way waits for it as everybody does. Without a
 GIL none of that holds: core.py does not load this module there.
@@ -16,7 +16,7 @@ from cpython.array cimport array
 from cpython.buffer cimport PyBUF_READ, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_SetItem, PyDict_Update
+from cpython.dict cimport PyDict_SetItem, PyDict_Size, PyDict_Update
 from cpython.exc cimport PyErr_Clear
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
@@ -31,18 +31,75 @@ from contextvars import ContextVar
 
 cdef extern from *:
     """
+    #include <string.h>
     #include <time.h>
     #define HOUR 3600000000000LL
 
-    static CYTHON_INLINE long long clock_ns(void) {
+    static long long ask_clock(clockid_t which) {
         struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
+        clock_gettime(which, &now);
         return (long long)now.tv_sec * 1000000000 + now.tv_nsec;
     }
 
+    #if defined(__x86_64__) && defined(__GNUC__)
+    /* The processor's counter takes half as long to read as the clock. Where the kernel itself keeps time by it, it tells how
+       long ago the clock was asked last, and that is done again after a millisecond: so a clock that is set is followed. */
+    static int ticking = 0;
+    static unsigned long long asked_at = 0, lasting = 0, scale = 0, rated_at = 0;
+    static long long answer = 0, rated_ns = 0;
+
+    /* Reads both at once: 0 where the thread had to wait in between, for then they do not belong together. */
+    static int read_both(clockid_t which, long long *ns, unsigned long long *ticks) {
+        unsigned long long before = __builtin_ia32_rdtsc();
+        *ns = ask_clock(which);
+        *ticks = __builtin_ia32_rdtsc();
+        return *ticks - before < 10000;
+    }
+
+    /* Nanoseconds per tick in units of 2**-32, measured over at least 10 ms of the clock that nobody sets. */
+    static void rate_ticks(void) {
+        unsigned long long ticks;
+        long long now, passed;
+        if (!read_both(CLOCK_MONOTONIC, &now, &ticks)) return;
+        passed = now - rated_ns;
+        if (rated_at && passed < 10000000 && passed >= 0 && ticks > rated_at) return;
+        if (rated_at && passed < 1000000000 && passed > 0 && ticks > rated_at) {
+            scale = ((unsigned long long)passed << 32) / (ticks - rated_at);
+            lasting = scale ? (1000000ULL << 32) / scale : 0;
+        }
+        rated_at = ticks;
+        rated_ns = now;
+    }
+
+    static long long ask_anew(void) {
+        unsigned long long ticks;
+        int together = read_both(CLOCK_REALTIME, &answer, &ticks);
+        if (!lasting || ticks - rated_at > 500 * lasting) rate_ticks();
+        asked_at = together ? ticks : ticks - lasting;
+        return answer;
+    }
+
+    /* The GIL protects all of it. */
+    static CYTHON_INLINE long long clock_ns(void) {
+        unsigned long long passed;
+        if (!ticking) return ask_clock(CLOCK_REALTIME);
+        passed = __builtin_ia32_rdtsc() - asked_at;
+        return passed < lasting ? answer + (long long)((passed * scale) >> 32) : ask_anew();
+    }
+    static void trust_ticks(int whether) { ticking = whether; lasting = 0; rated_at = 0; }
+    #else
+    static CYTHON_INLINE long long clock_ns(void) { return ask_clock(CLOCK_REALTIME); }
+    static void trust_ticks(int whether) { (void)whether; }
+    #endif
+
     static CYTHON_INLINE void write_big(unsigned char *to, unsigned long long value) {
+    #if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+        value = __builtin_bswap64(value);
+        memcpy(to, &value, 8);
+    #else
         int at;
         for (at = 7; at >= 0; at--, value >>= 8) to[at] = (unsigned char)value;
+    #endif
     }
 
     /* How numpy's ndarray begins; see `_Shape.known_layout`. */
@@ -57,7 +114,8 @@ cdef extern from *:
     } Array;
     """
     const long long HOUR
-    long long clock_ns() noexcept nogil
+    long long clock_ns() noexcept
+    void trust_ticks(int whether) noexcept
     void write_big(unsigned char *to, unsigned long long value) noexcept nogil
     ctypedef struct Array:
         char *data
@@ -94,16 +152,33 @@ def find_requests_by(entered, of_flask):
     _entered, _of_flask = entered, of_flask
 
 
+def keep_time_by_ticks(bint whether):
+    """Says whether the processor's counter may be trusted, as far as this module knows how to read it."""
+    trust_ticks(whether)
+
+
+# So many modules were loaded when Flask was looked for and not found. Mostly the next call finds as many.
+cdef Py_ssize_t _without_flask = -1
+
+
 cdef object _request():
+    global _without_flask
     cdef PyObject *found = NULL
     cdef PyObject *flask
+    cdef PyObject *modules
     PyContextVar_Get(_entered, NULL, &found)
     entered = <object>found
     Py_XDECREF(found)
     if entered is not None:
-        return entered[0]
-    flask = PyDict_GetItemWithError(PyImport_GetModuleDict(), "flask")
-    return None if flask is NULL else _of_flask(<object>flask)
+        return (<tuple>entered)[0]
+    modules = PyImport_GetModuleDict()
+    if PyDict_Size(<object>modules) == _without_flask:
+        return None
+    flask = PyDict_GetItemWithError(modules, "flask")
+    if flask is not NULL:
+        return _of_flask(<object>flask)
+    _without_flask = PyDict_Size(<object>modules)
+    return None
 
 
 cdef class Lock:
@@ -274,11 +349,64 @@ cdef class Sheet:
     cdef public bytearray data
     cdef public bytearray buffer
     cdef public Py_ssize_t used
+    cdef readonly Py_ssize_t kept
+    """Bytes of notes at the buffer's end, the last first: time, id, row count and maybe the request's id of each request that
+    the arrays do not have yet. Its values and notes take no more than a page may hold, so they never meet."""
+    cdef readonly Py_ssize_t note_bytes
     cdef public array times
     cdef public array counts
     cdef public array first_rows
     cdef public bytearray ids
     cdef public bytearray requests
+
+    def fold(self):
+        """Moves what is noted in the buffer into the arrays."""
+        cdef Py_ssize_t each = self.note_bytes
+        cdef Py_ssize_t count, requests, ids, asked, at
+        cdef char *note
+        if not self.kept:
+            return
+        count = self.kept // each
+        requests, ids, asked = len(self.times), PyByteArray_GET_SIZE(self.ids), PyByteArray_GET_SIZE(self.requests)
+        _grow(self, count, each > REQUEST_BYTES, 0)
+        note = PyByteArray_AS_STRING(self.buffer) + PyByteArray_GET_SIZE(self.buffer)
+        for at in range(requests, requests + count):
+            note -= each
+            memcpy(&self.times.data.as_longlongs[at], note, 8)
+            memcpy(PyByteArray_AS_STRING(self.ids) + ids, note + 8, 16)
+            memcpy(&self.counts.data.as_uints[at], note + 24, 4)
+            if self.first_rows is not None:
+                self.first_rows.data.as_uints[at] = 0
+            ids += 16
+            if each > REQUEST_BYTES:
+                memcpy(PyByteArray_AS_STRING(self.requests) + asked, note + REQUEST_BYTES, 16)
+                asked += 16
+        self.kept = 0
+
+
+cdef int _grow(Sheet page, Py_ssize_t count, bint with_requests, Py_ssize_t length) except -1:
+    """Makes room for `count` requests in the arrays, and for values outside of the buffer; or the page stays as it was."""
+    cdef Py_ssize_t requests = len(page.times)
+    cdef Py_ssize_t ids = PyByteArray_GET_SIZE(page.ids)
+    cdef Py_ssize_t asked = PyByteArray_GET_SIZE(page.requests)
+    if (
+        grow_array(page.times, requests + count) < 0
+        or grow_array(page.counts, requests + count) < 0
+        or (page.first_rows is not None and grow_array(page.first_rows, requests + count) < 0)
+        or grow_bytes(<PyObject *>page.ids, ids + 16 * count) < 0
+        or (with_requests and grow_bytes(<PyObject *>page.requests, asked + 16 * count) < 0)
+        or (length and grow_bytes(<PyObject *>page.data, PyByteArray_GET_SIZE(page.data) + length) < 0)
+    ):
+        # All of it is made shorter again, which cannot fail.
+        PyErr_Clear()
+        grow_array(page.times, requests)
+        grow_array(page.counts, requests)
+        if page.first_rows is not None:
+            grow_array(page.first_rows, requests)
+        grow_bytes(<PyObject *>page.ids, ids)
+        grow_bytes(<PyObject *>page.requests, asked)
+        raise MemoryError
+    return 0
 
 
 @cython.final
@@ -334,79 +462,60 @@ cdef class Tray:
         bytes request,
     ):
         cdef Py_ssize_t size = _size(length, request)
-        cdef Py_ssize_t used
         cdef Sheet page
         with self.lock:
             if not self._fits(slot, time_ns, size):
+                before = slot.page
                 reason = self._make_room(slot, time_ns // HOUR, size)
                 if reason is not None:
                     return reason
+                if before is not None and slot.page is not before:
+                    # The last one was full, or its hour over: this one will not stay empty either.
+                    self._furnish(slot.page, 0)
             page = slot.page
-            if self._holds(page, length):
-                self._append(page, values, length, time_ns, id, rows, request, size)
-            else:
-                used = page.used if page.buffer is not None else PyByteArray_GET_SIZE(page.data)
-                page.write(PyMemoryView_FromMemory(values, length, PyBUF_READ), self.page_bytes)
-                try:
-                    self._append(page, values, 0, time_ns, id, rows, request, size)
-                except MemoryError:
-                    page.used = used
-                    raise
+            if PyByteArray_GET_SIZE(page.data) + length >= LARGE:
+                self._furnish(page, length)
+            self._append(page, values, length, time_ns, id, rows, request, size)
         if self._nudge:
             self._wake()
         return None
 
-    cdef inline bint _ready(self, Slot slot, Py_ssize_t length, long long time_ns, bytes request) noexcept:
-        """Whether `_append` may follow at once, without the lock."""
+    cdef int _furnish(self, Sheet page, Py_ssize_t length) except -1:
+        """Gives a page its buffer; where there are too many, only to one that fills it with `length` bytes."""
+        if page.buffer is None and (
+            len(self._open) <= MOST_BUFFERS or PyByteArray_GET_SIZE(page.data) + length >= self.page_bytes // 2
+        ):
+            page.furnish(self.page_bytes)
+        return 0
+
+    cdef inline bint _ready(self, Slot slot, long long time_ns, Py_ssize_t size) noexcept:
+        """Whether `_note` may follow at once, without the lock."""
         return (
-            not self.lock.held
-            and not self._nudge
-            and self._fits(slot, time_ns, _size(length, request))
-            and self._holds(slot.page, length)
+            not self.lock.held and not self._nudge and self._fits(slot, time_ns, size) and slot.page.buffer is not None
         )
 
     cdef inline bint _fits(self, Slot slot, long long time_ns, Py_ssize_t size) noexcept:
         cdef Sheet page = slot.page
         return (
             page is not None
-            and page.hour == time_ns // HOUR
+            and <unsigned long long>(time_ns - page.hour * HOUR) < <unsigned long long>HOUR
             and page.size + size <= self.page_bytes
             and self.bytes + size <= self.limit
             and not self.closed
         )
-
-    cdef inline bint _holds(self, Sheet page, Py_ssize_t length) noexcept:
-        """Whether the values can be appended as the page is: else it takes or grows a buffer."""
-        if page.buffer is not None:
-            return page.used + length <= PyByteArray_GET_SIZE(page.buffer)
-        return PyByteArray_GET_SIZE(page.data) + length < LARGE or len(self._open) > MOST_BUFFERS
 
     cdef int _append(
         self, Sheet page, char *values, Py_ssize_t length, long long time_ns, unsigned char *id, Py_ssize_t rows,
         bytes request, Py_ssize_t size,
     ) except -1:
         """Appends what fits. No Python code runs in here, and what fails for want of memory leaves the page as it was."""
-        cdef Py_ssize_t requests = len(page.times)
-        cdef Py_ssize_t ids = PyByteArray_GET_SIZE(page.ids)
-        cdef Py_ssize_t asked = PyByteArray_GET_SIZE(page.requests)
-        cdef Py_ssize_t data = PyByteArray_GET_SIZE(page.data)
-        if (
-            grow_array(page.times, requests + 1) < 0
-            or grow_array(page.counts, requests + 1) < 0
-            or (page.first_rows is not None and grow_array(page.first_rows, requests + 1) < 0)
-            or grow_bytes(<PyObject *>page.ids, ids + 16) < 0
-            or (request is not None and grow_bytes(<PyObject *>page.requests, asked + 16) < 0)
-            or (page.buffer is None and grow_bytes(<PyObject *>page.data, data + length) < 0)
-        ):
-            # All of it is made shorter again, which cannot fail.
-            PyErr_Clear()
-            grow_array(page.times, requests)
-            grow_array(page.counts, requests)
-            if page.first_rows is not None:
-                grow_array(page.first_rows, requests)
-            grow_bytes(<PyObject *>page.ids, ids)
-            grow_bytes(<PyObject *>page.requests, asked)
-            raise MemoryError
+        cdef Py_ssize_t requests, ids, asked, data
+        if page.buffer is not None:
+            self._note(page, values, length, time_ns, id, rows, request, size)
+            return 0
+        requests, ids, asked = len(page.times), PyByteArray_GET_SIZE(page.ids), PyByteArray_GET_SIZE(page.requests)
+        data = PyByteArray_GET_SIZE(page.data)
+        _grow(page, 1, request is not None, length)
         page.times.data.as_longlongs[requests] = time_ns
         page.counts.data.as_uints[requests] = <unsigned int>rows
         if page.first_rows is not None:
@@ -414,16 +523,35 @@ cdef class Tray:
         memcpy(PyByteArray_AS_STRING(page.ids) + ids, id, 16)
         if request is not None:
             memcpy(PyByteArray_AS_STRING(page.requests) + asked, PyBytes_AS_STRING(request), 16)
-        if page.buffer is None:
-            memcpy(PyByteArray_AS_STRING(page.data) + data, values, length)
-        else:
-            memcpy(PyByteArray_AS_STRING(page.buffer) + page.used, values, length)
-            page.used += length
+        memcpy(PyByteArray_AS_STRING(page.data) + data, values, length)
+        self._count(page, rows, size)
+        return 0
+
+    cdef inline void _note(
+        self, Sheet page, char *values, Py_ssize_t length, long long time_ns, unsigned char *id, Py_ssize_t rows,
+        bytes request, Py_ssize_t size,
+    ) noexcept:
+        """Appends to a page that has a buffer: the values behind those that are there, the note before its notes."""
+        cdef char *buffer = PyByteArray_AS_STRING(page.buffer)
+        cdef char *note
+        cdef unsigned int count = <unsigned int>rows
+        page.note_bytes = size - length
+        page.kept += size - length
+        note = buffer + PyByteArray_GET_SIZE(page.buffer) - page.kept
+        memcpy(note, &time_ns, 8)
+        memcpy(note + 8, id, 16)
+        memcpy(note + 24, &count, 4)
+        if request is not None:
+            memcpy(note + REQUEST_BYTES, PyBytes_AS_STRING(request), 16)
+        memcpy(buffer + page.used, values, length)
+        page.used += length
+        self._count(page, rows, size)
+
+    cdef inline void _count(self, Sheet page, Py_ssize_t rows, Py_ssize_t size) noexcept:
         page.rows += rows
         page.size += size
         self.bytes += size
         self.collected += rows
-        return 0
 
 
 cdef object _block(object frame, object labels):
@@ -447,7 +575,7 @@ def only_block(frame, labels):
 
 @cython.final
 cdef class _Shape:
-    """A shape of core.py, taken apart."""
+    """A shape of pure/short.py, taken apart."""
 
     cdef object told
     cdef object kind, dtype, marked, labels
@@ -540,7 +668,7 @@ cdef class ShortWay:
         except Exception as error:
             return self._accident(error, context, request)
         if made is None:
-            return self._long_way(data, correlation_id, request_id, context, timestamp, row, request)
+            return self._long_way(data, (correlation_id, request_id, context, timestamp, row, request))
         if type(made) is tuple:
             made, reason = made
             return self._dropped(reason, made, request)
@@ -618,9 +746,9 @@ cdef class ShortWay:
             array.data != values or array.dimensions != known.dimensions or array.shape[turned] != rows
         ):
             raise RuntimeError("the array was changed meanwhile")
-        # From here to the end of `_append` no Python code runs, unless it goes by `_put`, which looks anew.
-        if whole and self._outbox._ready(known.slot, rows * row, made.time_ns, asked):
-            self._outbox._append(
+        # From here to the end of `_note` no Python code runs, unless it goes by `_put`, which looks anew.
+        if whole and self._outbox._ready(known.slot, made.time_ns, _size(rows * row, asked)):
+            self._outbox._note(
                 known.slot.page, values, rows * row, made.time_ns, made._raw, rows, asked, _size(rows * row, asked)
             )
             return made
@@ -640,17 +768,40 @@ cdef object _epoch = datetime.datetime(1970, 1, 1)
 
 cdef extern from *:
     """
-    static CYTHON_INLINE void write_uuid(char *to, const unsigned char *id) {
+    /* Two digits each, for a table of all bytes and one of all numbers below 100. */
+    static char hexadecimal[256][2], decimal[100][2];
+
+    static void prepare_digits(void) {
         static const char digits[] = "0123456789abcdef";
-        int at;
-        for (at = 0; at < 16; at++) {
-            if (at == 4 || at == 6 || at == 8 || at == 10) *to++ = '-';
-            *to++ = digits[id[at] >> 4];
-            *to++ = digits[id[at] & 15];
+        int value;
+        for (value = 0; value < 256; value++) {
+            hexadecimal[value][0] = digits[value >> 4];
+            hexadecimal[value][1] = digits[value & 15];
+        }
+        for (value = 0; value < 100; value++) {
+            decimal[value][0] = digits[value / 10];
+            decimal[value][1] = digits[value % 10];
         }
     }
+
+    static CYTHON_INLINE void write_uuid(char *to, const unsigned char *id) {
+        static const signed char places[16] = {0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
+        int at;
+        for (at = 0; at < 16; at++) memcpy(to + places[at], hexadecimal[id[at]], 2);
+        to[8] = to[13] = to[18] = to[23] = '-';
+    }
+
+    static CYTHON_INLINE void write_micros(char *to, int micros) {
+        memcpy(to, decimal[micros / 10000], 2);
+        memcpy(to + 2, decimal[micros / 100 % 100], 2);
+        memcpy(to + 4, decimal[micros % 100], 2);
+    }
     """
+    void prepare_digits() noexcept nogil
     void write_uuid(char *to, const unsigned char *id) noexcept nogil
+    void write_micros(char *to, int micros) noexcept nogil
+
+prepare_digits()
 
 
 @cython.no_gc_clear
@@ -686,7 +837,6 @@ cdef str _moment(long long time_ns):
     cdef long long second = time_ns // 1_000_000_000
     cdef int fraction = <int>(time_ns % 1_000_000_000 // 1000)
     cdef char *to
-    cdef int at
     if second != _second:
         shown = (_epoch + datetime.timedelta(seconds=second)).isoformat().encode()
         # No Python code between the two.
@@ -696,9 +846,7 @@ cdef str _moment(long long time_ns):
     to = <char *>PyUnicode_1BYTE_DATA(text)
     memcpy(to, _second_text, 19)
     to[19] = b"."
-    for at in range(25, 19, -1):
-        to[at] = <char>(48 + fraction % 10)
-        fraction //= 10
+    write_micros(to + 20, fraction)
     return text
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import process
 from .context import Context, Refused, left_of
-from .core import CorrelationId, RequestId, Timestamp
+from .core import Timestamp, Told
 from .errors import CollectError
 from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, time_of
 from .values import nanoseconds
@@ -27,21 +27,8 @@ class Call:
 
     __slots__ = ("context", "correlation_id", "known", "request", "request_id", "row", "timestamp")
 
-    def __init__(
-        self,
-        correlation_id: CorrelationId | None,
-        request_id: RequestId | Sequence[RequestId] | None,
-        context: Context | None,
-        timestamp: Timestamp | Sequence[Timestamp] | None,
-        row: Sequence[int] | None,
-        request: Request | None,
-    ) -> None:
-        self.correlation_id = correlation_id
-        self.request_id = request_id
-        self.context = context
-        self.timestamp = timestamp
-        self.row = row
-        self.request = request
+    def __init__(self, told: Told) -> None:
+        self.correlation_id, self.request_id, self.context, self.timestamp, self.row, self.request = told
         self.known: Refused | None = None
         """Whose rows these are, before anybody has looked at them; stays if they are refused."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,9 @@ from .core import (
     LARGE,
     NO_SHAPE,
     REQUEST_BYTES,
-    CorrelationId,
-    RequestId,
     ShortWay,
     Slot,
-    Timestamp,
+    Told,
     columns_of,
     only_block,
 )  # fmt: skip
@@ -32,7 +29,7 @@ from .errors import CollectError
 from .ids import Keys, is_list
 from .intake import count_rows, tabulate
 from .names import resolve
-from .notices import once, say, trace
+from .notices import accident, once
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
 from .sampling import Sampler
 from .values import Memory
@@ -71,8 +68,7 @@ class Collector(ShortWay):
         """False while the daemon has switched this stream off."""
         self._sampler: Sampler | None = None
         self._fraction = 0.0
-        self.obey()
-        self._outbox.collectors.add(self)
+        self._outbox.tell(self)
 
     @property
     def collecting(self) -> bool:
@@ -86,7 +82,9 @@ class Collector(ShortWay):
             return
         if fraction != self._fraction:
             self._fraction = fraction
-            self._sampler = self._client._sampler(self._stream.designation, fraction) if fraction else None
+            if fraction:
+                # At 0 the last one stays: without one, a call that is under way would take what comes.
+                self._sampler = self._client._sampler(self._stream.designation, fraction)
         self._on = on
         self._forget()
 
@@ -94,24 +92,15 @@ class Collector(ShortWay):
         """Nothing goes the short way any more, until a call has shown that it may."""
         self._shape = NO_SHAPE
 
-    def _long_way(
-        self,
-        data: Any,
-        correlation_id: CorrelationId | None,
-        request_id: RequestId | Sequence[RequestId] | None,
-        context: Context | None,
-        timestamp: Timestamp | Sequence[Timestamp] | None,
-        row: Sequence[int] | None,
-        request: Request | None,
-    ) -> Context:
-        call = Call(correlation_id, request_id, context, timestamp, row, request)
+    def _long_way(self, data: Any, told: Told) -> Context:
+        call = Call(told)
         try:
             return self._collect(data, call)
         except CollectError as error:
             refused = error
         except Exception as error:  # noqa: BLE001
-            return self._accident(error, self._whose(call), request)
-        return self._refuse(refused, self._whose(call), request)
+            return self._accident(error, self._whose(call), call.request)
+        return self._refuse(refused, self._whose(call), call.request)
 
     def _whose(self, call: Call) -> Context | None:
         """The context of a call that was refused: what follows it goes by the ids that its rows would have had."""
@@ -121,11 +110,7 @@ class Collector(ShortWay):
         return self._refuse(CollectError(reason, "the rows of this call were dropped", made.rows), made, request)
 
     def _accident(self, error: Exception, context: Context | None, request: Request | None) -> Context:
-        # Its message may quote the data: it is neither logged nor kept.
-        name = type(error).__name__
-        say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
-        trace(error)
-        return self._refuse(CollectError("internal_error", name), context, request)
+        return self._refuse(accident(error), context, request)
 
     def _refuse(self, error: CollectError, context: Context | None, request: Request | None) -> Context:
         """Counts what was refused; strict clients raise it."""
@@ -329,6 +314,9 @@ class Collector(ShortWay):
     def _remember(self, data: Any, slot: Slot, block: Block) -> None:
         """Lets data like this go the short way from now on, if it is of a kind that may."""
         numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+        if slot.schema.sampled:
+            # A fraction that was switched away during the call: the short way knows of none.
+            return
         if slot.schema.correlation != UUIDS or slot.schema.request == TEXTS:
             return
         if numpy is None or sys.byteorder != "little" or block.tensor is None:

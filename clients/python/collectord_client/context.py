@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copyreg
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from .core import Context, Correlations, Pending
+from .ids import time_of
 
-__all__ = ["Context", "Pending", "Recalled", "Refused", "pending"]
+__all__ = ["Context", "Pending", "Recalled", "Refused", "Thinned", "left_of", "pending", "recalled"]
 
 
 class Thinned(Context):
@@ -64,6 +66,13 @@ class Recalled(Context):
     @property
     def _request_rows(self) -> int | None:
         return None
+
+
+def recalled(id: bytes | str, time_ns: int | None, request: bytes | str | None) -> tuple[Recalled, bool]:
+    """The context of a request whose id is known, and its time, or not (None): then the id may tell it. Also whether nobody
+    knows the day."""
+    found = time_of(id) if time_ns is None else time_ns
+    return Recalled(id, time.time_ns() if found is None else found, request), found is None
 
 
 _pending: dict[tuple[str, ...], Pending] = {}

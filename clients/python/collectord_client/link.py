@@ -11,7 +11,7 @@ from .session import LONGEST_WAIT, Session
 from .switches import Switches
 from .version import VERSION
 from .window import Sent
-from .wire import batch, declare, follow, hello
+from .wire import declare, follow, hello
 
 if TYPE_CHECKING:
     from ._pb.collector_pb2 import ServerMessage, Welcome
@@ -117,6 +117,13 @@ class Link:
         self._session.begin_again()
         self.cut()
 
+    @property
+    def waiting(self) -> bool:
+        """True where an answer may have let something go."""
+        session = self._session
+        unsent = bool(session.queue) or not session.window.all_sent
+        return unsent or self._go_back_at is not None or self.leaving or not self.alive
+
     # ------------------------------------------------------------ messages
 
     def hello(self, token: str) -> bytes:
@@ -166,4 +173,4 @@ class Link:
             self._declared.add(ready.schema.id)
             return declare(ready.schema), 0.0
         window.sent()
-        return batch(ready.sequence, ready.body), 0.0
+        return ready.message, 0.0

@@ -7,6 +7,8 @@ import math
 import time
 import traceback
 
+from .errors import CollectError
+
 log = logging.getLogger("collectord_client")
 log.addHandler(logging.NullHandler())
 
@@ -29,6 +31,14 @@ def trace(error: BaseException) -> None:
     if log.isEnabledFor(logging.DEBUG):
         places = "".join(traceback.format_tb(error.__traceback__))
         log.debug("%s at:\n%s", type(error).__name__, places)
+
+
+def accident(error: Exception) -> CollectError:
+    """A mistake of ours, told, as what is counted. Its message may quote the data: it is neither logged nor kept."""
+    name = type(error).__name__
+    say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
+    trace(error)
+    return CollectError("internal_error", name)
 
 
 def once(level: int, key: str, message: str, *values: object) -> None:

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from .block import Block
 from .core import HOUR, REQUEST_BYTES, Lock, Slot, Tray
 from .ids import Keys
-from .page import Page, overhead
+from .page import PAGE_BYTES, Page, overhead
 from .switches import UNKNOWN, Switches
 from .wire import Schema, Stream
 
@@ -24,6 +24,8 @@ MAX_SLOTS = 1000
 MAX_SLOT_COLUMNS = 100_000
 """Names are held per schema: so many columns of schemas that are not in use are remembered at most."""
 MOST = 1 << 62
+FULL_PAGES = 4
+"""So many full pages wake the sender, which else looks when a page has lingered; fewer where the outbox is small."""
 Id = bytes | str
 
 
@@ -69,6 +71,7 @@ class Outbox(Tray):
         # The compiled core counts in 64 bits.
         self.limit = min(int(limit), MOST)
         self.page_bytes = page_bytes
+        self._enough = max(1, min(FULL_PAGES, self.limit // (4 * page_bytes)))
         self.linger = linger
         self.block = block
         self.closed = False
@@ -76,14 +79,15 @@ class Outbox(Tray):
         """False where the host has switched collecting off: then no daemon switches it on. None: as the daemon says."""
         self._stream = stream
         self.service = stream.webservice
-        self.collectors: WeakSet[Switched] = WeakSet()
-        """Who hears of switches."""
+        self._collectors: WeakSet[Switched] = WeakSet()
         self.abandoned = False
         """True once nobody is left who could collect."""
         self.given_up = False
         """True once nobody waits any more for what is held."""
         self._open: dict[Page, Slot] = {}
         self._slots: dict[Schema, Slot] = {}
+        self._forgetful = False
+        """True once slots were forgotten. Until then none has to be looked up, which takes as long as all else of a page."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -96,11 +100,17 @@ class Outbox(Tray):
             slot.pages = {}
         self._open = {}
         self._slot_columns = sum(len(schema.names) for schema in self._slots)
+        self._switching = threading.RLock()
+        """One switch after the other, and no collector between them. The innermost of all locks."""
         # Another process: it asks for itself.
         self.told = False
         """True once a daemon has said what is switched on for this service."""
         self.obey(UNKNOWN)
         self._nudge = False
+        self._watched = False
+        """True while the sender will look again before the pages that are open have lingered."""
+        self._full = 0
+        """Pages that were sealed since the sender last looked."""
         self._entering = 0
         """Calls that have begun to put pieces and wait for room for the next one."""
         self.bytes = 0
@@ -125,10 +135,17 @@ class Outbox(Tray):
 
     def obey(self, switches: Switches) -> None:
         """What the daemon says about collecting."""
-        self.switches = switches
-        self.collecting = switches.collects_some(self._stream, self.enabled)
-        """False where that is so for all designations."""
-        for collector in list(self.collectors):
+        with self._switching:
+            self.switches = switches
+            self.collecting = switches.collects_some(self._stream, self.enabled)
+            """False where that is so for all designations."""
+            for collector in list(self._collectors):
+                collector.obey()
+
+    def tell(self, collector: Switched) -> None:
+        """Has a collector obey, now and whenever there are other switches."""
+        with self._switching:
+            self._collectors.add(collector)
             collector.obey()
 
     def collects(self, stream: Stream) -> bool:
@@ -147,6 +164,7 @@ class Outbox(Tray):
                 self._slot_columns += len(schema.names)
                 if len(self._slots) >= MAX_SLOTS or self._slot_columns > MAX_SLOT_COLUMNS:
                     self._slots = {slot.schema: slot for slot in self._slots.values() if slot.pages}
+                    self._forgetful = True
                     self._slot_columns = sum(len(known.names) for known in self._slots) + len(schema.names)
                 found = self._slots[schema] = Slot(schema)
             return found
@@ -229,8 +247,12 @@ class Outbox(Tray):
             while self._open:
                 page = next(iter(self._open))
                 if older_than is not None and page.opened > older_than:
+                    self._full = 0
+                    self._watched = True
                     return page.opened
                 self._seal(page)
+            self._full = 0
+            self._watched = False
         return None
 
     def settle(self, rows: int, reason: str | None, page: Page | None, lost: bool = False) -> None:
@@ -333,9 +355,20 @@ class Outbox(Tray):
         return not (self.given_up if begun else self.closed)
 
     def _make_room(self, slot: Slot, hour: int, size: int) -> str | None:
-        if not self._admit(size + self._for_page(slot, hour, size)):
-            return "closed" if self.closed else "outbox_full"
-        self._page(slot, hour, size)
+        # Pages of a tensor schema, whose cost beside the rows is always the same, begin here in the middle of a call: so
+        # this asks nothing twice.
+        page = slot.pages.get(hour)
+        begins = page is None or page.size + size > self.page_bytes
+        whole = size + PAGE_BYTES if begins else size
+        if self.closed or self.bytes + whole > self.limit:
+            if not self._admit(whole):
+                return "closed" if self.closed else "outbox_full"
+            # Who waited finds other pages.
+            self._page(slot, hour, size)
+        elif page is None or begins:
+            self._begin(slot, hour, page)
+        else:
+            slot.page = page
         return None
 
     def _for_page(self, slot: Slot, hour: int, size: int) -> int:
@@ -345,18 +378,23 @@ class Outbox(Tray):
 
     def _page(self, slot: Slot, hour: int, size: int) -> Page:
         page = slot.pages.get(hour)
-        if page is not None and page.size + size > self.page_bytes:
-            self._seal(page)
-            page = None
-        if page is None:
-            page = Page(slot.schema, hour, time.monotonic())
-            slot.pages[hour] = page
-            self.bytes += page.overhead
-            self._open[page] = slot
+        if page is None or page.size + size > self.page_bytes:
+            return self._begin(slot, hour, page)
+        slot.page = page
+        return page
+
+    def _begin(self, slot: Slot, hour: int, full: Page | None) -> Page:
+        """Begins a page, after the `full` one of its hour."""
+        if full is not None:
+            self._seal(full)
+        page = slot.page = slot.pages[hour] = Page(slot.schema, hour, time.monotonic())
+        self.bytes += page.overhead
+        self._open[page] = slot
+        if not self._watched:
             self._nudge = True
+        if self._forgetful:
             # A slot that was forgotten while it was empty is found again through its page.
             self._slots.setdefault(slot.schema, slot)
-        slot.page = page
         return page
 
     def _seal(self, page: Page) -> None:
@@ -364,10 +402,14 @@ class Outbox(Tray):
         del slot.pages[page.hour]
         if slot.page is page:
             slot.page = None
-        page.compact()
+        if page.buffer is not None:
+            page.compact()
         self.sealed += 1
-        self._nudge = True
-        self._sender().enqueue(self, page)
+        self._full += 1
+        # Waking a thread costs a call more than all else together; what is not worth it goes when the next page has lingered.
+        if self._full >= self._enough:
+            self._nudge = True
+        (self.carrier or self._sender()).enqueue(self, page)
 
     def _sender(self) -> Carrier:
         if self.carrier is None:
@@ -377,7 +419,9 @@ class Outbox(Tray):
     def _wake(self) -> None:
         with self.lock:
             self._nudge = False
-            carrier = self._sender()
+            # From now on: it looks after this.
+            self._watched = True
+            carrier = self.carrier or self._sender()
         carrier.wake()
 
 

@@ -22,6 +22,8 @@ POOL: list[bytearray] = []
 PAGE_BYTES = 1000
 COLUMN_BYTES = 300
 """What a page and a column of one cost beside their rows, as measured."""
+NO_LENGTHS = array("i")
+NO_SHARES = array("d")
 DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
@@ -75,10 +77,11 @@ class Page(Sheet):
         self.counts = array("I")
         self.first_rows = None
         self.ids = bytearray()
-        self.id_lengths = array("i")
         self.requests = bytearray()
-        self.request_lengths = array("i")
-        self.shares = array("d")
+        # Most schemas have none of these three, and nothing is ever appended to those that all share then.
+        self.id_lengths = array("i") if schema.correlation == TEXTS else NO_LENGTHS
+        self.request_lengths = array("i") if schema.request == TEXTS else NO_LENGTHS
+        self.shares = array("d") if schema.sampled else NO_SHARES
         """The fraction of requests that each stands for, where the schema is sampled."""
 
     def add(
@@ -93,6 +96,7 @@ class Page(Sheet):
     ) -> None:
         """Appends one request of `count` rows, and its values unless they are there already (`block` None)."""
         # First what may fail for want of memory: then the page is as it was.
+        self.fold()
         if block is not None:
             self._add_values(block)
         self.times.append(time_ns)
@@ -128,6 +132,7 @@ class Page(Sheet):
     ) -> None:
         """Appends a block whose rows have an id each, and what else `keys` has: to the wire, requests of one row."""
         rows = block.rows
+        self.fold()
         before = len(self.times)
         times = array("q", [time_ns]) * rows if keys.times is None else array("q", keys.times)
         numbers = array("I", range(first_row, first_row + rows) if keys.numbers is None else keys.numbers)
@@ -164,33 +169,44 @@ class Page(Sheet):
     def write(self, tensor: bytes | memoryview, room: int) -> None:
         """Copies values into a buffer that was used before: memory that is fresh costs twenty times the copy.
 
-        A page that begins with it takes a buffer of `room` bytes from the pool, or makes one.
+        A page that begins with it is furnished with one of `room` bytes.
         """
         if self.buffer is None:
-            try:
-                self.buffer = POOL.pop()
-            except IndexError:
-                self.buffer = bytearray(room)
-            self.buffer[: len(self.data)] = self.data
-            self.used = len(self.data)
-            self.data = bytearray()
+            self.furnish(room)
+        assert self.buffer is not None
         end = self.used + len(tensor)
-        # Grows where the buffer came from a client with smaller pages.
         self.buffer[self.used : end] = tensor
         self.used = end
 
+    def furnish(self, room: int) -> None:
+        """Gives the page a buffer of at least `room` bytes: one that was used before, if there is one that is large enough."""
+        try:
+            found = POOL.pop()
+        except IndexError:
+            found = bytearray(room)
+        if len(found) < room:
+            found = bytearray(room)
+        if self.data:
+            found[: len(self.data)] = self.data
+            self.used = len(self.data)
+            self.data = bytearray()
+        # Last: whatever failed for want of memory, the page is as it was.
+        self.buffer = found
+
     def compact(self) -> None:
         """Once nothing is added any more: a buffer that is mostly empty is given back, for it may have to wait long."""
-        if self.buffer is not None and self.used < len(self.buffer) * 7 // 8:
+        if self.buffer is not None and self.size < len(self.buffer) * 7 // 8:
+            self.fold()
             self.data = self.buffer[: self.used]
             self._give_back()
 
     def clear(self) -> None:
         """Lets go of the rows, once their bodies are made."""
+        self.fold()
         self.data = self.ids = self.requests = bytearray()
         self.columns = []
-        self.times = self.counts = self.id_lengths = self.request_lengths = array("I")
-        self.shares = array("d")
+        self.times = self.counts = array("I")
+        self.id_lengths, self.request_lengths, self.shares = NO_LENGTHS, NO_LENGTHS, NO_SHARES
         self.first_rows = None
         self._give_back()
 
@@ -206,12 +222,17 @@ class Page(Sheet):
 
     def body(self) -> bytes:
         """The fields of `Batch` from `schema_id` on."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[Buffer]:
+        """The body in pieces, which share the page's memory."""
+        self.fold()
         pieces: list[Buffer] = [blob(2, self.schema.id), number(3, self.rows), blob(4, self._requests())]
         if self.schema.tensor:
             pieces += blobs([(5, self._values())])
         else:
             pieces += [blob(6, data) for data in self._columns()]
-        return b"".join(pieces)
+        return pieces
 
     def _requests(self) -> bytes:
         fields: list[tuple[int, Buffer]] = [(1, packed(self.times))]
@@ -241,12 +262,12 @@ class Page(Sheet):
             columns.append(b"".join(blobs(fields)))
         return columns
 
-    def fitting(self, limit: int) -> list[tuple[int, bytes]]:
-        """Rows and body, in as many pieces as it takes for each to fit `limit` bytes or to be a single row."""
-        body = self.body()
-        if len(body) <= limit or self.rows == 1:
-            return [(self.rows, body)]
-        return [piece for half in self._halves() for piece in half.fitting(limit)]
+    def fitting(self, limit: int) -> list[tuple[int, list[Buffer]]]:
+        """Rows and the pieces of a body, for as many bodies as it takes for each to fit `limit` bytes or to be a single row."""
+        pieces = self.pieces()
+        if self.rows == 1 or sum(map(len, pieces)) <= limit:
+            return [(self.rows, pieces)]
+        return [body for half in self._halves() for body in half.fitting(limit)]
 
     def _halves(self) -> tuple[Page, Page]:
         half = self.rows // 2

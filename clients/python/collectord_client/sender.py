@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import embedded, process
-from .dial import METHOD, dial, knock, may_answer, pause
+from .dial import METHOD, dial, knock, may_answer, pause, quiet
 from .endpoint import EndpointError, directory_of, resolve
 from .link import Link
 from .notices import say, trace
@@ -264,6 +264,7 @@ class Sender:
                 self._abandoned, channel = channel, dial(target, path)
                 self._last_words(channel, link)
                 return False
+            quiet(link.call)
             started = [thread for thread in threading.enumerate() if thread not in before and thread.daemon]
             if not link.alive:
                 link.call.cancel()
@@ -329,7 +330,9 @@ class Sender:
                 return
             connects, before = session.connects, session.collecting
             refused = link.receive(message)
-        self._work.set()
+            wakes = link.waiting or session.connects != connects
+        if wakes:
+            self._work.set()
         if refused is not None:
             why, detail = refused.refused, message.reject.detail
             say(logging.WARNING, f"reject {why}", "rejected %d rows: %s (%s)", refused.rows, why, detail)

@@ -86,7 +86,6 @@ class Session:
         outbox, page = self.queue.popleft()
         limit = max_message - MESSAGE_ROOM
         bodies = page.fitting(limit)
-        page.clear()
         left = len(bodies)
 
         def done(rows: int, reason: str | None, lost: bool = False) -> None:
@@ -95,11 +94,12 @@ class Session:
             outbox.settle(rows, reason, page if left == 0 else None, lost)
 
         for rows, body in bodies:
-            if len(body) > limit:
+            if sum(map(len, body)) > limit:
                 self.drops.add(page.schema.stream, "row_too_large", rows)
                 done(rows, "row_too_large", lost=True)
             else:
                 self.window.push(page.schema, rows, body, partial(done, rows), outbox)
+        page.clear()
 
     def give_up(self, outbox: Outbox) -> None:
         """What was never sent of `outbox`'s counts as dropped, `closed`, here and for the daemon."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from .wire import Schema
+from . import wire
+from .wire import Buffer, Schema
 
 
 @dataclass(slots=True)
@@ -17,7 +18,9 @@ class Sent:
     sequence: int
     schema: Schema
     rows: int
-    body: bytes
+    message: bytes
+    start: int
+    """Where in the message its body begins, behind the number."""
     done: Callable[[str | None, bool], None]
     """Called once, when the batch is durable (None) or refused for good (the reason); True: by us, it is lost."""
     owner: object
@@ -26,7 +29,13 @@ class Sent:
 
     @property
     def size(self) -> int:
-        return len(self.body)
+        return len(self.message) - self.start
+
+    def renumber(self, sequence: int) -> None:
+        """Gives it another number, if it is another."""
+        if sequence != self.sequence:
+            self.message, self.start = wire.batch(sequence, memoryview(self.message)[self.start :])
+            self.sequence = sequence
 
 
 @dataclass(slots=True)
@@ -43,9 +52,16 @@ class Window:
     """After being sent back, one batch at a time until one is taken: what a full daemon refuses is not sent in heaps."""
 
     def push(
-        self, schema: Schema, rows: int, body: bytes, done: Callable[[str | None, bool], None], owner: object
+        self,
+        schema: Schema,
+        rows: int,
+        body: Sequence[Buffer],
+        done: Callable[[str | None, bool], None],
+        owner: object,
     ) -> None:
-        self.batches.append(Sent(self.next_sequence, schema, rows, body, done, owner))
+        """Gives a batch its number. Here the pieces of its body are copied, once for as often as it is sent."""
+        message, start = wire.batch(self.next_sequence, *body)
+        self.batches.append(Sent(self.next_sequence, schema, rows, message, start, done, owner))
         self.next_sequence += 1
 
     @property
@@ -108,7 +124,7 @@ class Window:
             # What was sent comes before all that was not, so that no number changes that the daemon has seen.
             self.batches = deque(batch for batch in self.batches if batch.owner is not owner or batch.attempted)
             for at, batch in enumerate(self.batches, first):
-                batch.sequence = at
+                batch.renumber(at)
             self.next_sequence = first + len(self.batches)
         return gone
 
@@ -116,7 +132,7 @@ class Window:
         """Numbers everything from 1 under a new client id. Returns how many of the rows may already be elsewhere."""
         again = 0
         for at, batch in enumerate(self.batches, 1):
-            batch.sequence = at
+            batch.renumber(at)
             if batch.attempted:
                 again += batch.rows
         self.cursor = 0

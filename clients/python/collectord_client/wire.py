@@ -114,10 +114,12 @@ def declare(schema: Schema) -> bytes:
     return blob(2, blob(1, schema.raw))
 
 
-def batch(sequence: int, body: bytes) -> bytes:
-    """ClientMessage.batch; `body` holds the fields from `schema_id` on."""
+def batch(sequence: int, *body: Buffer) -> tuple[bytes, int]:
+    """ClientMessage.batch, and where in it the body begins; `body` holds the pieces of the fields from `schema_id` on."""
+    size = sum(map(len, body))
     first = number(1, sequence)
-    return b"".join((b"\x1a", varint(len(first) + len(body)), first, body))
+    head = b"".join((b"\x1a", varint(len(first) + size), first))
+    return b"".join((head, *body)), len(head)
 
 
 def dropped(totals: Mapping[tuple[Stream, str], int]) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from collectord_client import Client
 from collectord_client.azureml import Collector, ModelDataCollector
 from collectord_client.azureml import collector as module
+from collectord_client.azureml.clients import Clients
 from collectord_client.azureml.identity import CONFIG_MAP_VARIABLE
 from collectord_client.azureml.v2 import collector as v2
 
@@ -41,8 +42,7 @@ def deployment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def make(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes collectors of the model `best_model` that send to `daemon`."""
-    monkeypatch.setattr(module, "Client", partial(Client, endpoint=daemon.endpoint, linger=0.05))
-    monkeypatch.setattr(module, "_clients", {})
+    monkeypatch.setattr(module, "_clients", Clients(partial(Client, endpoint=daemon.endpoint, linger=0.05)))
 
     def build(designation: str = "inputs", names: Any = None, model: str = "best_model", **options: Any) -> Any:
         return ModelDataCollector(model, designation, names, **options)
@@ -55,8 +55,7 @@ def make(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 @pytest.fixture
 def make_v2(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeV2]:
     """Makes collectors of the v2 SDK that send to `daemon`."""
-    monkeypatch.setattr(v2, "Telling", partial(v2.Telling, endpoint=daemon.endpoint, linger=0.05))
-    monkeypatch.setattr(v2, "_clients", {})
+    monkeypatch.setattr(v2, "_clients", Clients(partial(v2.Telling, endpoint=daemon.endpoint, linger=0.05)))
     yield lambda name="model_inputs", **options: Collector(name=name, **options)
     for client in v2._clients.values():
         client.close(0.2)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from collectord_client.azureml import collector as module
 from collectord_client.azureml.__main__ import main
+from collectord_client.azureml.clients import Clients
 from collectord_client.sampling import Sampler
 
 from tests.client.azureml.conftest import Landed, Make, keys
@@ -91,7 +92,7 @@ def test_a_build_fails_where_the_environment_cannot_work(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`python -m collectord_client.azureml` in a Dockerfile."""
-    monkeypatch.setattr(module, "_clients", {})
+    monkeypatch.setattr(module, "_clients", Clients())
     monkeypatch.setenv("COLLECTORD_ENDPOINT", f"unix:{deployment}/none.sock")
     assert main("best_model") == 0
     monkeypatch.setenv("COLLECTORD_COLUMNS", "ssn=hide")

@@ -23,11 +23,13 @@ def test_the_documents_snippets_name_what_they_switch(monkeypatch: pytest.Monkey
     service.update(enable_app_insights=True)
     service.update(collect_model_data=False)
     service.update()
+    service.update(sampling=0.5)
     config = AksWebservice.deploy_configuration(collect_model_data=True, enable_app_insights=True, cpu_cores=1)
     assert repr(config.apply("ws", "other")) == "Webservice(name='other')"
     assert told == [
         ("my-service-name", {"enable_app_insights": True}),
         ("my-service-name", {"collect_model_data": False}),
+        ("my-service-name", {"sampling": 0.5}),
         ("other", {"collect_model_data": True, "enable_app_insights": True}),
     ]
 
@@ -54,6 +56,8 @@ def test_what_is_for_whoever_deploys_is_said(caplog: pytest.LogCaptureFixture) -
 
 
 def test_without_the_package_collectord_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "collectord", None)
+    for name in ("collectord", "collectord.config"):
+        # Other tests may have imported it.
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RuntimeError, match="collectord service set"):
         Webservice(None, "s").update(True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,19 +17,19 @@ from ..core import Correlations, ValueWay, describe
 from ..errors import CollectError
 from ..features import NoNames, names_of
 from ..ids import parse_id, show_id, time_of
-from ..notices import once, say, trace
+from ..notices import accident, once, say, trace
 from ..request import current
 from . import correlations as by_value
 from . import printing, settings
 from .arrays import correlated, from_spark, is_spark, parted
+from .clients import Clients
 from .identity import DEFAULT, NOWHERE, Identity, find
 
 DESIGNATIONS = ("inputs", "predictions", "labels", "signals", "general")
 NAMED_FILES = ("signals", "general")
 """Only with these a collection's name is part of the file's."""
 
-_clients: dict[tuple[object, ...], Client] = {}
-_lock = threading.Lock()
+_clients = Clients()
 
 
 class ModelDataCollector(ValueWay):
@@ -83,7 +81,7 @@ class ModelDataCollector(ValueWay):
             self._unusable = str(error)
             log_once = f"unusable {model_name} {designation}"
             once(logging.ERROR, log_once, "%s of %s cannot be collected: %s", designation, model_name, error)
-            self._client = _counting()
+            self._client = _clients.counting()
             self._own = self._client.collector("general")
         self._bound[None] = self._own
         self._constants = by_value.constants(self.identity, self._settings.boundary)
@@ -99,11 +97,7 @@ class ModelDataCollector(ValueWay):
 
     def _accident(self, error: Exception) -> Correlations:
         if not isinstance(error, CollectError):
-            # Its message may quote the data.
-            name = type(error).__name__
-            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", name)
-            trace(error)
-            error = CollectError("internal_error", name)
+            error = accident(error)
         return describe(self._own._refuse(error, None, current()), self._constants)
 
     def add_correlations(self, input_data: Any, correlations: Mapping[str, Any] | None) -> Any:
@@ -239,29 +233,9 @@ class ModelDataCollector(ValueWay):
 
 
 def _client(identity: Identity, collection: str, given: settings.Settings) -> Client:
-    """The client of a stream: one per process, so that inputs and predictions share a connection and a bound of memory.
-
-    Raises ValueError for names that can never be filed.
-    """
-    key = (identity, collection, given)
-    with _lock:
-        found = _clients.get(key)
-        if found is None:
-            found = _clients[key] = Client(
-                *identity.levels(), collection=collection, outbox_bytes=given.outbox_bytes, enabled=given.collecting
-            )
-        return found
-
-
-def _counting() -> Client:
-    """The client of collectors that cannot work: it takes nothing, and counts. Whatever the environment says may be why."""
-    with _lock:
-        found = _clients.get(())
-        if found is None:
-            found = _clients[()] = Client(
-                sampling=1.0, columns={}, max_us_per_call=math.inf, errors="off", enabled=False
-            )  # fmt: skip
-        return found
+    return _clients.find(
+        identity, (collection, given), collection=collection, outbox_bytes=given.outbox_bytes, enabled=given.collecting
+    )
 
 
 def _names_inputs(user_id: Any) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import process
-from ..context import Context, Recalled
+from ..context import Context, recalled
 from ..core import CORRELATION as CORRELATION
 from ..core import REQUEST as REQUEST
 from ..core import TIMESTAMP as TIMESTAMP
@@ -64,12 +64,8 @@ def recall(given: object) -> tuple[Context, Identity | None, list[str]]:
 
 
 def _recalled(id: bytes | str, when: object, request: bytes | str | None) -> tuple[Context, list[str]]:
-    time_ns = _time(when)
-    if time_ns is None:
-        time_ns = time_of(id)
-    if time_ns is None:
-        return Recalled(id, time.time_ns(), request), ["undated"]
-    return Recalled(id, time_ns, request), []
+    found, undated = recalled(id, _time(when), request)
+    return found, ["undated"] if undated else []
 
 
 def _time(when: object) -> int | None:

@@ -33,17 +33,10 @@ class Printer:
 
         Raises CollectError.
         """
-        block, _ = tabulate(data, self._names, request_rows, Memory())
-        names, _, order = resolve(self._names, block.names, len(block.types), block.positional)
-        plan = None if rules is None else rules.plan(names, block.names, order, block.rows)
-        if order is not None:
-            block = block.select(order)
+        names, block = landing(data, self._names, request_rows, rules)
         if rules is not None:
             told = rules.shown(told)
-            if plan is not None:
-                names, _, _ = outcome(plan, names, block.types, False)
-                block = rules.apply(block, plan)
-        columns = _columns(block)
+        columns = columns_of(block)
         for name in (*by_value.HEADERS, by_value.ROW):
             value = told.get(name, range(block.rows))
             columns.append(list(map(str, value)) if isinstance(value, (list, range)) else [str(value)] * block.rows)
@@ -56,6 +49,21 @@ class Printer:
             sys.stdout.write("".join([",".join(map(_field, row)) + "\n" for row in rows]))
             sys.stdout.flush()
         return block.rows
+
+
+def landing(
+    data: Any, feature_names: tuple[str, ...] | None, request_rows: int | None, rules: Rules | None
+) -> tuple[tuple[str, ...], Block]:
+    """The columns' names and the rows as they land, the column rules applied. Raises CollectError."""
+    block, _ = tabulate(data, feature_names, request_rows, Memory())
+    names, _, order = resolve(feature_names, block.names, len(block.types), block.positional)
+    plan = None if rules is None else rules.plan(names, block.names, order, block.rows)
+    if order is not None:
+        block = block.select(order)
+    if rules is not None and plan is not None:
+        names, _, _ = outcome(plan, names, block.types, False)
+        block = rules.apply(block, plan)
+    return names, block
 
 
 def told(context: Context, constants: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +89,8 @@ def _field(cell: str | None) -> str:
     return '"' + cell.replace('"', '""') + '"'
 
 
-def _columns(block: Block) -> list[list[str | None]]:
+def columns_of(block: Block) -> list[list[str | None]]:
+    """The cells of each column."""
     if block.tensor is None:
         return [cells(kind, part) for kind, part in zip(block.types, block.parts, strict=True)]
     width = len(block.types)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import budget, columns, failures, sampling
@@ -47,9 +48,7 @@ def read() -> Settings:
     """
     switch = os.environ.get("AML_MODEL_DC_STORAGE_ENABLED", "").strip().lower()
     printing = os.environ.get("AML_MODEL_DC_DEBUG", "").strip().lower() == "true"
-    for name, what in OF_THE_DAEMON.items():
-        if os.environ.get(name):
-            once(logging.WARNING, name, "%s means nothing to collectord's client: %s", name, what)
+    set_aside(OF_THE_DAEMON)
     return Settings(
         collecting=switch == "true" if switch else False if printing else None,
         printing=printing,
@@ -57,6 +56,13 @@ def read() -> Settings:
         outbox_bytes=_bytes("AML_MODEL_DC_STORAGE_MAX_SINGLE_BUFFER_SIZE"),
         handling=tuple([os.environ.get(name, "") for name in OF_THE_CLIENT]),
     )
+
+
+def set_aside(meaningless: Mapping[str, str]) -> None:
+    """Tells of variables that are set and mean nothing here, and why."""
+    for name, what in meaningless.items():
+        if os.environ.get(name):
+            once(logging.WARNING, name, "%s means nothing to collectord's client: %s", name, what)
 
 
 def _bytes(name: str) -> int:

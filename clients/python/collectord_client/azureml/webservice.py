@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Webservice:
         switches = {"collect_model_data": collect_model_data, "enable_app_insights": enable_app_insights}
         patch: dict[str, Any] = {name: switch for name, switch in switches.items() if switch is not None}
         if sampling is not None:
-            patch["sampling"] = dict(sampling)
+            patch["sampling"] = dict(sampling) if isinstance(sampling, Mapping) else sampling
         if patch:
             services, settings = _operator()
             services.update(settings, self.name, patch)

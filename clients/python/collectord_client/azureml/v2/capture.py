@@ -9,13 +9,10 @@ import time
 from typing import Any
 
 from ...block import STRING, TIMESTAMP, TIMESTAMP_UTC
-from ...columns import Rules, outcome
+from ...columns import Rules
 from ...context import Context
 from ...ids import show_id
-from ...intake import tabulate
-from ...names import resolve
-from ...values import Memory
-from ..printing import _columns
+from ..printing import columns_of, landing
 
 QUOTED = (STRING, TIMESTAMP, TIMESTAMP_UTC)
 NO_NUMBERS = ("NaN", "Inf", "-Inf")
@@ -28,18 +25,11 @@ _lock = threading.Lock()
 def show(collection: str, data: Any, context: Context, rules: Rules | None = None) -> int:
     """Prints `data`, as the column rules leave it, as one line with a JSON array of records, and returns how many rows it has.
     Raises CollectError."""
-    block, _ = tabulate(data, None, context._request_rows, Memory())
-    names = resolve(None, block.names, len(block.types), block.positional)[0]
-    id = context._id
-    if rules is not None:
-        id = rules.id(id)
-        plan = rules.plan(names, block.names, None, block.rows)
-        if plan is not None:
-            names = outcome(plan, names, block.types, False)[0]
-            block = rules.apply(block, plan)
+    names, block = landing(data, None, context._request_rows, rules)
+    id = context._id if rules is None else rules.id(context._id)
     columns = [
         [_value(cell, kind in QUOTED) for cell in column]
-        for kind, column in zip(block.types, _columns(block), strict=True)
+        for kind, column in zip(block.types, columns_of(block), strict=True)
     ]
     keys = [json.dumps(name, ensure_ascii=False) for name in names]
     records = [

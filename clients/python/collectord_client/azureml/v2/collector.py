@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +12,12 @@ from ... import process
 from ...client import Client
 from ...context import Context, Recalled, Refused
 from ...errors import CollectError
-from ...notices import once, say, trace
+from ...notices import accident, once
 from ...request import current
 from ...wire import Stream
 from .. import identity
 from ..arrays import from_spark, is_spark
+from ..clients import Clients
 from ..identity import Identity
 from . import capture, settings
 from . import context as contexts
@@ -34,8 +34,6 @@ NO_TABLES = ("unsupported_type", "unsupported_media")
 QUIET = ("no_rows",)
 """An empty frame was never an error."""
 
-_clients: dict[tuple[object, ...], Client] = {}
-_lock = threading.Lock()
 _heard = threading.local()
 """`error`: why rows of the call that this thread is in were not taken."""
 
@@ -46,6 +44,9 @@ class Telling(Client):
     def _refuse(self, stream: Stream, error: CollectError) -> None:
         super()._refuse(stream, error)
         _heard.error = error
+
+
+_clients = Clients(Telling)
 
 
 class Collector:
@@ -75,7 +76,7 @@ class Collector:
         except ValueError as error:
             # A script that fails in init() serves nobody. It goes on, and every call is reported.
             self._refusal, self._unusable, self._sent = self._refusal or str(error), True, False
-            self._client = _counting()
+            self._client = _clients.counting()
             self._bound = self._client.collector("default")
         if self.name.lower() in settings.RESERVED:
             once(logging.WARNING, self.name, "collection %s: Azure ML keeps that name for payloads of HTTP", self.name)
@@ -106,10 +107,7 @@ class Collector:
         except CollectError as error:
             failed = self._count(error)
         except Exception as error:  # noqa: BLE001
-            # Its message may quote the data.
-            say(logging.ERROR, "internal", "collecting failed: %s (the level DEBUG tells where)", type(error).__name__)
-            trace(error)
-            failed = self._count(CollectError("internal_error", type(error).__name__))
+            failed = self._count(accident(error))
         if isinstance(failed, str):
             return self._answer(context, failed == ACCEPTED, failed)
         if source is not None and not reached:
@@ -206,27 +204,7 @@ class Collector:
 
 
 def _client(of: Identity, fraction: float, enabled: bool | None) -> Client:
-    """The client of a model and a fraction: one per process, so that its collections share a bound of memory.
-
-    Raises ValueError for names that can never be filed.
-    """
-    key = (of, fraction, enabled)
-    with _lock:
-        found = _clients.get(key)
-        if found is None:
-            found = _clients[key] = Telling(*of.levels(), enabled=enabled, **_sampling(fraction))
-        return found
-
-
-def _counting() -> Client:
-    """The client of collectors that cannot work: it takes nothing, and counts. Whatever the environment says may be why."""
-    with _lock:
-        found = _clients.get(())
-        if found is None:
-            found = _clients[()] = Telling(
-                sampling=1.0, columns={}, max_us_per_call=math.inf, errors="off", enabled=False
-            )  # fmt: skip
-        return found
+    return _clients.find(of, (fraction, enabled), enabled=enabled, **_sampling(fraction))
 
 
 def _sampling(fraction: float) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ... import process
-from ...context import Context, Recalled
+from ...context import Context, Recalled, recalled
 from ...errors import CollectError
-from ...ids import LAST_TIME, parse_id, show_id, time_of
+from ...ids import LAST_TIME, parse_id, show_id
 from ...request import Request, current
 from ...values import nanoseconds
 
@@ -158,12 +158,8 @@ def read(given: Any) -> tuple[Context, list[str]]:
 
 
 def _recalled(id: bytes | str, when: Any, request: bytes | str | None) -> tuple[Recalled, list[str]]:
-    time_ns = _nanoseconds(when) if when else None
-    if time_ns is None:
-        time_ns = time_of(id)
-    if time_ns is None:
-        return Recalled(id, time.time_ns(), request), ["undated"] if when else []
-    return Recalled(id, time_ns, request), []
+    found, undated = recalled(id, _nanoseconds(when) if when else None, request)
+    return found, ["undated"] if undated and when else []
 
 
 def _nanoseconds(when: Any) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...notices import once
+from ..settings import set_aside
 
 RESERVED = ("request", "response")
 """Collections that Azure ML fills itself, with the payloads of HTTP: they do not switch a script's collectors on."""
@@ -80,9 +81,7 @@ def read() -> Settings:
     switches all of them on (`true`) or off (anything else); where it is not set, the v1 SDK's variable does, and
     where that is not set either, the daemon decides.
     """
-    for name, what in OF_THE_SIDECAR.items():
-        if os.environ.get(name):
-            once(logging.WARNING, name, "%s means nothing to collectord's client: %s", name, what)
+    set_aside(OF_THE_SIDECAR)
     debug, local = _flag("AZUREML_MDC_DEBUG"), _flag("AZUREML_MDC_LOCAL_CAPTURE")
     path = os.environ.get("AZUREML_MDC_CONFIG_PATH")
     if path:
