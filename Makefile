@@ -17,7 +17,7 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -131,6 +131,9 @@ test-hosts: venv build/hosts/.ready ## Under gunicorn with Flask and uvicorn wit
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan, in FLAVOURS=native portable; needs g++ with both
 	nice $(BIN)/python -m tests.sanitize.run $(FLAVOURS)
+
+test-floats: venv ## Every float32 and a billion doubles against std::to_chars; needs g++, minutes
+	nice $(BIN)/python -m tests.floats.run
 
 test-abuse: venv ## Abuse of the sockets, ten times as much as in make test
 	ABUSE=10 $(BIN)/python -m pytest tests/e2e/test_abuse.py --timeout 900

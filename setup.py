@@ -17,6 +17,7 @@ kernels = [
     Extension(
         ".".join(path.relative_to(root).with_suffix("").parts),
         [str(path.relative_to(root))],
+        depends=sorted(str(header.relative_to(root)) for header in path.parent.glob("_*.h")),
         language="c++",
         extra_compile_args=["-std=c++17", "-O3", "-fno-plt"],
     )

@@ -24,7 +24,7 @@ from collectord.clock import SystemClock
 from collectord.config import Settings
 from collectord.destination import layout_of, open_store
 from collectord.door import Door
-from collectord.encode import frame
+from collectord.encode import frame_reader
 from collectord.gauges import set_gauges
 from collectord.ingest.admission import Admission
 from collectord.ingest.intake import Intake
@@ -170,7 +170,7 @@ class Daemon:
             ),
             ledger=self._ledger,
             appender=Appender(
-                store, self._ledger, frames, layout, frame, self._clock, random.Random(self._ledger.writer_id)
+                store, self._ledger, frames, layout, frame_reader, self._clock, random.Random(self._ledger.writer_id)
             ),
             schemas=SchemaPublisher(store),
             reserve=files.Reserve(spool / RESERVE_FILE, RESERVE_BYTES),

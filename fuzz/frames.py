@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import zstandard
 
-from collectord.encode.frame import CODECS, MAX_TEXT, Frame, FrameEncoder, FrameError, first_frame_text, iter_frames
+from collectord.encode.frame import CODECS, MAX_TEXT, FrameEncoder
 from collectord.encode.frame_index import FrameIndex, encode_index
+from collectord.encode.frame_reader import Frame, FrameError, first_frame_text, iter_frames
 from collectord.model import FrameIds, FrameTag, IdLayout
 from fuzz.target import Target
 

@@ -32,7 +32,7 @@ TARGETS = {
     "envelope": ["collectord.ingest.envelope", "collectord.ingest.validate"],
     "schema": ["collectord.schema", "collectord.upload.naming"],
     "log": ["collectord.wal.recovery", "collectord.wal.scan", "collectord.wal.segment", "collectord.wal.framing"],
-    "frames": ["collectord.encode.frame"],
+    "frames": ["collectord.encode.frame", "collectord.encode.frame_reader", "collectord.encode.frame_tag"],
     "csv": ["tests.encode.oracle"],
     "mdc": ["collectord.ingest.heading", "collectord.ingest.records", "collectord.ingest.forms"],
 }

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "collectord"
 KERNELS = sorted(ROOT.rglob("_*.pyx"))
+DECLARATIONS = sorted(path for path in ROOT.rglob("_*.pxd") if not path.with_suffix(".pyx").exists())
+"""Of headers, for more than one kernel."""
 
 
 def test_there_is_a_kernel_to_look_at() -> None:
@@ -20,13 +22,25 @@ def test_there_is_a_kernel_to_look_at() -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)
 def test_a_kernel_imports_nothing_of_ours(kernel: Path) -> None:
-    """Neither absolutely nor relatively, neither import nor cimport nor include."""
-    declarations = list(kernel.parent.glob(kernel.stem + ".pxd"))
-    for path in (kernel, *declarations):
-        ours = re.findall(
-            r"^\s*(?:(?:from|import|cimport)\s+(?:collectord\b|\.).*|include\s.*)$", path.read_text(), re.M
-        )
+    """Neither absolutely nor relatively, neither import nor cimport nor include; but it may share declarations of C++."""
+    package = ".".join(kernel.parent.relative_to(ROOT.parent).parts)
+    for path in (kernel, *kernel.parent.glob("*.pxd")):
+        text = path.read_text()
+        for shared in DECLARATIONS if path == kernel else []:
+            if shared.parent == kernel.parent:
+                text = text.replace(f"from {package}.{shared.stem} cimport", "")
+        ours = re.findall(r"^\s*(?:(?:from|import|cimport)\s+(?:collectord\b|\.).*|include\s.*)$", text, re.M)
         assert not ours, f"{path}: {ours}"
+
+
+@pytest.mark.parametrize("path", DECLARATIONS, ids=lambda path: path.stem)
+def test_shared_declarations_are_of_a_header_beside_them(path: Path) -> None:
+    """Nothing is compiled or imported with them."""
+    blocks = re.findall(r"^cdef (.*)$", path.read_text(), re.M)
+    assert blocks
+    for block in blocks:
+        header = re.match(r'extern from "(_\w+\.h)"', block)
+        assert header and (path.parent / header[1]).is_file(), block
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda path: path.stem)

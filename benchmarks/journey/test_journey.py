@@ -12,7 +12,7 @@ import pyarrow.csv
 import zstandard
 
 from benchmarks.daemon import Sender, daemon, together
-from collectord.encode.frame import iter_frames
+from collectord.encode.frame_reader import iter_frames
 
 ROWS, BATCHES, CLIENTS = 3400, 150, 2
 

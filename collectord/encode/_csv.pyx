@@ -5,123 +5,27 @@
 Arrow is read through the C data interface. Whoever calls has checked that the buffers are as long as the arrays claim
 (`pyarrow.RecordBatch.validate`); whatever else could lead out of them, text offsets above all, is checked here.
 
-`_numbers.h` beside this file has the texts of numbers, `_times.h` those of times; the table of powers of ten is computed
-here, at import.
+Beside this file, `_fields.h` opens the fields of a batch, `_numbers.h` has the texts of numbers, `_times.h` those of times.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from collectord.encode._fields cimport (
+    BOOL, FLOAT32, FLOAT64, SCORING_TIME, SHORTEST, STRING, TEXT_BYTES, TIMESTAMP, TIMESTAMP_UTC, UUID, ArrowArray,
+    ArrowSchema, Source, any_special, choose_modes, copy_doubling_quotes, copy_text, is_null, load,
+    load_offset, open_source, write_float32, write_float64, write_number, write_time,
+)
 
-cdef extern from "_numbers.h" namespace "collectord" nogil:
-    enum:
-        LEAST_POWER
-        POWERS
-        SHORTEST
-    uint64_t* powers
-    T load[T](const char* p) noexcept
-    char* write_unsigned(char* p, uint64_t x) noexcept
-    char* write_signed(char* p, int64_t x) noexcept
-    char* write_float64(char* p, uint64_t bits, int mode) noexcept
-    char* write_float32(char* p, uint32_t bits, int mode) noexcept
-    char* write_float16(char* p, uint16_t bits) noexcept
-    int guess_mode[T](const char* values, int64_t step, int64_t count) noexcept
-    char* write_uuid(char* p, const char* bytes) noexcept
-    bint any_special(const char* p, int64_t n) noexcept
-    char* copy_doubling_quotes(char* out, const char* p, int64_t n) noexcept
-    char* copy_text(char* out, const char* p, int64_t n) noexcept
-
-
-cdef extern from "_times.h" namespace "collectord" nogil:
-    struct Clock:
-        int64_t second
-    char* write_time(char* p, int64_t ns, bint nanos, Clock* clock) noexcept
-
-
-cdef extern from *:
-    """
-    /* The ABI of https://arrow.apache.org/docs/format/CDataInterface.html, frozen by its own promise. */
-    #ifndef ARROW_C_DATA_INTERFACE
-    #define ARROW_C_DATA_INTERFACE
-    struct ArrowSchema {
-        const char *format, *name, *metadata;
-        int64_t flags, n_children;
-        struct ArrowSchema **children, *dictionary;
-        void (*release)(struct ArrowSchema *);
-        void *private_data;
-    };
-    struct ArrowArray {
-        int64_t length, null_count, offset, n_buffers, n_children;
-        const void **buffers;
-        struct ArrowArray **children, *dictionary;
-        void (*release)(struct ArrowArray *);
-        void *private_data;
-    };
-    #endif
-    """
-    struct ArrowSchema:
-        const char* format
-        int64_t n_children
-        ArrowSchema** children
-        ArrowSchema* dictionary
-
-    struct ArrowArray:
-        int64_t length
-        int64_t null_count
-        int64_t offset
-        int64_t n_children
-        const void** buffers
-        ArrowArray** children
-
-
-# What a cell holds: the numbers of model.ColumnType, then our own columns. BIT is a BOOL that Arrow packed.
-cdef enum:
-    BOOL = 1
-    INT8 = 2
-    INT16 = 3
-    INT32 = 4
-    INT64 = 5
-    UINT8 = 6
-    UINT16 = 7
-    UINT32 = 8
-    UINT64 = 9
-    FLOAT16 = 10
-    FLOAT32 = 11
-    FLOAT64 = 12
-    STRING = 13
-    TIMESTAMP = 14
-    TIMESTAMP_UTC = 15
-    UUID = 16
-    SCORING_TIME = 17
-    BIT = 18
 
 cdef enum:
     BLOCK_ROWS = 256
     BLOCK_BYTES = 1048576  # a block's worst case stays near this, so wide rows make short blocks
     SLACK = 64  # writers may store whole words behind the end of their text
     CLEAN = 1  # mode of a text column without a character that needs quotes
-
-cdef int64_t[19] VALUE_BYTES = [0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 8, 8, 16, 8, 0]
-cdef int64_t[19] TEXT_BYTES = [0, 5, 4, 6, 11, 20, 3, 5, 10, 20, 24, 24, 24, 2, 29, 30, 36, 26, 5]
-
-
-cdef fill_powers():
-    """Exact, with Python's integers: 10**p = scaled * 2**e with 2**127 <= scaled < 2**128, rounded up."""
-    for i in range(POWERS):
-        power = LEAST_POWER + i
-        if power >= 0:
-            shift = 128 - (10**power).bit_length()
-            scaled = 10**power << shift if shift >= 0 else -(-(10**power) >> -shift)
-        else:
-            scaled = -((-1 << 127 + (10**-power).bit_length()) // 10**-power)
-        powers[2 * i] = scaled >> 64
-        powers[2 * i + 1] = scaled & 0xFFFFFFFFFFFFFFFF
-
-
-fill_powers()
 
 
 # ---------------------------------------------------------------- text
@@ -149,78 +53,24 @@ cdef struct Cell:  # a column as the plan knows it
     int64_t literal_length
 
 
-cdef struct Source:  # the same column in one batch
-    int op
-    const uint8_t* validity  # NULL: no nulls
-    int64_t first_bit  # of the batch's first row
-    const char* values  # of the batch's first row; the whole data for text
-    const char* offsets  # text: int32 of the batch's first row
-    int32_t last_offset
-    uint8_t* modes  # one per value of a row, chosen for each block
-    Clock clock
-
-
-cdef inline int32_t load_offset(const Source* source, int64_t row) noexcept nogil:
-    return load[int32_t](source.offsets + 4 * row)
-
-
-cdef inline bint is_null(const Source* source, int64_t row) noexcept nogil:
-    cdef int64_t bit
-    if source.validity == NULL:
-        return False
-    bit = source.first_bit + row
-    return not (source.validity[bit >> 3] >> (bit & 7)) & 1
-
-
 cdef inline char* write_value(char* p, Source* source, int64_t i, int mode) noexcept nogil:
     """Value i of a column that is not null there."""
     cdef int op = source.op
-    cdef const char* values = source.values
     cdef int32_t offset
-    cdef int64_t bit
-    if op == FLOAT64:
-        return write_float64(p, load[uint64_t](values + 8 * i), mode)
-    elif op == FLOAT32:
-        return write_float32(p, load[uint32_t](values + 4 * i), mode)
-    elif op == STRING:
+    cdef int64_t ns
+    if op == STRING:
         offset = load_offset(source, i)
-        return write_text(p, values + offset, load_offset(source, i + 1) - offset, mode)
-    elif op == INT64:
-        return write_signed(p, load[int64_t](values + 8 * i))
-    elif op == UUID:
-        return write_uuid(p, values + 16 * i)
+        return write_text(p, source.values + offset, load_offset(source, i + 1) - offset, mode)
     elif op == SCORING_TIME:
-        return write_time(p, load[int64_t](values + 8 * i), False, &source.clock)
+        return write_time(p, load[int64_t](source.values + 8 * i), False, &source.clock)
     elif op == TIMESTAMP or op == TIMESTAMP_UTC:
-        if load[int64_t](values + 8 * i) == INT64_MIN:
+        ns = load[int64_t](source.values + 8 * i)
+        if ns == INT64_MIN:
             return p
-        p = write_time(p, load[int64_t](values + 8 * i), True, &source.clock)
+        p = write_time(p, ns, True, &source.clock)
         p[0] = b"Z"
         return p + (op == TIMESTAMP_UTC)
-    elif op == UINT32:
-        return write_unsigned(p, load[uint32_t](values + 4 * i))
-    elif op == INT32:
-        return write_signed(p, load[int32_t](values + 4 * i))
-    elif op == BOOL or op == BIT:
-        bit = source.first_bit + i
-        if (op == BOOL and values[i] != 0) or (op == BIT and (values[bit >> 3] >> (bit & 7)) & 1):
-            memcpy(p, b"true", 4)
-            return p + 4
-        memcpy(p, b"false", 5)
-        return p + 5
-    elif op == UINT64:
-        return write_unsigned(p, load[uint64_t](values + 8 * i))
-    elif op == UINT8:
-        return write_unsigned(p, <uint8_t>values[i])
-    elif op == UINT16:
-        return write_unsigned(p, load[uint16_t](values + 2 * i))
-    elif op == INT8:
-        return write_signed(p, <int8_t>values[i])
-    elif op == INT16:
-        return write_signed(p, load[int16_t](values + 2 * i))
-    elif op == FLOAT16:
-        return write_float16(p, load[uint16_t](values + 2 * i))
-    return p
+    return write_number(p, source, i, mode)
 
 
 cdef inline char* write_tensor_row(char* p, Source* source, int64_t row, int64_t width) noexcept nogil:
@@ -282,7 +132,6 @@ cdef class TextBuffer:
 cdef class RowWriter:
     """Writes the rows of record batches of one layout. Immutable: threads may share it, each with a TextBuffer of its own."""
 
-    cdef tuple formats
     cdef bytes literal_bytes
     cdef const char* literals
     cdef Cell* cells
@@ -293,7 +142,7 @@ cdef class RowWriter:
     cdef int64_t modes
 
     def __cinit__(self, list cells, bytes last_literal):
-        """`cells`, one per field of the batches: (literal before it, op, width or 0, the accepted Arrow formats)."""
+        """`cells`, one per field of the batches: (literal before it, op, width or 0)."""
         cdef Py_ssize_t i
         self.count = len(cells)
         self.cells = <Cell*>PyMem_Calloc(max(self.count, 1), sizeof(Cell))
@@ -302,8 +151,8 @@ cdef class RowWriter:
         pool = bytearray()
         self.row_bytes = len(last_literal)
         self.modes = 0
-        for i, (literal, op, width, _formats) in enumerate(cells):
-            if not BOOL <= op < BIT or width < 0 or (width and op >= UUID):
+        for i, (literal, op, width) in enumerate(cells):
+            if not BOOL <= op <= SCORING_TIME or width < 0 or (width and op in (STRING, UUID, SCORING_TIME)):
                 raise ValueError(f"cell {i}: op {op} with width {width}")
             self.cells[i].op = op
             self.cells[i].width = width
@@ -316,7 +165,6 @@ cdef class RowWriter:
         self.last_literal_length = len(last_literal)
         self.literal_bytes = bytes(pool + last_literal + bytes(16))  # copied in steps of 16 bytes
         self.literals = self.literal_bytes
-        self.formats = tuple(formats for _literal, _op, _width, formats in cells)
 
     def __dealloc__(self):
         PyMem_Free(self.cells)
@@ -352,57 +200,15 @@ cdef class RowWriter:
 
     cdef int open(self, ArrowSchema* schema, ArrowArray* array, Source* sources, uint8_t* modes) except -1:
         cdef Py_ssize_t i
-        cdef ArrowSchema* field
-        cdef ArrowArray* column
-        cdef int64_t first, offset_end
+        cdef const char* wrong
         for i in range(self.count):
-            field = schema.children[i]
-            column = array.children[i]
-            if field.format not in self.formats[i] or field.dictionary != NULL:
-                raise ValueError(f"field {i} has Arrow format {field.format!r}, the plan expects one of {self.formats[i]}")
-            if column.length < array.offset + array.length:
-                raise ValueError(f"field {i} has {column.length} rows of {array.offset + array.length}")
             sources[i].op = self.cells[i].op
+            sources[i].width = self.cells[i].width
             sources[i].modes = modes
-            sources[i].clock.second = INT64_MIN
             modes += max(self.cells[i].width, 1)
-            first = array.offset + column.offset
-            if column.null_count != 0 and column.buffers[0] != NULL:
-                sources[i].validity = <const uint8_t*>column.buffers[0]
-                sources[i].first_bit = first
-            if self.cells[i].width:
-                self.check_tensor(sources + i, array.length)
-                first = first * self.cells[i].width
-                field = field.children[0]
-                column = column.children[0]
-                if field.format not in self.formats[i][1:] or field.dictionary != NULL:
-                    raise ValueError(f"the tensor has values of Arrow format {field.format!r}, the plan expects {self.formats[i][1:]}")
-                if column.length < first + array.length * self.cells[i].width:
-                    raise ValueError(f"the tensor has {column.length} values, its rows need {first + array.length * self.cells[i].width}")
-                first += column.offset
-                if column.null_count != 0 and column.buffers[0] != NULL:
-                    sources[i].validity = <const uint8_t*>column.buffers[0]
-                    sources[i].first_bit = first
-                    self.check_tensor(sources + i, array.length * self.cells[i].width)
-                sources[i].validity = NULL
-            if self.cells[i].op == STRING:
-                sources[i].offsets = <const char*>column.buffers[1] + 4 * first
-                sources[i].values = <const char*>column.buffers[2]
-                if array.length:
-                    sources[i].last_offset = load_offset(sources + i, array.length)
-            elif field.format[0] == b"b":
-                sources[i].op = BIT
-                sources[i].values = <const char*>column.buffers[1]
-                sources[i].first_bit = first
-            else:
-                sources[i].values = <const char*>column.buffers[1] + first * VALUE_BYTES[sources[i].op]
-        return 0
-
-    cdef int check_tensor(self, const Source* source, int64_t count) except -1:
-        cdef int64_t i
-        for i in range(count if source.validity != NULL else 0):
-            if is_null(source, i):
-                raise ValueError("a tensor with nulls")
+            wrong = open_source(sources + i, schema.children[i], array.children[i], array.offset, array.length)
+            if wrong != NULL:
+                raise ValueError(f"field {i} of Arrow format {schema.children[i].format!r}: {wrong.decode()}")
         return 0
 
     cdef int write_rows(self, Source* sources, TextBuffer out, int64_t start, int64_t stop, Py_ssize_t* used) except -1 nogil:
@@ -452,21 +258,15 @@ cdef class RowWriter:
 
     cdef void choose_modes(self, Source* sources, int64_t row, int64_t rows) noexcept nogil:
         cdef Py_ssize_t c
-        cdef int64_t j, width
         cdef int32_t first
         for c in range(self.count):
-            width = max(self.cells[c].width, 1)
-            if self.cells[c].op == FLOAT64:
-                for j in range(width):
-                    sources[c].modes[j] = guess_mode[double](sources[c].values + 8 * (width * row + j), width, rows)
-            elif self.cells[c].op == FLOAT32:
-                for j in range(width):
-                    sources[c].modes[j] = guess_mode[float](sources[c].values + 4 * (width * row + j), width, rows)
-            elif self.cells[c].op == STRING:
+            if sources[c].op == STRING:
                 first = load_offset(sources + c, row)
                 sources[c].modes[0] = CLEAN
                 if any_special(sources[c].values + first, load_offset(sources + c, row + rows) - first):
                     sources[c].modes[0] = 0
+            else:
+                choose_modes(sources + c, row, rows)
 
     cdef char* write_block(self, char* p, Source* sources, int64_t row, int64_t stop) noexcept nogil:
         cdef Cell* cell

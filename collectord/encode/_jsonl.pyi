@@ -3,7 +3,7 @@ import pyarrow as pa
 class EventWriter:
     def __init__(
         self,
-        fields: list[tuple[int, int, tuple[bytes, ...]]],
+        fields: list[tuple[int, int]],
         names: list[bytes],
         pieces: list[bytes],
         has_request: bool,

@@ -5,94 +5,22 @@
 Arrow is read through the C data interface. Whoever calls has checked that the buffers are as long as the arrays claim
 (`pyarrow.RecordBatch.validate`); whatever else could lead out of them, text offsets above all, is checked here.
 
-`_numbers.h` beside this file has the texts of numbers, `_times.h` those of times; the table of powers of ten is computed
-here, at import.
+Beside this file, `_fields.h` opens the fields of a batch, `_numbers.h` has the texts of numbers, `_times.h` those of times.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport INT64_MAX, INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
 
+from collectord.encode._fields cimport (
+    BOOL, FLOAT16, FLOAT32, FLOAT64, SCORING_TIME, STRING, TEXT_BYTES, TIMESTAMP, TIMESTAMP_UTC, UUID, VALUE_BYTES,
+    ArrowArray, ArrowSchema, Source, choose_modes, is_null, load, load_offset, open_source, write_number,
+    write_time, write_unsigned, write_uuid,
+)
 
-cdef extern from "_numbers.h" namespace "collectord" nogil:
-    enum:
-        LEAST_POWER
-        POWERS
-    uint64_t* powers
-    T load[T](const char* p) noexcept
-    char* write_unsigned(char* p, uint64_t x) noexcept
-    char* write_signed(char* p, int64_t x) noexcept
-    char* write_float64(char* p, uint64_t bits, int mode) noexcept
-    char* write_float32(char* p, uint32_t bits, int mode) noexcept
-    char* write_float16(char* p, uint16_t bits) noexcept
-    int guess_mode[T](const char* values, int64_t step, int64_t count) noexcept
-    char* write_uuid(char* p, const char* bytes) noexcept
-
-
-cdef extern from "_times.h" namespace "collectord" nogil:
-    struct Clock:
-        int64_t second
-    char* write_time(char* p, int64_t ns, bint nanos, Clock* clock) noexcept
-
-
-cdef extern from *:
-    """
-    /* The ABI of https://arrow.apache.org/docs/format/CDataInterface.html, frozen by its own promise. */
-    #ifndef ARROW_C_DATA_INTERFACE
-    #define ARROW_C_DATA_INTERFACE
-    struct ArrowSchema {
-        const char *format, *name, *metadata;
-        int64_t flags, n_children;
-        struct ArrowSchema **children, *dictionary;
-        void (*release)(struct ArrowSchema *);
-        void *private_data;
-    };
-    struct ArrowArray {
-        int64_t length, null_count, offset, n_buffers, n_children;
-        const void **buffers;
-        struct ArrowArray **children, *dictionary;
-        void (*release)(struct ArrowArray *);
-        void *private_data;
-    };
-    #endif
-    """
-    struct ArrowSchema:
-        const char* format
-        int64_t n_children
-        ArrowSchema** children
-        ArrowSchema* dictionary
-
-    struct ArrowArray:
-        int64_t length
-        int64_t null_count
-        int64_t offset
-        int64_t n_children
-        const void** buffers
-        ArrowArray** children
-
-
-# What a field holds: the numbers of model.ColumnType, then our own.
-cdef enum:
-    BOOL = 1
-    INT8 = 2
-    INT16 = 3
-    INT32 = 4
-    INT64 = 5
-    UINT8 = 6
-    UINT16 = 7
-    UINT32 = 8
-    UINT64 = 9
-    FLOAT16 = 10
-    FLOAT32 = 11
-    FLOAT64 = 12
-    STRING = 13
-    TIMESTAMP = 14
-    TIMESTAMP_UTC = 15
-    UUID = 16
-    SCORING_TIME = 17
 
 cdef enum:
     SLACK = 64  # writers may store whole words behind the end of their text
@@ -115,25 +43,6 @@ cdef enum Outcome:
     NO_MEMORY
     BAD_OFFSETS
 
-cdef int64_t[18] VALUE_BYTES = [0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 0, 8, 8, 16, 8]
-cdef int64_t[18] TEXT_BYTES = [0, 5, 4, 6, 11, 20, 4, 5, 10, 20, 24, 24, 24, 4, 31, 32, 36, 26]
-
-
-cdef fill_powers():
-    """Exact, with Python's integers: 10**p = scaled * 2**e with 2**127 <= scaled < 2**128, rounded up."""
-    for i in range(POWERS):
-        power = LEAST_POWER + i
-        if power >= 0:
-            shift = 128 - (10**power).bit_length()
-            scaled = 10**power << shift if shift >= 0 else -(-(10**power) >> -shift)
-        else:
-            scaled = -((-1 << 127 + (10**-power).bit_length()) // 10**-power)
-        powers[2 * i] = scaled >> 64
-        powers[2 * i + 1] = scaled & 0xFFFFFFFFFFFFFFFF
-
-
-fill_powers()
-
 
 # ---------------------------------------------------------------- values
 
@@ -141,18 +50,6 @@ fill_powers()
 cdef struct Literal:
     const char* text
     int64_t length
-
-
-cdef struct Source:  # a field in one batch
-    int op
-    int64_t width  # values per row of a tensor; 0: not a tensor
-    const uint8_t* validity  # NULL: no nulls
-    int64_t first_bit  # of the batch's first row
-    const char* values  # of the batch's first row; the whole data for text
-    const char* offsets  # text: int32 of the batch's first row
-    int32_t last_offset
-    uint8_t* modes  # one per value of a row
-    Clock clock
 
 
 cdef inline char* write_literal(char* p, const Literal* literal) noexcept nogil:
@@ -163,18 +60,6 @@ cdef inline char* write_literal(char* p, const Literal* literal) noexcept nogil:
 cdef inline char* write_null(char* p) noexcept nogil:
     memcpy(p, b"null", 4)
     return p + 4
-
-
-cdef inline int32_t load_offset(const Source* source, int64_t row) noexcept nogil:
-    return load[int32_t](source.offsets + 4 * row)
-
-
-cdef inline bint is_null(const Source* source, int64_t row) noexcept nogil:
-    cdef int64_t bit
-    if source.validity == NULL:
-        return False
-    bit = source.first_bit + row
-    return not (source.validity[bit >> 3] >> (bit & 7)) & 1
 
 
 cdef inline char* write_escaped(char* p, const char* text, int64_t length) noexcept nogil:
@@ -229,52 +114,28 @@ cdef inline char* write_quoted_time(char* p, Source* source, int64_t ns) noexcep
     return p + 1
 
 
+cdef inline bint is_no_number(const Source* source, int64_t i) noexcept nogil:
+    """NaN or infinity, for which JSON has no text."""
+    if source.op == FLOAT64:
+        return (load[uint64_t](source.values + 8 * i) >> 52 & 0x7FF) == 0x7FF
+    elif source.op == FLOAT32:
+        return (load[uint32_t](source.values + 4 * i) >> 23 & 0xFF) == 0xFF
+    return source.op == FLOAT16 and (load[uint16_t](source.values + 2 * i) >> 10 & 0x1F) == 0x1F
+
+
 cdef inline char* write_value(char* p, Source* source, int64_t i, int mode) noexcept nogil:
-    """Value i of a field that is not null there. JSON has no text for what is no number."""
+    """Value i of a field that is not null there."""
     cdef int op = source.op
-    cdef const char* values = source.values
-    if op == FLOAT64:
-        if (load[uint64_t](values + 8 * i) >> 52 & 0x7FF) == 0x7FF:
-            return write_null(p)
-        return write_float64(p, load[uint64_t](values + 8 * i), mode)
-    elif op == FLOAT32:
-        if (load[uint32_t](values + 4 * i) >> 23 & 0xFF) == 0xFF:
-            return write_null(p)
-        return write_float32(p, load[uint32_t](values + 4 * i), mode)
-    elif op == FLOAT16:
-        if (load[uint16_t](values + 2 * i) >> 10 & 0x1F) == 0x1F:
-            return write_null(p)
-        return write_float16(p, load[uint16_t](values + 2 * i))
-    elif op == STRING:
+    if op == STRING:
         p[0] = b'"'
         p = write_text(p + 1, source, i)
         p[0] = b'"'
         return p + 1
-    elif op == INT64:
-        return write_signed(p, load[int64_t](values + 8 * i))
     elif op == TIMESTAMP or op == TIMESTAMP_UTC:
-        return write_quoted_time(p, source, load[int64_t](values + 8 * i))
-    elif op == BOOL:
-        if values[i] != 0:
-            memcpy(p, b"true", 4)
-            return p + 4
-        memcpy(p, b"false", 5)
-        return p + 5
-    elif op == INT32:
-        return write_signed(p, load[int32_t](values + 4 * i))
-    elif op == UINT32:
-        return write_unsigned(p, load[uint32_t](values + 4 * i))
-    elif op == UINT64:
-        return write_unsigned(p, load[uint64_t](values + 8 * i))
-    elif op == UINT8:
-        return write_unsigned(p, <uint8_t>values[i])
-    elif op == UINT16:
-        return write_unsigned(p, load[uint16_t](values + 2 * i))
-    elif op == INT8:
-        return write_signed(p, <int8_t>values[i])
-    elif op == INT16:
-        return write_signed(p, load[int16_t](values + 2 * i))
-    return p
+        return write_quoted_time(p, source, load[int64_t](source.values + 8 * i))
+    elif is_no_number(source, i):
+        return write_null(p)
+    return write_number(p, source, i, mode)
 
 
 cdef inline char* write_id(char* p, const Source* source, int64_t row) noexcept nogil:
@@ -329,7 +190,6 @@ cdef inline bint has_room(Text* text, int64_t need) noexcept nogil:
 cdef class EventWriter:
     """Writes the rows of record batches of one layout as events. Immutable: threads may share it."""
 
-    cdef tuple formats
     cdef bytes literal_bytes
     cdef Source* fields  # op and width; all else is a batch's
     cdef Py_ssize_t count
@@ -344,7 +204,7 @@ cdef class EventWriter:
     cdef bint sampled
 
     def __cinit__(self, list fields, list names, list pieces, bint has_request, bint sampled, int64_t most_line):
-        """`fields`, one per field of the batches: (op, width or 0, the accepted Arrow formats), the user's first. `names`:
+        """`fields`, one per field of the batches: (op, width or 0), the user's first. `names`:
         what stands before each value of a row. `pieces`: what stands in a line between all else."""
         cdef Py_ssize_t i
         self.count = len(fields)
@@ -358,7 +218,7 @@ cdef class EventWriter:
             raise ValueError(f"{self.count} fields and {len(pieces)} pieces")
         self.row_bytes = SLACK
         values = 0
-        for i, (op, width, _formats) in enumerate(fields):
+        for i, (op, width) in enumerate(fields):
             if not BOOL <= op <= SCORING_TIME or width < 0 or (width and op in (STRING, UUID, SCORING_TIME)):
                 raise ValueError(f"field {i}: op {op} with width {width}")
             self.fields[i].op = op
@@ -381,7 +241,6 @@ cdef class EventWriter:
             self.pieces[i].length = len(pieces[i])
             self.pieces_bytes += self.pieces[i].length
             at += self.pieces[i].length
-        self.formats = tuple(formats for _op, _width, formats in fields)
         self.has_request = has_request
         self.sampled = sampled
         self.most_line = most_line
@@ -428,61 +287,23 @@ cdef class EventWriter:
 
     cdef int open(self, ArrowSchema* schema, ArrowArray* array, Source* sources, uint8_t* modes) except -1:
         cdef Py_ssize_t i
-        cdef ArrowSchema* field
-        cdef ArrowArray* column
-        cdef int64_t first, bit, j, width
+        cdef int64_t row
+        cdef const char* wrong
         for i in range(self.count):
-            field = schema.children[i]
-            column = array.children[i]
-            if field.format not in self.formats[i] or field.dictionary != NULL:
-                raise ValueError(f"field {i} has Arrow format {field.format!r}, the plan expects one of {self.formats[i]}")
-            if column.length < array.offset + array.length:
-                raise ValueError(f"field {i} has {column.length} rows of {array.offset + array.length}")
             sources[i].op = self.fields[i].op
-            sources[i].width = width = self.fields[i].width
-            sources[i].clock.second = INT64_MIN
+            sources[i].width = self.fields[i].width
             sources[i].modes = modes
-            first = array.offset + column.offset
-            if column.null_count != 0 and column.buffers[0] != NULL:
-                sources[i].validity = <const uint8_t*>column.buffers[0]
-                sources[i].first_bit = first
-            if i >= self.user_fields or width:
-                for j in range(array.length):
-                    if is_null(sources + i, j):
-                        raise ValueError(f"field {i} has nulls")
-                sources[i].validity = NULL
-            if width:
-                first *= width
-                field = field.children[0]
-                column = column.children[0]
-                if field.format not in self.formats[i][1:] or field.dictionary != NULL:
-                    raise ValueError(f"the tensor has values of Arrow format {field.format!r}, the plan expects {self.formats[i][1:]}")
-                if column.length < first + array.length * width:
-                    raise ValueError(f"the tensor has {column.length} values, its rows need {first + array.length * width}")
-                first += column.offset
-                for j in range(array.length * width if column.null_count != 0 and column.buffers[0] != NULL else 0):
-                    bit = first + j
-                    if not (<const uint8_t*>column.buffers[0])[bit >> 3] >> (bit & 7) & 1:
-                        raise ValueError("a tensor with nulls")
-            if sources[i].op == STRING:
-                sources[i].offsets = <const char*>column.buffers[1] + 4 * first
-                sources[i].values = <const char*>column.buffers[2]
-                if array.length:
-                    sources[i].last_offset = load_offset(sources + i, array.length)
-            else:
-                sources[i].values = <const char*>column.buffers[1] + first * VALUE_BYTES[sources[i].op]
+            wrong = open_source(sources + i, schema.children[i], array.children[i], array.offset, array.length)
+            if wrong != NULL:
+                raise ValueError(f"field {i} of Arrow format {schema.children[i].format!r}: {wrong.decode()}")
             if i < self.user_fields:
-                self.choose_modes(sources + i, array.length)
-                modes += max(width, 1)
+                choose_modes(sources + i, 0, array.length)
+                modes += max(sources[i].width, 1)
+                continue
+            for row in range(array.length):
+                if is_null(sources + i, row):
+                    raise ValueError(f"field {i} has nulls")
         return 0
-
-    cdef void choose_modes(self, Source* source, int64_t rows) noexcept nogil:
-        cdef int64_t j, width = max(source.width, 1)
-        for j in range(width):
-            if source.op == FLOAT64:
-                source.modes[j] = guess_mode[double](source.values + 8 * j, width, rows)
-            elif source.op == FLOAT32:
-                source.modes[j] = guess_mode[float](source.values + 4 * j, width, rows)
 
     cdef Outcome write_lines(
         self, Source* sources, int64_t rows, const Literal* head, int64_t most, Text* out

@@ -1,4 +1,4 @@
-/* The text of numbers, and what else the CSV kernel needs of a machine: 128-bit products, vector instructions.
+/* The text of numbers, and what else the kernels need of a machine: 128-bit products, vector instructions.
 
    Every writer puts its text at `p` and returns its end; it may store up to 32 bytes behind that.
 
@@ -21,19 +21,80 @@ namespace collectord {
 typedef unsigned __int128 uint128;
 
 enum {
-    LEAST_POWER = -292,
-    POWERS = 617,
-    SHORTEST = 255, /* mode of a float column without a cheaper way */
-    MOST_DECIMALS = 4
+    LEAST_POWER = -293,
+    POWERS = 618,
+    SHORTEST = 0, /* modes of a column of floats: they change the speed, never the text */
+    INTEGRAL = 1
 };
 
-/* Powers of ten from LEAST_POWER on, scaled to 128 bits and rounded up, the high half first. Filled when the kernel is loaded. */
-static uint64_t powers[2 * POWERS];
+/* A number of 1152 bits, for making the table below. */
+struct Big {
+    enum { WORDS = 36 };
+    uint32_t words[WORDS] = {}; /* the lowest first */
+
+    constexpr void multiply(uint32_t factor) {
+        uint64_t carry = 0;
+        for (uint32_t &word : words) {
+            carry += (uint64_t)word * factor;
+            word = (uint32_t)carry;
+            carry >>= 32;
+        }
+    }
+    constexpr void divide(uint32_t divisor) {
+        uint64_t rest = 0;
+        for (int i = WORDS - 1; i >= 0; i--) {
+            rest = rest << 32 | words[i];
+            words[i] = (uint32_t)(rest / divisor);
+            rest %= divisor;
+        }
+    }
+    constexpr int length() const {
+        int top = WORDS - 1;
+        while (words[top] == 0) top--;
+        return 32 * (top + 1) - __builtin_clz(words[top]);
+    }
+    /* 32 bits from bit `first` on, which may be negative: there are zeros. */
+    constexpr uint64_t word_at(int first) const {
+        int place = (first + 32 * WORDS) / 32 - WORDS, shift = first - 32 * place;
+        uint64_t low = place >= 0 ? words[place] : 0, high = place >= -1 && place + 1 < WORDS ? words[place + 1] : 0;
+        return (uint32_t)((high << 32 | low) >> shift);
+    }
+    constexpr uint64_t bits(int first) const { return word_at(first + 32) << 32 | word_at(first); }
+    /* Whether any bit below `end` is set. */
+    constexpr bool any(int end) const {
+        for (int i = 0; 32 * i < end; i++)
+            if (words[i] << (end < 32 * (i + 1) ? 32 * (i + 1) - end : 0)) return true;
+        return false;
+    }
+};
+
+/* Powers of ten from LEAST_POWER on, scaled to 128 bits and rounded up, the high half first. The compiler makes it. */
+struct Powers {
+    uint64_t halves[2 * POWERS] = {};
+
+    constexpr Powers() {
+        Big up, down; /* 5**i, and 2**1151 / 5**i, cut: a power of two more or less is a matter of scale */
+        up.words[0] = 1;
+        down.words[Big::WORDS - 1] = 0x80000000u;
+        for (int i = 0; i < POWERS + LEAST_POWER; i++, up.multiply(5)) set(i, up, false);
+        for (int i = 1; i <= -LEAST_POWER; i++) {
+            down.divide(5);
+            set(-i, down, true);
+        }
+    }
+    constexpr void set(int power, const Big &number, bool more) {
+        int first = number.length() - 128;
+        uint64_t *pair = halves + 2 * (power - LEAST_POWER);
+        pair[1] = number.bits(first) + (more || number.any(first));
+        pair[0] = number.bits(first + 64) + (pair[1] == 0 && (more || number.any(first)));
+    }
+};
+
+static constexpr Powers POWERS_OF_TEN;
 
 static const uint64_t TEN[20] = {1u, 10u, 100u, 1000u, 10000u, 100000u, 1000000u, 10000000u, 100000000u, 1000000000u,
     10000000000u, 100000000000u, 1000000000000u, 10000000000000u, 100000000000000u, 1000000000000000u, 10000000000000000u,
     100000000000000000u, 1000000000000000000u, 10000000000000000000u};
-static const double TEN_DOUBLE[MOST_DECIMALS + 1] = {1, 10, 100, 1000, 10000};
 static const uint64_t ZEROS = 0x3030303030303030u;
 
 template <typename T> static inline T load(const char *p) {
@@ -128,7 +189,7 @@ static inline void interval_short(uint64_t power, uint64_t factor, int h, bool l
 template <bool Short> static inline Decimal shortest(uint64_t c, int q, bool lopsided) {
     int k = (q * 1262611 - (lopsided ? 524031 : 0)) >> 22; /* floor(log10(2**q)), or of 3/4 of that */
     int h = q + ((-k * 1741647) >> 19) + 1;                /* q + floor(log2(10**-k)) + 1 */
-    const uint64_t *power = powers + 2 * (-k - LEAST_POWER);
+    const uint64_t *power = POWERS_OF_TEN.halves + 2 * (-k - LEAST_POWER);
     uint64_t ends[3];
     if (Short)
         interval_short(power[0] + (power[1] != 0), 4 * c, h, lopsided, ends);
@@ -147,7 +208,7 @@ template <bool Short> static inline Decimal shortest(uint64_t c, int q, bool lop
 
 /* Digits (at most 9 for Short, else 17) and exponent in the layout of Python's repr. All of 17 digits are stored, straight
    from registers (loading what was just stored would stall), and then cut. */
-template <bool Short> static inline char *write_decimal(char *p, Decimal decimal) {
+template <bool Short> static __attribute__((noinline)) char *write_decimal(char *p, Decimal decimal) {
     uint64_t digits = decimal.digits, upper, lower = 0;
     int count;
     if (!Short && digits >= TEN[15]) {
@@ -211,10 +272,6 @@ template <bool Short> static inline char *write_decimal(char *p, Decimal decimal
     return p;
 }
 
-/* ------------------------------------------------------------ floats
-
-   A mode is the number of decimals to try first, or SHORTEST. It changes the speed, never the text. */
-
 /* NaN (written without a sign), infinity, zero. */
 static inline char *write_unusual(char *p, bool negative, bool infinite, bool zero) {
     *p = '-';
@@ -223,66 +280,168 @@ static inline char *write_unusual(char *p, bool negative, bool infinite, bool ze
     return p + 3;
 }
 
-/* Whether x >= 0 has at most `decimals` decimals; then *scaled is x times 10**decimals.
+/* Whether x >= 0 has no decimals, and repr writes it as such. */
+static inline bool is_integral(double x) { return x < 1e15 && (double)(int64_t)x == x; }
 
-   True only if the division gives back x itself. It is rounded correctly, so the text reads back as x, and with no more
-   than 15 digits no other text as short does. */
-static inline bool few_decimals(double x, int decimals, uint64_t *scaled) {
-    double product = x * TEN_DOUBLE[decimals];
-    if (!(product < 1e15)) return false;
-    *scaled = (uint64_t)(product + 0.5);
-    return (double)*scaled / TEN_DOUBLE[decimals] == x;
+static inline char *write_integral(char *p, double x) {
+    p = write_unsigned(p, (uint64_t)(int64_t)x);
+    memcpy(p, ".0", 2);
+    return p + 2;
 }
 
-/* The same for 6 digits of a float32. A quotient of such numbers is far from halfway between two float32, so that rounding
-   it twice does no harm. */
-static inline bool few_decimals(float x, int decimals, uint64_t *scaled) {
-    if (!(x < 1e6f)) return false;
-    *scaled = (uint64_t)((double)x * TEN_DOUBLE[decimals] + 0.5);
-    return *scaled < 1000000 && (float)((double)*scaled / TEN_DOUBLE[decimals]) == x;
+/* ------------------------------------------------------------ the common floats
+
+   Nearly every float needs no exact answer to the paper's questions. With 10**(k-1) <= 2**q < 10**k, at most one multiple of
+   10**k lies between the ends of the rounding interval: if there is one, it is the shortest decimal, else the nearest
+   multiple of 10**(k-1) is. The value is therefore taken as a whole number and a fraction of 10**k, the fraction in 64
+   bits, and with it half the interval. Both are a little wrong; where that might matter (exact ties do it, others once in
+   billions) the answer is left to `shortest`. So are subnormals and powers of two, whose interval is lopsided. */
+
+/* Of a decimal whose first digit stands for 10**point: how the text begins, and where the digits go. */
+struct Layout {
+    uint64_t before; /* a mask of those of the first 8 digits that stay where they are: before the point */
+    uint64_t text;   /* what is not a digit */
+    int shift;       /* bits by which the others move */
+    int at;          /* bytes */
+    int least;       /* digits that must be shown */
+};
+
+enum { FIRST_POINT = -4, LAST_POINT = 6 };
+
+static const Layout layouts[LAST_POINT - FIRST_POINT + 1] = {
+    {0, 0x3030302E30, 40, 5, 1},
+    {0, 0x30302E30, 32, 4, 1},
+    {0, 0x302E30, 24, 3, 1},
+    {0, 0x2E30, 16, 2, 1},
+    {0xFF, 0x2E00, 8, 1, 2},
+    {0xFFFF, 0x2E0000, 8, 1, 3},
+    {0xFFFFFF, 0x2E000000, 8, 1, 4},
+    {0xFFFFFFFF, 0x2E00000000, 8, 1, 5},
+    {0xFFFFFFFFFF, 0x2E0000000000, 8, 1, 6},
+    {0xFFFFFFFFFFFF, 0x2E000000000000, 8, 1, 7},
+    {0xFFFFFFFFFFFFFF, 0x2E00000000000000, 8, 1, 8},
+};
+
+/* The 16 digits of x < 10**16 in text, and one more, are stored at p. Returns how many it takes to keep all but zeros;
+   *first gets the first eight. */
+static inline int store_digits(char *p, uint64_t x, uint32_t last, uint64_t *first) {
+    uint32_t upper = (uint32_t)(x / 100000000), lower = (uint32_t)(x - (uint64_t)upper * 100000000);
+    p[16] = (char)('0' + last);
+#if defined(COLLECTORD_SSE2)
+    /* As eight_digits, both halves at once. */
+    __m128i digits = _mm_unpacklo_epi64(_mm_cvtsi32_si128((int)upper), _mm_cvtsi32_si128((int)lower));
+    __m128i tens = _mm_srli_epi64(_mm_mul_epu32(digits, _mm_set1_epi32((int)0xD1B71759)), 45);
+    digits = _mm_or_si128(_mm_slli_epi64(_mm_sub_epi32(digits, _mm_mul_epu32(tens, _mm_set1_epi32(10000))), 32), tens);
+    tens = _mm_srli_epi16(_mm_mulhi_epu16(digits, _mm_set1_epi16(5243)), 3);
+    digits = _mm_or_si128(_mm_slli_epi32(_mm_sub_epi16(digits, _mm_madd_epi16(tens, _mm_set1_epi32(100))), 16), tens);
+    tens = _mm_srli_epi16(_mm_mullo_epi16(digits, _mm_set1_epi16(103)), 10);
+    digits = _mm_sub_epi16(_mm_slli_epi16(digits, 8), _mm_mullo_epi16(tens, _mm_set1_epi16(2559)));
+    uint32_t shown = (uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(digits, _mm_setzero_si128())) | (uint32_t)(last != 0) << 16;
+    digits = _mm_or_si128(digits, _mm_set1_epi8('0'));
+    _mm_storeu_si128((__m128i *)p, digits);
+    *first = (uint64_t)_mm_cvtsi128_si64(digits);
+    return 32 - __builtin_clz(shown);
+#else
+    uint64_t head = eight_digits(upper), tail = eight_digits(lower);
+    *first = head | ZEROS;
+    store_word(p, head | ZEROS);
+    store_word(p + 8, tail | ZEROS);
+    return last ? 17 : tail ? 16 - (__builtin_clzll(tail) >> 3) : 8 - (__builtin_clzll(head) >> 3);
+#endif
 }
 
-static inline char *write_few_decimals(char *p, uint64_t scaled, int decimals) {
-    if (decimals == 0) {
-        p = write_unsigned(p, scaled);
-        memcpy(p, ".0", 2);
-        return p + 2;
-    }
-    uint64_t whole = scaled / TEN[decimals];
-    uint64_t digits = eight_digits((uint32_t)((scaled - whole * TEN[decimals]) * TEN[8 - decimals]));
-    p = write_unsigned(p, whole);
-    *p++ = '.';
-    store_word(p, digits | ZEROS);
-    return p + 8 - (__builtin_clzll(digits | 1) >> 3);
+/* The same for x < 10**8. */
+static inline int store_digits(char *p, uint32_t x, uint32_t last, uint64_t *first) {
+    uint64_t digits = eight_digits(x);
+    p[8] = (char)('0' + last);
+    *first = digits | ZEROS;
+    store_word(p, *first);
+    return last ? 9 : 8 - (__builtin_clzll(digits) >> 3);
+}
+
+/* `digits`, as many as the type has, and one more, the first standing for 10**point. */
+template <typename T> static inline char *lay_out(char *p, T digits, uint32_t last, int point) {
+    const Layout *layout = layouts + (point - FIRST_POINT);
+    uint64_t first;
+    int used = store_digits(p + layout->at, digits, last, &first);
+    store_word(p, (first & layout->before) | (first & ~layout->before) << layout->shift | layout->text);
+    return p + (used > layout->least ? used : layout->least) + layout->at;
+}
+
+/* Finds how many 10**k the shortest decimal has, and how many 10**(k-1) besides. False if that cannot be told.
+
+   The value is `whole` and `fraction`, the interval reaches `half` to both sides; fraction and half are in units of 10**k / 2**64
+   and wrong by no more than `error` of them. */
+static inline bool nearest(uint64_t *whole, uint64_t fraction, uint64_t half, uint64_t error, uint32_t *digit) {
+    uint128 tenfold = (uint128)fraction * 10;
+    uint64_t rest = (uint64_t)tenfold;
+    if (__builtin_expect((fraction - half + 2 * error <= 4 * error) | (fraction + half + 2 * error <= 4 * error) |
+                             (rest - ((uint64_t)1 << 63) + 16 * error <= 32 * error), 0))
+        return false;
+    uint32_t above = fraction > ~half, below = fraction < half;
+    *whole += above;
+    *digit = ((uint32_t)(tenfold >> 64) + (uint32_t)(rest >> 63)) & ((above | below) - 1);
+    return true;
+}
+
+template <bool Short> static __attribute__((noinline)) char *write_hard(char *p, uint64_t c, int q, bool lopsided) {
+    return write_decimal<Short>(p, shortest<Short>(c, q, lopsided));
 }
 
 static inline char *write_float64(char *p, uint64_t bits, int mode) {
     bool negative = bits >> 63;
-    uint64_t magnitude = bits & ~((uint64_t)1 << 63), hidden = (uint64_t)1 << 52, fraction = bits & (hidden - 1), scaled;
+    uint64_t magnitude = bits & ~((uint64_t)1 << 63), hidden = (uint64_t)1 << 52, fraction = bits & (hidden - 1);
     int exponent = (int)(magnitude >> 52);
     if (exponent == 2047 || magnitude == 0) return write_unusual(p, negative, exponent && !fraction, magnitude == 0);
     *p = '-';
     p += negative;
-    if (mode != SHORTEST && few_decimals(load<double>((const char *)&magnitude), mode, &scaled))
-        return write_few_decimals(p, scaled, mode);
-    if (exponent == 0) return write_decimal<false>(p, shortest<false>(fraction, -1074, false));
-    return write_decimal<false>(p, shortest<false>(fraction | hidden, exponent - 1075, fraction == 0 && exponent > 1));
+    double x = load<double>((const char *)&magnitude);
+    if (mode == INTEGRAL && is_integral(x)) return write_integral(p, x);
+    if (exponent == 0) return write_hard<false>(p, fraction, -1074, false);
+    uint64_t c = fraction | hidden;
+    int q = exponent - 1075;
+    if (fraction == 0) return write_hard<false>(p, c, q, exponent > 1);
+    int k = (q * 1262611 >> 22) + 1;
+    const uint64_t *power = POWERS_OF_TEN.halves + 2 * (-k - LEAST_POWER);
+    int shift = -(q + (-k * 1741647 >> 19) + 1);
+    uint64_t unit = power[0] >> shift, below = power[0] << 1 << (63 - shift) | power[1] >> shift;
+    uint128 product = (uint128)unit * c + (uint64_t)((uint128)below * c >> 64);
+    uint64_t whole = (uint64_t)(product >> 64);
+    uint32_t digit;
+    if (!nearest(&whole, (uint64_t)product, unit >> 1, 1, &digit)) return write_hard<false>(p, c, q, false);
+    uint64_t less = whole < TEN[15];
+    int point = k + 15 - (int)less;
+    if (point < FIRST_POINT || point > LAST_POINT) return write_decimal<false>(p, {10 * whole + digit, k - 1});
+    return lay_out(p, whole + ((9 * whole + digit) & -less), digit & ((uint32_t)less - 1), point);
 }
 
 static inline char *write_float32(char *p, uint32_t bits, int mode) {
     bool negative = bits >> 31;
     uint32_t magnitude = bits & ~((uint32_t)1 << 31), hidden = (uint32_t)1 << 23, fraction = bits & (hidden - 1);
-    uint64_t scaled;
     int exponent = (int)(magnitude >> 23);
     if (exponent == 255 || magnitude == 0) return write_unusual(p, negative, exponent && !fraction, magnitude == 0);
     *p = '-';
     p += negative;
-    if (mode != SHORTEST && few_decimals(load<float>((const char *)&magnitude), mode, &scaled))
-        return write_few_decimals(p, scaled, mode);
+    /* Above 2**24 not every whole number is a float, and its shortest text ends in zeros. */
+    float x = load<float>((const char *)&magnitude);
+    if (mode == INTEGRAL && x < 16777216.0f && is_integral(x)) return write_integral(p, x);
     /* 7.038531e-26 read as a double lies halfway between two float32 and would then be rounded to the other one. */
     if (magnitude == 0x15AE43FD) return write_decimal<true>(p, {70385307, -33});
-    if (exponent == 0) return write_decimal<true>(p, shortest<true>(fraction, -149, false));
-    return write_decimal<true>(p, shortest<true>(fraction | hidden, exponent - 150, fraction == 0 && exponent > 1));
+    if (exponent == 0) return write_hard<true>(p, fraction, -149, false);
+    uint32_t c = fraction | hidden;
+    int q = exponent - 150;
+    if (fraction == 0) return write_hard<true>(p, c, q, exponent > 1);
+    int k = (q * 1262611 >> 22) + 1;
+    uint64_t unit = POWERS_OF_TEN.halves[2 * (-k - LEAST_POWER)] >> -(q + (-k * 1741647 >> 19) + 1);
+    uint128 product = (uint128)unit * c;
+    uint64_t whole = (uint64_t)(product >> 64);
+    uint32_t digit;
+    if (!nearest(&whole, (uint64_t)product, unit >> 1, 1 << 25, &digit)) return write_hard<true>(p, c, q, false);
+    int missing = (whole < TEN[7]) + (whole < TEN[6]);
+    uint32_t digits = (uint32_t)((10 * whole + digit) * TEN[missing]);
+    int point = k + 7 - missing;
+    if (point < FIRST_POINT || point > LAST_POINT) return write_decimal<true>(p, {digits, k - 1 - missing});
+    return lay_out(p, digits / 10, digits % 10, point);
 }
 
 static inline char *write_float16(char *p, uint16_t bits) {
@@ -299,16 +458,12 @@ static inline char *write_float16(char *p, uint16_t bits) {
 /* The mode that a sample of `count` values suggests, each `step` values behind the other. */
 template <typename T> static int guess_mode(const char *values, int64_t step, int64_t count) {
     int64_t stride = count / 8 > 1 ? count / 8 : 1;
-    for (int decimals = 0; decimals <= MOST_DECIMALS; decimals++) {
-        int misses = 0;
-        for (int64_t i = 0; i < count && misses < 2; i += stride) {
-            T x = load<T>(values + i * step * (int64_t)sizeof(T));
-            uint64_t scaled;
-            misses += x == x && !few_decimals(x < 0 ? -x : x, decimals, &scaled);
-        }
-        if (misses == 0 || (misses == 1 && count >= 4)) return decimals;
+    int misses = 0;
+    for (int64_t i = 0; i < count && misses < 2; i += stride) {
+        T x = load<T>(values + i * step * (int64_t)sizeof(T));
+        misses += x == x && !is_integral(x < 0 ? -x : x);
     }
-    return SHORTEST;
+    return misses == 0 || (misses == 1 && count >= 4) ? INTEGRAL : SHORTEST;
 }
 
 /* ------------------------------------------------------------ uuid and text */
@@ -339,43 +494,33 @@ static inline char *write_uuid(char *p, const char *bytes) {
     return p + 36;
 }
 
-/* Whether any of n bytes makes a field need quotes. Reads nothing behind them. */
-static inline bool any_special(const char *p, int64_t n) {
-    int64_t i = 0;
 #if defined(COLLECTORD_SSE2)
-    const __m128i comma = _mm_set1_epi8(','), quote = _mm_set1_epi8('"'), lf = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
-    for (; i + 16 <= n; i += 16) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
-        __m128i hits = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(bytes, comma), _mm_cmpeq_epi8(bytes, quote)),
-                                    _mm_or_si128(_mm_cmpeq_epi8(bytes, lf), _mm_cmpeq_epi8(bytes, cr)));
-        if (_mm_movemask_epi8(hits)) return true;
-    }
-#endif
-    for (; i < n; i++)
-        if (p[i] == ',' || p[i] == '"' || p[i] == '\n' || p[i] == '\r') return true;
-    return false;
+/* Every one of n < 16 bytes at least once, in whatever order, and nothing else but zeros. Reads nothing behind them. */
+static inline __m128i few_bytes(const char *p, int64_t n) {
+    if (n >= 8) return _mm_set_epi64x(load<int64_t>(p + n - 8), load<int64_t>(p));
+    if (n >= 4) return _mm_set_epi32(0, 0, load<int32_t>(p + n - 4), load<int32_t>(p));
+    return n > 0 ? _mm_cvtsi32_si128((uint8_t)p[0] | (uint8_t)p[n / 2] << 8 | (uint8_t)p[n - 1] << 16) : _mm_setzero_si128();
 }
 
-/* Copies n bytes, doubling quotes. Reads nothing behind them. */
-static inline char *copy_doubling_quotes(char *out, const char *p, int64_t n) {
-    int64_t i = 0;
-#if defined(COLLECTORD_SSE2)
-    const __m128i quote = _mm_set1_epi8('"');
-    while (i + 16 <= n) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
-        int hits = _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote));
-        int step = hits ? __builtin_ctz(hits) + 1 : 16;
-        _mm_storeu_si128((__m128i *)out, bytes);
-        out += step;
-        i += step;
-        if (hits) *out++ = '"';
-    }
+static inline bool any_special(__m128i bytes) {
+    __m128i quotes = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(',')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')));
+    __m128i ends = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\r')));
+    return _mm_movemask_epi8(_mm_or_si128(quotes, ends)) != 0;
+}
 #endif
-    for (; i < n; i++) {
-        *out++ = p[i];
-        if (p[i] == '"') *out++ = '"';
-    }
-    return out;
+
+/* Whether any of n bytes makes a field need quotes. Reads nothing behind them. */
+static inline bool any_special(const char *p, int64_t n) {
+#if defined(COLLECTORD_SSE2)
+    if (n < 16) return any_special(few_bytes(p, n));
+    for (int64_t i = 0; i + 16 <= n; i += 16)
+        if (any_special(_mm_loadu_si128((const __m128i *)(p + i)))) return true;
+    return any_special(_mm_loadu_si128((const __m128i *)(p + n - 16)));
+#else
+    for (int64_t i = 0; i < n; i++)
+        if (p[i] == ',' || p[i] == '"' || p[i] == '\n' || p[i] == '\r') return true;
+    return false;
+#endif
 }
 
 /* Copies n bytes and reads nothing behind them; short texts without a call. */
@@ -399,6 +544,29 @@ static inline char *copy_text(char *out, const char *p, int64_t n) {
         out[n - 1] = p[n - 1];
     }
     return out + n;
+}
+
+/* Copies n bytes, doubling quotes. Reads nothing behind them. */
+static inline char *copy_doubling_quotes(char *out, const char *p, int64_t n) {
+    int64_t i = 0;
+#if defined(COLLECTORD_SSE2)
+    const __m128i quote = _mm_set1_epi8('"');
+    while (i + 16 <= n) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(p + i));
+        int hits = _mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote));
+        int step = hits ? __builtin_ctz(hits) + 1 : 16;
+        _mm_storeu_si128((__m128i *)out, bytes);
+        out += step;
+        i += step;
+        if (hits) *out++ = '"';
+    }
+    if (!_mm_movemask_epi8(_mm_cmpeq_epi8(few_bytes(p + i, n - i), quote))) return copy_text(out, p + i, n - i);
+#endif
+    for (; i < n; i++) {
+        *out++ = p[i];
+        if (p[i] == '"') *out++ = '"';
+    }
+    return out;
 }
 
 } // namespace collectord

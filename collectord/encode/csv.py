@@ -14,7 +14,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from collectord.encode._csv import RowWriter, TextBuffer
-from collectord.encode.fields import FORMATS, TIME, TIME_FORMATS, id_field, tensor_type
+from collectord.encode.fields import TIME, id_field, tensor_type
 from collectord.model import ColumnType, IdLayout, Schema, Stream
 
 __all__ = ["CsvPlan", "TextBuffer", "header_of"]
@@ -75,16 +75,16 @@ class CsvPlan:
         )
         cells = _value_cells(schema)
         cells.append((b",", *id_field(schema.correlation)))
-        cells.append((b",", TIME, 0, TIME_FORMATS))
+        cells.append((b",", TIME, 0))
         before_row = f",{constants},"
         if schema.request is IdLayout.NONE:
             before_row += f"{NIL_UUID},"
         else:
             cells.append((before_row.encode(), *id_field(schema.request)))
             before_row = ","
-        cells.append((before_row.encode(), int(ColumnType.UINT32), 0, FORMATS[ColumnType.UINT32]))
+        cells.append((before_row.encode(), int(ColumnType.UINT32), 0))
         if schema.sampled:
-            cells.append((b",", int(ColumnType.FLOAT64), 0, FORMATS[ColumnType.FLOAT64]))
+            cells.append((b",", int(ColumnType.FLOAT64), 0))
         if not schema.columns:
             cells[0] = (b"", *cells[0][1:])
         self._writer = RowWriter(cells, b"\n")
@@ -101,14 +101,10 @@ class CsvPlan:
         return self._writer.encode(batch, out, start, batch.num_rows if stop is None else stop)
 
 
-_Cell = tuple[bytes, int, int, tuple[bytes, ...]]
+_Cell = tuple[bytes, int, int]
 
 
 def _value_cells(schema: Schema) -> list[_Cell]:
     if not schema.tensor:
-        return [
-            (b"," if i else b"", int(column.type), 0, FORMATS[column.type]) for i, column in enumerate(schema.columns)
-        ]
-    value = tensor_type(schema.columns)
-    formats = (f"+w:{len(schema.columns)}".encode(), FORMATS[value][0])
-    return [(b"", int(value), len(schema.columns), formats)]
+        return [(b"," if i else b"", int(column.type), 0) for i, column in enumerate(schema.columns)]
+    return [(b"", int(tensor_type(schema.columns)), len(schema.columns))]

@@ -3,24 +3,19 @@
 A blob is a sequence of frames, each appended in one piece: first the header row, then data. What the members look like
 byte for byte, and why, is written down in docs/formats/blob.md.
 
-Threads: a `FrameEncoder` belongs to one worker thread. Compressing releases the GIL. Everything else here is pure.
+Threads: a `FrameEncoder` belongs to one worker thread. Compressing releases the GIL. `frame_reader.py` reads what is written here.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from io import BytesIO
 
-import zstandard
 from isal import isal_zlib
 
-from collectord.encode import frame_index
-from collectord.encode.frame_index import FrameIndex, decode_index, encode_index
-from collectord.encode.window import Source, Window
-from collectord.errors import NeverAgain
+from collectord.encode import frame_tag
+from collectord.encode.frame_index import FrameIndex, encode_index
+from collectord.encode.frame_tag import encode_tag
+from collectord.encode.zstd import ZstdMembers
 from collectord.model import FrameIds, FrameTag
 
 CODECS = ("zstd", "gzip", "none")
@@ -35,75 +30,18 @@ _SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 _CONTENT_TYPE = {"zstd": "application/zstd", "gzip": "application/gzip", "none": "text/csv; charset=utf-8"}
 _LEVELS = {"zstd": range(1, 20), "gzip": range(4), "none": range(2)}
 
-_GZIP_STEP = 64 * 1024  # what inflate gets at once: it copies whatever it does not use
-
-TAG_MAGIC = b"cdT1"
-_TAG_BODY = struct.Struct("<16sQI")
-_TAG_HEAD = struct.Struct("<4sI")
-TAG_LENGTH = _TAG_HEAD.size + _TAG_BODY.size
-
-_WORDS = struct.Struct("<II")
-_ZSTD_MAGIC = bytes.fromhex("28b52ffd")
-_SKIPPABLE_REST = bytes.fromhex("2a4d18")
-"""Skippable frames begin with a byte from 50 to 5f, then these."""
-_TAG_FRAME = _WORDS.pack(0x184D2A5C, TAG_LENGTH)
+WORDS = struct.Struct("<II")
+TAG_FRAME = WORDS.pack(0x184D2A5C, frame_tag.LENGTH)
 """How the skippable frame with a tag begins."""
 _INDEX_MAGIC = 0x184D2A5D
 """Of the skippable frame with an index."""
 
-_GZIP_MAGIC = b"\x1f\x8b\x08"
-_GZIP_EXTRA = 4
-_GZIP_HEAD = struct.Struct("<3sBIBB")
-_GZIP_SUBFIELD = b"cd"
-_GZIP_INDEX_SUBFIELD = b"ci"
+GZIP_MAGIC = b"\x1f\x8b\x08"
+GZIP_EXTRA = 4
+GZIP_HEAD = struct.Struct("<3sBIBB")
+GZIP_SUBFIELD = b"cd"
+GZIP_INDEX_SUBFIELD = b"ci"
 _GZIP_UNKNOWN_OS = 255
-
-
-class FrameError(NeverAgain):
-    """Bytes that are not a whole, undamaged frame. `offset`: where in the file the frame begins."""
-
-    def __init__(self, offset: int, detail: str) -> None:
-        super().__init__(f"frame at byte {offset}: {detail}")
-        self.offset = offset
-        self.detail = detail
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame of a blob. For codec none and lines of JSON: a block of bytes, cut anywhere."""
-
-    offset: int
-    length: int
-    """Bytes in the blob, index and tag included."""
-    text: bytes
-    tag: FrameTag | None
-    index: FrameIndex | None = None
-    passed: bool = False
-    """It was passed over after a look at its index: text and tag are not known."""
-
-
-def encode_tag(tag: FrameTag) -> bytes:
-    """A tag as 36 bytes. Raises ValueError if a field does not fit."""
-    if len(tag.writer) != 16:
-        raise ValueError(f"writer has {len(tag.writer)} bytes, it must have 16")
-    try:
-        body = _TAG_BODY.pack(tag.writer, tag.sequence, tag.rows)
-    except struct.error as error:
-        raise ValueError(f"sequence {tag.sequence} or rows {tag.rows} does not fit: {error}") from error
-    return _TAG_HEAD.pack(TAG_MAGIC, zlib.crc32(body)) + body
-
-
-def decode_tag(data: bytes | memoryview) -> FrameTag | None:
-    """The tag that these bytes are, or None if they are something else. Raises ValueError for a damaged tag."""
-    if bytes(data[:4]) != TAG_MAGIC:
-        return None
-    if len(data) != TAG_LENGTH:
-        raise ValueError(f"a tag of {len(data)} bytes, it must have {TAG_LENGTH}")
-    _magic, checksum = _TAG_HEAD.unpack_from(data)
-    if zlib.crc32(data[_TAG_HEAD.size :]) != checksum:
-        raise ValueError("the tag's checksum is wrong")
-    writer, sequence, rows = _TAG_BODY.unpack_from(data, _TAG_HEAD.size)
-    return FrameTag(writer, sequence, rows)
 
 
 class FrameEncoder:
@@ -125,337 +63,53 @@ class FrameEncoder:
         self.suffix = _SUFFIX[codec]
         self.content_type = _CONTENT_TYPE[codec]
         self._level = level
-        self._zstd = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+        self._zstd = ZstdMembers(level) if codec == "zstd" else None
 
     def header_frame(self, header: bytes) -> bytes:
         """A frame that holds the header row and has no tag."""
         return self._frame(header, None)
 
-    def data_frame(self, text: bytes | memoryview, tag: FrameTag, ids: FrameIds | None = None) -> bytes:
-        """A frame of whole rows with its tag and, given their `ids`, its index; with codec none just the text.
+    def data_frame(
+        self, text: bytes | memoryview, tag: FrameTag, ids: FrameIds | None = None, stream: bytes | None = None
+    ) -> bytes:
+        """A frame of whole rows with its tag and, given their `ids`, its index; with codec none just the text. `stream` names
+        what has rows of this kind: zstd learns what suits them.
 
         Raises ValueError above `MAX_TEXT` bytes.
         """
-        return self._frame(text, tag, ids)
+        return self._frame(text, tag, ids, stream)
 
-    def _frame(self, text: bytes | memoryview, tag: FrameTag | None, ids: FrameIds | None = None) -> bytes:
+    def _frame(
+        self, text: bytes | memoryview, tag: FrameTag | None, ids: FrameIds | None = None, stream: bytes | None = None
+    ) -> bytes:
         if len(text) > MAX_TEXT:
             raise ValueError(f"a frame of {len(text)} bytes of text, at most {MAX_TEXT} are allowed")
         if self.name == "none":
             return bytes(text)
-        parts = _zstd_parts(self._zstd, text, tag) if self.name == "zstd" else _gzip_parts(text, self._level)
+        if self._zstd is not None:
+            parts = [self._zstd.member(text, stream)]
+            if tag is not None:
+                parts += [TAG_FRAME, encode_tag(tag)]
+        else:
+            parts = _gzip_parts(text, self._level)
         index = b""
         if tag is not None and ids is not None:
             index = encode_index(FrameIndex(sum(map(len, parts)), tag.rows, ids))
         if self.name == "gzip":
             return b"".join((_gzip_head_of(tag, index), *parts))
-        return b"".join((_WORDS.pack(_INDEX_MAGIC, len(index)), index, *parts) if index else parts)
-
-
-def _zstd_parts(compressor: zstandard.ZstdCompressor, text: bytes | memoryview, tag: FrameTag | None) -> list[bytes]:
-    """What stands behind the index."""
-    member: bytes = compressor.compress(text)
-    return [member] if tag is None else [member, _TAG_FRAME, encode_tag(tag)]
+        return b"".join((WORDS.pack(_INDEX_MAGIC, len(index)), index, *parts) if index else parts)
 
 
 def _gzip_parts(text: bytes | memoryview, level: int) -> list[bytes]:
     """What stands behind the member's header."""
     compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-    return [compressor.compress(text), compressor.flush(), _WORDS.pack(isal_zlib.crc32(text), len(text))]
+    return [compressor.compress(text), compressor.flush(), WORDS.pack(isal_zlib.crc32(text), len(text))]
 
 
 def _gzip_head_of(tag: FrameTag | None, index: bytes) -> bytes:
     """A member's header. The index comes last, right before what its length counts."""
-    extra = b"" if tag is None else struct.pack("<2sH", _GZIP_SUBFIELD, TAG_LENGTH) + encode_tag(tag)
+    extra = b"" if tag is None else struct.pack("<2sH", GZIP_SUBFIELD, frame_tag.LENGTH) + encode_tag(tag)
     if index:
-        extra += struct.pack("<2sH", _GZIP_INDEX_SUBFIELD, len(index)) + index
-    head = _GZIP_HEAD.pack(_GZIP_MAGIC, _GZIP_EXTRA if extra else 0, 0, 0, _GZIP_UNKNOWN_OS)
+        extra += struct.pack("<2sH", GZIP_INDEX_SUBFIELD, len(index)) + index
+    head = GZIP_HEAD.pack(GZIP_MAGIC, GZIP_EXTRA if extra else 0, 0, 0, _GZIP_UNKNOWN_OS)
     return head + len(extra).to_bytes(2, "little") + extra if extra else head
-
-
-# ---------------------------------------------------------------- reading
-
-
-def first_frame_text(codec: str, head: bytes) -> bytes | None:
-    """The text of the first frame of a blob that begins with `head`: its header row, if the blob is one of ours.
-
-    For codec none the first CSV record, with its LF; empty for lines of JSON. None: `head` ends too early, ask again with more bytes. Raises
-    ValueError if a blob of this codec does not begin like this.
-    """
-    _check_codec(codec)
-    if codec == "none":
-        end = _record_end(head)
-        if end is None:
-            return None
-        head[:end].decode()
-        return head[:end]
-    if codec == JSONL:
-        if head.startswith(EVENT):
-            return b""
-        if EVENT.startswith(head):
-            return None
-        raise ValueError("it does not begin with an event")
-    try:
-        if codec == "zstd":
-            end = _zstd_end(head)
-            return None if end is None else _zstd_text(head[:end])
-        member = _gzip_member_at(Window(BytesIO(head)), None)
-        return None if member is None else member.text
-    except FrameError as error:
-        raise ValueError(error.detail) from error
-
-
-Wanted = Callable[[FrameIndex], bool]
-
-
-def iter_frames(codec: str, file: Source, wanted: Wanted | None = None) -> Iterator[Frame]:
-    """The frames of a blob from `file`'s position on, which counts as offset 0.
-
-    Holds one frame at a time. A zstd frame of ours comes with the index before it and the tag behind it; a skippable frame
-    that is neither comes as a frame without text. Frames whose index is not `wanted` come as `passed`: longer ones are
-    hopped over, in a file that must be able to seek. Raises FrameError, naming the offset, at a torn or damaged frame.
-    """
-    _check_codec(codec)
-    return _iterate(codec, Window(file, wanted is not None and codec in ("zstd", "gzip")), wanted)
-
-
-def _check_codec(codec: str) -> None:
-    if codec not in (*CODECS, JSONL):
-        raise ValueError(f"codec is {codec!r}, allowed: {', '.join((*CODECS, JSONL))}")
-
-
-def _iterate(codec: str, window: Window, wanted: Wanted | None) -> Iterator[Frame]:
-    read = {"zstd": _read_zstd, "gzip": _read_gzip, "none": _read_plain, JSONL: _read_plain}[codec]
-    while window.need(1):
-        offset = window.offset
-        try:
-            frame = read(window, wanted)
-        except FrameError as error:
-            raise FrameError(offset, error.detail) from error
-        if not window.take(frame.length):
-            raise FrameError(offset, "it is cut off")
-        yield frame
-
-
-def _read_plain(window: Window, wanted: Wanted | None) -> Frame:
-    return Frame(window.offset, len(window.data), bytes(window.data), None)
-
-
-def _read_zstd(window: Window, wanted: Wanted | None) -> Frame:
-    index, begin = _zstd_index(window)
-    if index is not None:
-        if wanted is not None and not wanted(index):
-            return Frame(window.offset, begin + index.length, b"", None, index, passed=True)
-        window.need(min(begin + index.length, MAX_TEXT))
-    while (end := _zstd_end(window.data, begin)) is None:
-        if not window.need(len(window.data) + 1):
-            raise FrameError(window.offset, "it is cut off")
-    if window.data[begin : begin + 4] != _ZSTD_MAGIC:
-        if index is not None:
-            raise FrameError(window.offset, "its index stands before no rows")
-        return Frame(window.offset, end, b"", _tag(bytes(window.data[8:end])))
-    text = _zstd_text(window.data[begin:end])
-    tag = None
-    whole = window.need(end + len(_TAG_FRAME) + TAG_LENGTH)
-    behind = bytes(window.data[end : end + len(_TAG_FRAME) + TAG_LENGTH])
-    if behind and _TAG_FRAME.startswith(behind[: len(_TAG_FRAME)]):
-        if not whole:
-            raise FrameError(window.offset, "its tag is cut off")
-        tag = _tag(behind[len(_TAG_FRAME) :])
-        end += len(behind)
-    _check_length(index, end - begin)
-    return Frame(window.offset, end, text, tag, index)
-
-
-def _zstd_index(window: Window) -> tuple[FrameIndex | None, int]:
-    """The index that the window begins with, and where the data begins: 0 if there is none."""
-    head = _WORDS.size + len(frame_index.MAGIC)
-    window.need(head)
-    if not _is_skippable(window.data) or window.data[_WORDS.size : head] != frame_index.MAGIC:
-        return None, 0
-    size = int.from_bytes(window.data[4:8], "little")
-    if size > frame_index.MAX_LENGTH:
-        raise FrameError(window.offset, f"an index of {size} bytes")
-    if not window.need(_WORDS.size + size):
-        raise FrameError(window.offset, "its index is cut off")
-    return _index(bytes(window.data[_WORDS.size : _WORDS.size + size])), _WORDS.size + size
-
-
-def _check_length(index: FrameIndex | None, length: int) -> None:
-    if index is not None and index.length != length:
-        raise FrameError(0, f"{length} bytes, but its index says {index.length}")
-
-
-def _index(data: bytes) -> FrameIndex | None:
-    try:
-        return decode_index(data)
-    except ValueError as error:
-        raise FrameError(0, str(error)) from error
-
-
-def _tag(data: bytes) -> FrameTag | None:
-    try:
-        return decode_tag(data)
-    except ValueError as error:
-        raise FrameError(0, str(error)) from error
-
-
-def _is_skippable(data: bytes | bytearray) -> bool:
-    """Whether a skippable frame, or as much of it as is there, begins like this."""
-    return data[1:4] == _SKIPPABLE_REST[: len(data[1:4])] and data[0] >> 4 == 5
-
-
-def _zstd_end(data: bytes | bytearray, begin: int = 0) -> int | None:
-    """Where the zstd or skippable frame at `begin` ends (RFC 8878, section 3.1), None if more is needed."""
-    magic = bytes(data[begin : begin + 4])
-    if not magic:
-        return None
-    if _is_skippable(magic):
-        end = begin + 8 + int.from_bytes(data[begin + 4 : begin + 8], "little")
-        return end if begin + 8 <= end <= len(data) else None
-    if not _ZSTD_MAGIC.startswith(magic):
-        raise FrameError(0, "it does not begin like a zstd frame")
-    if len(data) < begin + 5:
-        return None
-    descriptor = data[begin + 4]
-    single_segment = descriptor >> 5 & 1
-    position = begin + 5 + (1 - single_segment) + (0, 1, 2, 4)[descriptor & 3]
-    position += (single_segment, 2, 4, 8)[descriptor >> 6]
-    last = False
-    while not last:
-        if len(data) < position + 3:
-            return None
-        block = int.from_bytes(data[position : position + 3], "little")
-        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
-        if kind == 3:
-            raise FrameError(0, "a block of reserved type")
-        position += 3 + (1 if kind == 1 else size)
-    position += 4 * (descriptor >> 2 & 1)
-    return position if position <= len(data) else None
-
-
-def _zstd_text(frame: bytes | bytearray) -> bytes:
-    if frame[:4] != _ZSTD_MAGIC:
-        raise FrameError(0, "a skippable frame without text")
-    try:
-        size = zstandard.frame_content_size(frame)
-        if size > MAX_TEXT:
-            raise FrameError(0, f"it claims {size} bytes of text, at most {MAX_TEXT} are allowed")
-        if size == 0:
-            # `decompress` would answer b"" without a look at the frame, and so take damage for an empty frame.
-            if zstandard.ZstdDecompressor().stream_reader(frame).read(1):
-                raise FrameError(0, "it claims to be empty and is not")
-            return b""
-        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=MAX_TEXT if size < 0 else 0)
-    except zstandard.ZstdError as error:
-        raise FrameError(0, str(error)) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _GzipHead:
-    """A gzip member's own header."""
-
-    length: int
-    tag: FrameTag | None = None
-    index: FrameIndex | None = None
-    behind_index: int = 0
-    """Where in the member the index ends."""
-
-
-def _gzip_head(data: bytes | bytearray) -> _GzipHead | None:
-    """The header that a gzip member begins with (RFC 1952, section 2.3), None if more is needed."""
-    if not (data.startswith(_GZIP_MAGIC) or _GZIP_MAGIC.startswith(data)):
-        raise FrameError(0, "it does not begin like a gzip member")
-    if len(data) < _GZIP_HEAD.size:
-        return None
-    flags = data[3]
-    if flags & 0xE0:
-        raise FrameError(0, "reserved flags are set")
-    position = _GZIP_HEAD.size
-    head = _GzipHead(0)
-    if flags & _GZIP_EXTRA:
-        if len(data) < position + 2:
-            return None
-        end = position + 2 + int.from_bytes(data[position : position + 2], "little")
-        if len(data) < end:
-            return None
-        head = _gzip_extra(bytes(data[:end]), position + 2)
-        position = end
-    for flag in (8, 16):  # file name, comment: both end with a zero byte
-        if flags & flag:
-            zero = data.find(0, position)
-            if zero < 0:
-                return None
-            position = zero + 1
-    position += 2 if flags & 2 else 0
-    return replace(head, length=position) if position <= len(data) else None
-
-
-def _gzip_extra(data: bytes, position: int) -> _GzipHead:
-    """Tag and index in the subfields from `position` to the end of `data`."""
-    head = _GzipHead(0)
-    while position + 4 <= len(data):
-        name, begin = data[position : position + 2], position + 4
-        position = begin + int.from_bytes(data[position + 2 : begin], "little")
-        if name == _GZIP_SUBFIELD and head.tag is None:
-            head = replace(head, tag=_tag(data[begin:position]))
-        elif name == _GZIP_INDEX_SUBFIELD and head.index is None:
-            head = replace(head, index=_index(data[begin:position]), behind_index=position)
-    return head
-
-
-def _gzip_member_at(window: Window, wanted: Wanted | None) -> Frame | None:
-    """The gzip member that the window begins with, None if it is cut off."""
-    while (head := _gzip_head(window.data)) is None:
-        if not window.need(len(window.data) + 1):
-            return None
-    if head.index is not None:
-        end = head.behind_index + head.index.length
-        if end < head.length:
-            raise FrameError(0, f"its index says {head.index.length} bytes, which is less than its header")
-        if wanted is not None and not wanted(head.index):
-            return Frame(window.offset, end, b"", None, head.index, passed=True)
-        window.need(min(end, MAX_TEXT))
-    position = head.length
-    # Not ISA-L, which forgives codes that readers of the blob refuse.
-    stream = zlib.decompressobj(-15)
-    texts: list[bytes] = []
-    size = 0
-    while not stream.eof:
-        if not window.need(position + 1):
-            return None
-        step = bytes(window.data[position : position + _GZIP_STEP])
-        try:
-            texts.append(stream.decompress(step))
-        except zlib.error as error:
-            raise FrameError(0, str(error)) from error
-        size += len(texts[-1])
-        if size > MAX_TEXT:
-            raise FrameError(0, f"more than {MAX_TEXT} bytes of text")
-        position += len(step)
-    position -= len(stream.unused_data)
-    if not window.need(position + _WORDS.size):
-        return None
-    text = b"".join(texts)
-    if _WORDS.unpack_from(window.data, position) != (isal_zlib.crc32(text), size):
-        raise FrameError(0, "checksum or length is wrong")
-    position += _WORDS.size
-    _check_length(head.index, position - head.behind_index)
-    return Frame(window.offset, position, text, head.tag, head.index)
-
-
-def _read_gzip(window: Window, wanted: Wanted | None) -> Frame:
-    frame = _gzip_member_at(window, wanted)
-    if frame is None:
-        raise FrameError(window.offset, "it is cut off")
-    return frame
-
-
-def _record_end(data: bytes) -> int | None:
-    """Where the first CSV record ends, its LF included; line ends inside quotes do not count."""
-    position = 0
-    while (end := data.find(b"\n", position)) >= 0:
-        if data.count(b'"', 0, end) % 2 == 0:
-            return end + 1
-        position = end + 1
-    return None

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from collectord import __version__
 from collectord.encode._jsonl import EventWriter
-from collectord.encode.fields import FORMATS, TIME, TIME_FORMATS, id_field, tensor_type
+from collectord.encode.fields import TIME, id_field, tensor_type
 from collectord.encode.frame import EVENT
 from collectord.mdc_output import collection_of
 from collectord.model import ColumnType, FrameTag, IdLayout, Schema, Stream
@@ -81,19 +81,15 @@ def _pieces(schema: Schema) -> Iterator[bytes]:
     yield b'/*"}\n'
 
 
-_Field = tuple[int, int, tuple[bytes, ...]]
-
-
-def _fields(schema: Schema) -> Iterator[_Field]:
+def _fields(schema: Schema) -> Iterator[tuple[int, int]]:
     if schema.tensor:
-        value = tensor_type(schema.columns)
-        yield int(value), len(schema.columns), (f"+w:{len(schema.columns)}".encode(), FORMATS[value][0])
+        yield int(tensor_type(schema.columns)), len(schema.columns)
     else:
-        yield from ((int(column.type), 0, FORMATS[column.type][:1]) for column in schema.columns)
+        yield from ((int(column.type), 0) for column in schema.columns)
     yield id_field(schema.correlation)
-    yield TIME, 0, TIME_FORMATS
+    yield TIME, 0
     if schema.request is not IdLayout.NONE:
         yield id_field(schema.request)
-    yield int(ColumnType.UINT32), 0, FORMATS[ColumnType.UINT32]
+    yield int(ColumnType.UINT32), 0
     if schema.sampled:
-        yield int(ColumnType.FLOAT64), 0, FORMATS[ColumnType.FLOAT64]
+        yield int(ColumnType.FLOAT64), 0

@@ -71,7 +71,7 @@ class Framer:
                 raise ValueError(f"a row of {len(lines)} bytes as JSON; {MAX_APPEND} are allowed")
             return Frame(plan.header, plan.header, lines, tag)
         text = plan.encode(rows.batch(), tools.text)
-        data_frame = tools.encoder.data_frame(text, tag, rows.ids())
+        data_frame = tools.encoder.data_frame(text, tag, rows.ids(), schema.id)
         return Frame(plan.header, tools.encoder.header_frame(plan.header), data_frame, tag)
 
     def _tools(self) -> _Tools:

@@ -27,7 +27,8 @@ from collectord.buffer.entries import Entries
 from collectord.buffer.index import Slice, after_entry
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.encode.csv import CsvPlan
-from collectord.encode.frame import JSONL, iter_frames
+from collectord.encode.frame import JSONL
+from collectord.encode.frame_reader import iter_frames
 from collectord.encode.jsonl import JsonlPlan
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo, Cursor, Lsn, Partition, Place, Schema

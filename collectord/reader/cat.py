@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 
-from collectord.encode.frame import first_frame_text, iter_frames
+from collectord.encode.frame_reader import first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
 from collectord.reader.blobs import READ_BYTES, BlobFile, settled

@@ -12,7 +12,8 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from collectord.encode.frame import JSONL, Frame, FrameError, first_frame_text, iter_frames
+from collectord.encode.frame import JSONL
+from collectord.encode.frame_reader import Frame, FrameError, first_frame_text, iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, FrameTag
 from collectord.reader import events

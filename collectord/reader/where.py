@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 from collectord.encode import frame_index
-from collectord.encode.frame import JSONL, Frame, first_frame_text, iter_frames
+from collectord.encode.frame import JSONL
+from collectord.encode.frame_reader import Frame, first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
 from collectord.reader import correlation, events

@@ -63,11 +63,14 @@ def boundary_doubles() -> Floats:
         1e16 + np.arange(-50, 50) * 2,
         1e17 + np.arange(-50, 50) * 16,
     ]
+    # Ties: the digit after the last is a 5 and nothing else, or the end of the rounding interval is the decimal itself.
+    ties = [2.0 ** (53 - bits) + np.arange(-400, 400) / 2.0**bits for bits in range(1, 8)]
+    ends = [2.0**power + np.arange(-400, 400) * 2.0 ** (power - 52) for power in range(53, 90)]
     small = [1e-4 + np.arange(-50, 50) * 2.0**-66, 1e-5 * np.arange(1, 100)]
     specials = np.array(
         [0.0, np.nan, np.inf, 5e-324, 1.7976931348623157e308, 2.2250738585072014e-308, 9007199254740993.0, 0.3, 2 / 3]
     )
-    values = np.concatenate([np.concatenate(patterns).view(np.float64), powers, *whole, *small, specials])
+    values = np.concatenate([np.concatenate(patterns).view(np.float64), powers, *whole, *ties, *ends, *small, specials])
     return np.concatenate([values, -values])
 
 
@@ -99,6 +102,8 @@ def test_random_floats_are_their_own_shortest() -> None:
         np.round(random.normal(size=40_000) * 100, 2),
         np.arange(-20_000, 20_000) / 4,
         1e6 + np.arange(-500, 500) / 16,
+        *(2.0 ** (24 - bits) + np.arange(-400, 400) / 2.0**bits for bits in range(1, 8)),
+        *(2.0**power + np.arange(-400, 400) * 2.0 ** (power - 23) for power in range(24, 60)),
     ]
     values = np.concatenate([np.concatenate(patterns).view(np.float32), *(part.astype(np.float32) for part in typical)])
     assert texts(values) == [oracle.small_float_text(value) for value in values]

@@ -13,18 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isal import isal_zlib
 
-from collectord.encode import frame as frames
-from collectord.encode.frame import (
-    CODECS,
-    Frame,
-    FrameEncoder,
-    FrameError,
-    decode_tag,
-    encode_tag,
-    first_frame_text,
-    iter_frames,
-)
+from collectord.encode import frame as writing
+from collectord.encode import frame_reader
+from collectord.encode.frame import CODECS, FrameEncoder
 from collectord.encode.frame_index import FrameIndex, encode_index
+from collectord.encode.frame_reader import Frame, FrameError, first_frame_text, iter_frames
+from collectord.encode.frame_tag import decode_tag, encode_tag
 from collectord.model import FrameIds, FrameTag, IdLayout
 
 HEADER = b'a,"say ""hi""\nthere",b\n'
@@ -290,7 +284,8 @@ def test_a_frame_has_a_limit(codec: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """What is not written is not read either: a bomb is refused, whether its size is announced or not."""
     bomb = FrameEncoder(codec).data_frame(b"0" * 100_000, TAGS[0])
     silent = zstandard.ZstdCompressor(write_content_size=False).compress(b"0" * 100_000)
-    monkeypatch.setattr(frames, "MAX_TEXT", 99_999)
+    for module in (writing, frame_reader):
+        monkeypatch.setattr(module, "MAX_TEXT", 99_999)
     with pytest.raises(ValueError, match="99999"):
         FrameEncoder(codec).data_frame(b"0" * 100_000, TAGS[0])
     if codec != "none":

@@ -16,8 +16,8 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from collectord.buffer.seal import SealRules
 from collectord.clock import SystemClock
-from collectord.encode import frame
-from collectord.encode.frame import iter_frames
+from collectord.encode import frame_reader
+from collectord.encode.frame_reader import iter_frames
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.mdc_output import MdcOutput
@@ -81,7 +81,7 @@ class Node:
             log=self.log,
             reader=LogReader(self.log.catalog, segments[0].base if segments else self.recovered.end),
             ledger=self.ledger,
-            appender=Appender(store, self.ledger, spool / "frames", layout, frame, clock, random.Random(1)),
+            appender=Appender(store, self.ledger, spool / "frames", layout, frame_reader, clock, random.Random(1)),
             schemas=SchemaPublisher(store),
             reserve=Reserve(spool / "reserve", 1 << 20),
             layout=layout,

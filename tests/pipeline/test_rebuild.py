@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from collectord import quarantine
 from collectord._pb import collector_pb2 as pb
-from collectord.encode.frame import FrameEncoder, iter_frames
+from collectord.encode.frame import FrameEncoder
+from collectord.encode.frame_reader import iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import Entry, EntryKind, FrameTag, Partition, Place
 from collectord.pipeline import framer, rebuild

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collectord.encode.frame import CODECS, FrameEncoder, FrameError
+from collectord.encode.frame import CODECS, FrameEncoder
+from collectord.encode.frame_reader import FrameError
 from collectord.errors import CallHuman, NeverAgain, TryAgain
 from collectord.model import BlobInfo, FrameTag
 from collectord.reader.blobs import BlobFile, data_blobs, select

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from collectord.encode.frame import first_frame_text
+from collectord.encode.frame_reader import first_frame_text
 from collectord.encode.jsonl import JsonlPlan
 from collectord.mdc_output import MdcOutput
 from collectord.model import ColumnType, FrameTag, IdLayout

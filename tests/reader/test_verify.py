@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from collectord.buffer.assemble import ids_of_texts, ids_of_uuids
 from collectord.encode.csv import header_of
-from collectord.encode.frame import CODECS, FrameEncoder, iter_frames
+from collectord.encode.frame import CODECS, FrameEncoder
 from collectord.encode.frame_index import FrameIndex, encode_index
+from collectord.encode.frame_reader import iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, Column, ColumnType, FrameIds, FrameTag, IdLayout, Schema, Stream
 from collectord.reader import verify as module

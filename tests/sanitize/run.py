@@ -75,6 +75,7 @@ def build(sources: Mapping[str, Path], place: Path, more: list[str]) -> dict[str
         Extension(
             module, [str(path.relative_to(ROOT))], language="c++", extra_compile_args=[*COMPILE, *more],
             extra_link_args=["-fsanitize=address,undefined"], include_dirs=[str(path.parent)],
+            depends=[str(header) for header in path.parent.glob("_*.h")],
         )
         for module, path in sources.items()
     ]  # fmt: skip

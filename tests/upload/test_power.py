@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from collectord import files
-from collectord.encode import frame
+from collectord.encode import frame_reader
 from collectord.encode.frame import FrameEncoder
 from collectord.model import Cursor, FrameTag, Lsn, Partition, Stream
 from collectord.testing.clock import ManualClock
@@ -103,7 +103,13 @@ def test_a_frame_is_on_disk_then_named_then_in_the_ledger_and_only_then_sent(
     """Bytes, their name, the intention, the append, the confirmation; only then the bytes may go."""
     store = Recording(steps)
     appender = Appender(
-        store, ledger, tmp_path / "spool" / "frames", Layout(suffix=".zst"), frame, ManualClock(), random.Random(1)
+        store,
+        ledger,
+        tmp_path / "spool" / "frames",
+        Layout(suffix=".zst"),
+        frame_reader,
+        ManualClock(),
+        random.Random(1),
     )
     encoder = FrameEncoder("zstd")
     tag = FrameTag(ledger.writer_id, ledger.next_frame_id(), 1)
@@ -129,7 +135,7 @@ def test_a_frame_is_on_disk_then_named_then_in_the_ledger_and_only_then_sent(
 def test_frames_and_their_directory_s_entry_are_synced(ledger: Ledger, tmp_path: Path, steps: list[str]) -> None:
     steps.clear()
     Appender(
-        MemoryStore(), ledger, tmp_path / "spool" / "frames", Layout(suffix=".zst"), frame, ManualClock(),
+        MemoryStore(), ledger, tmp_path / "spool" / "frames", Layout(suffix=".zst"), frame_reader, ManualClock(),
         random.Random(1),
     )  # fmt: skip
     assert "sync spool" in steps

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collectord.encode import frame
+from collectord.encode import frame_reader
 from collectord.encode.frame import FrameEncoder
 from collectord.model import Cursor, FrameTag, Lsn
 from collectord.testing.store import LATE, LOST, UNSENT, Fault, MemoryStore
@@ -35,7 +35,9 @@ class Version:
         self.ledger = Ledger(spool)
         self.layout = Layout(suffix=SUFFIX[codec])
         self.encoder = FrameEncoder(codec, level)
-        self.appender = Appender(store, self.ledger, spool / "frames", self.layout, frame, ManualClock(), Random(level))
+        self.appender = Appender(
+            store, self.ledger, spool / "frames", self.layout, frame_reader, ManualClock(), Random(level)
+        )
 
     def encode(self, number: int, sequence: int) -> bytes:
         text = b"".join(b"%d,%d\n" % (number, row * row % 977) for row in range(400))

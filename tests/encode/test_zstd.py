@@ -1,0 +1,81 @@
+"""Near repetitions get the smaller table, far ones the usual; which it is shows in sizes, never in times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zstandard
+
+from collectord.encode import zstd
+from collectord.encode.zstd import TRIAL_FRAMES, TRIAL_TEXT, ZstdMembers
+
+
+def text_of(pool: int, *, seed: int = 0) -> bytes:
+    """1,000 rows of 20 floats, of which `pool` are different."""
+    random = np.random.default_rng(seed)
+    texts = [",".join(map(repr, row)).encode() for row in random.normal(size=(pool, 20)).tolist()]
+    rows = np.arange(1000) if pool == 1000 else random.integers(0, pool, 1000)
+    return b"".join(texts[i] + b",%032x\n" % int.from_bytes(random.bytes(16)) for i in rows)
+
+
+USUAL = zstandard.ZstdCompressor(level=1, write_checksum=True, write_content_size=True)
+NEAR = text_of(1000)
+FAR = text_of(300)
+"""Rows come back, but not soon."""
+
+
+def test_the_examples_are_what_they_should_be() -> None:
+    assert min(len(NEAR), len(FAR)) > TRIAL_TEXT
+    near = ZstdMembers(1).member(NEAR, b"near")
+    assert near != USUAL.compress(NEAR)
+    assert len(near) <= zstd.WORTH * len(USUAL.compress(NEAR))
+
+
+def test_rows_that_come_back_get_the_usual_table() -> None:
+    members = ZstdMembers(1)
+    assert {members.member(FAR, b"far") for _ in range(TRIAL_FRAMES + 2)} == {USUAL.compress(FAR)}
+
+
+def test_each_stream_has_its_own_habit() -> None:
+    members = ZstdMembers(1)
+    near = members.member(NEAR, b"near")
+    for _ in range(3):
+        assert members.member(FAR, b"far") == USUAL.compress(FAR)
+        assert members.member(NEAR, b"near") == near
+
+
+def test_a_stream_whose_rows_change_is_tried_again() -> None:
+    """Until then, at most so many frames are larger than they might be."""
+    members = ZstdMembers(1)
+    members.member(NEAR, b"a")
+    sizes = [len(members.member(FAR, b"a")) for _ in range(TRIAL_FRAMES)]
+    assert set(sizes[:-1]) == {sizes[0]}
+    assert sizes[0] > 1.5 * sizes[-1] == 1.5 * len(USUAL.compress(FAR))
+
+
+def test_nothing_is_tried_without_a_stream_for_short_texts_and_at_other_levels() -> None:
+    assert ZstdMembers(1).member(NEAR) == USUAL.compress(NEAR)
+    short = NEAR[: TRIAL_TEXT - 1]
+    assert ZstdMembers(1).member(short, b"near") == USUAL.compress(short)
+    third = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True)
+    assert ZstdMembers(3).member(NEAR, b"near") == third.compress(NEAR)
+
+
+def test_streams_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zstd, "_MOST_STREAMS", 2)
+    members = ZstdMembers(1)
+    for number in range(5):
+        members.member(FAR, b"%d" % number)
+        assert len(members._habits) <= 2
+
+
+@pytest.mark.parametrize("text", [NEAR, FAR], ids=["near", "far"])
+def test_what_is_made_is_whole(text: bytes) -> None:
+    """With its length and a checksum, whichever table made it."""
+    members = ZstdMembers(1)
+    for _ in range(2):
+        member = members.member(text, b"stream")
+        parameters = zstandard.get_frame_parameters(member)
+        assert parameters.content_size == len(text)
+        assert parameters.has_checksum
+        assert zstandard.ZstdDecompressor().decompress(member) == text
