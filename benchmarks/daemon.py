@@ -98,7 +98,9 @@ class Sender:
             )
             for _ in range(distinct)
         ]
-        self._channel = grpc.insecure_channel(f"unix:{socket}", [("grpc.max_send_message_length", 4 << 20)])
+        # A connection of its own, as a process has: the daemon lets only so many streams share one.
+        options = [("grpc.max_send_message_length", 4 << 20), ("grpc.use_local_subchannel_pool", 1)]
+        self._channel = grpc.insecure_channel(f"unix:{socket}", options)
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._replies = self._channel.stream_stream("/collectord.v1.Collector/Collect")(iter(self._queue.get, None))
         self._queue.put(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,50 @@ def test_what_a_crash_left_behind_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "x.tmp").write_bytes(b"a longer rest of an earlier attempt")
     files.write_durably(tmp_path / "x", b"fresh")
     assert (tmp_path / "x").read_bytes() == b"fresh"
+
+
+@pytest.mark.parametrize("data", [b"fresh", b"fresh, and longer than what was there"])
+def test_another_file_s_blocks_are_written_over_before_it_gets_the_name(
+    tmp_path: Path, syncs: list[str], data: bytes
+) -> None:
+    (tmp_path / "x").write_bytes(b"old")
+    (tmp_path / "spare").write_bytes(b"nobody needs this")
+    inode = (tmp_path / "spare").stat().st_ino
+    files.write_durably(tmp_path / "x", data, tmp_path / "spare")
+    assert ((tmp_path / "x").stat().st_ino, (tmp_path / "x").read_bytes()) == (inode, data)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+    assert syncs == ["rename spare x.tmp", "sync x.tmp", "rename x.tmp x", f"sync {tmp_path.name}"]
+
+
+def cached_pages(fd: int, size: int) -> int:
+    """Pages of a file that are in memory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    shared, readable = 1, 1
+    address = libc.mmap(None, ctypes.c_size_t(size), readable, shared, fd, ctypes.c_long(0))
+    said = (ctypes.c_ubyte * (size // files.PAGE_BYTES))()
+    assert libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), said) == 0
+    assert libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(size)) == 0
+    return sum(one & 1 for one in said)
+
+
+def test_bytes_that_are_forgotten_are_in_no_memory_and_still_in_the_file() -> None:
+    """Not in a temporary directory of the tests, which may be all memory."""
+    with tempfile.TemporaryFile(dir=Path(__file__).parent) as file:
+        fd, size = file.fileno(), 64 * files.PAGE_BYTES
+        os.pwrite(fd, b"x" * size, 0)
+        files.sync_file(fd)
+        assert cached_pages(fd, size) == 64
+        files.forget_cached(fd, 0, files.PAGE_BYTES - 1)
+        assert cached_pages(fd, size) == 64
+        files.forget_cached(fd, 0, size)
+        assert cached_pages(fd, size) == 0
+        assert os.pread(fd, size, 0) == b"x" * size
+
+
+def test_a_system_that_cannot_forget_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    files.forget_cached(-1, 0, 1 << 20)
 
 
 def test_removing_syncs_the_directory_and_may_be_repeated(tmp_path: Path, syncs: list[str]) -> None:

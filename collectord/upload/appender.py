@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +56,8 @@ MAX_STEPS = 24
 FIRST_HEAD = 4096
 """Bytes that hold nearly every header frame; read at each lost race."""
 PROBE = 4096
+KEPT_NAMES = 1000
+"""Bases remembered: making one takes longer than to ask the ledger for its parts."""
 METADATA = {"collectord": "1"}
 """Stands at every blob we create: the version of this format of parts, headers and frames."""
 
@@ -92,6 +95,7 @@ class Appender:
         self._ledger = ledger
         self._frames = FrameFiles(frames_dir)
         self._layout = layout
+        self._base = lru_cache(KEPT_NAMES)(layout.base)
         self._codec = codec
         self._clock = clock
         self._attempts = Attempts(clock, chance, (intent.frame_id for intent in ledger.intents()))
@@ -110,7 +114,7 @@ class Appender:
 
     def base(self, stream: Stream, partition: Partition) -> str:
         """The name that `stage` will use: the key by which the caller keeps to one open intent."""
-        return self._layout.base(stream, partition)
+        return self._base(stream, partition)
 
     def stage(
         self,
@@ -133,7 +137,7 @@ class Appender:
             raise ValueError(
                 f"a frame with its header has 1 to {MAX_APPEND} bytes, not {len(header_frame) + len(frame)}"
             )
-        base = self._layout.base(stream, partition)
+        base = self._base(stream, partition)
         hashed = header_hash(header)
         place = rollover.first_place(self._ledger.parts(base), hashed)
         data = header_frame + frame
@@ -177,7 +181,7 @@ class Appender:
     def _send(self, intent: Intent, data: bytes) -> Attempt:
         for _ in range(MAX_STEPS):
             blob = self._layout.blob(intent.base, intent.part)
-            ours = data if intent.position == 0 else data[intent.header_length :]
+            ours = memoryview(data)[0 if intent.position == 0 else intent.header_length :]
             outcome = self._store.append(blob, ours, intent.position)
             step: Intent | Attempt
             match outcome:
@@ -224,12 +228,13 @@ class Appender:
             return True
         if isinstance(length, Blocked | Unknown):
             return False
-        ours = data if intent.position == 0 else data[intent.header_length :]
+        ours = memoryview(data)[0 if intent.position == 0 else intent.header_length :]
         return length < intent.position + len(ours) or self._holds(blob, intent.position, ours) is False
 
     def forget(self, intent: Intent) -> None:
         """The ledger has given an intent up: its bytes are not needed any more."""
-        self._over(intent)
+        self._frames.remove(intent)
+        self._attempts.over(intent.frame_id)
 
     # ------------------------------------------------------------------ one step
 
@@ -255,7 +260,7 @@ class Appender:
             case Blocked() | Unknown():
                 return self._failed(intent, outcome)
 
-    def _settle(self, intent: Intent, blob: str, ours: bytes, detail: str) -> Intent | Attempt:
+    def _settle(self, intent: Intent, blob: str, ours: memoryview, detail: str) -> Intent | Attempt:
         """After "the condition did not hold": have we landed, has somebody else, or is it something else."""
         length = self._store.length(blob)
         if isinstance(length, Blocked | Unknown):
@@ -280,7 +285,7 @@ class Appender:
         # Another writer's append, or another blob: one that somebody has put in its place may well be longer.
         return self._judge_header(intent, blob, length)
 
-    def _leave(self, intent: Intent, blob: str, ours: bytes, reason: str) -> Intent | Attempt:
+    def _leave(self, intent: Intent, blob: str, ours: memoryview, reason: str) -> Intent | Attempt:
         """The part takes no more; but an earlier attempt may have been the last that it took."""
         length = self._store.length(blob)
         if isinstance(length, Blocked | Unknown):
@@ -299,7 +304,7 @@ class Appender:
         header = intent.header if intent.position else None
         return self._next_part(intent, header, length or 0, PartState.CLOSED, reason)
 
-    def _compare(self, intent: Intent, blob: str, ours: bytes, length: int) -> Intent | Attempt | None:
+    def _compare(self, intent: Intent, blob: str, ours: memoryview, length: int) -> Intent | Attempt | None:
         """Whether an earlier attempt has landed in a blob that is long enough. None: other bytes stand there."""
         same = self._holds(blob, intent.position, ours)
         if isinstance(same, Blocked | Unknown):
@@ -341,7 +346,7 @@ class Appender:
         place = rollover.first_place([*others, left], intent.header)
         return self._ledger.reassign(intent, left, place, self._clock.wall_ns())
 
-    def _holds(self, blob: str, position: int, ours: bytes) -> bool | Failure | None:
+    def _holds(self, blob: str, position: int, ours: memoryview) -> bool | Failure | None:
         """Whether exactly our bytes stand at the position. A lost race is mostly settled by the first few of them.
 
         None: the blob is absent, although its length was known a moment ago. The next append finds out.
@@ -360,13 +365,10 @@ class Appender:
 
     def _landed(self, intent: Intent, blob: str, end: int, blocks: int | None, length: int = 0) -> Landed:
         self._ledger.confirm(intent, max(end, length), blocks, self._clock.wall_ns())
-        self._over(intent)
+        self._frames.recycle(intent)
+        self._attempts.over(intent.frame_id)
         self._attempts.count("landed")
         return Landed(blob, end)
-
-    def _over(self, intent: Intent) -> None:
-        self._frames.remove(intent)
-        self._attempts.over(intent.frame_id)
 
     def _failed(self, intent: Intent, outcome: Failure) -> Retry | BlockedFor:
         return self._attempts.failed(intent.frame_id, outcome)

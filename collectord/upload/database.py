@@ -9,9 +9,10 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from collectord import files
 from collectord.errors import FormatTooNew, SpoolFull, SpoolUnusable
@@ -107,22 +108,32 @@ class Database:
 
         Raises `SpoolFull` where the disk is full, `SpoolUnusable` for all else that SQLite refuses.
         """
-        with self._lock:
+        with self._lock, self._judged():
+            self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
-            except sqlite3.OperationalError as error:
-                if "full" in str(error):
-                    raise SpoolFull(f"the ledger {self.path} has no room to grow") from error
-                raise SpoolUnusable(f"the ledger {self.path} cannot be used: {error}") from error
-            except sqlite3.DatabaseError as error:
-                raise SpoolUnusable(f"the ledger {self.path} cannot be used: {error}") from error
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """What SQLite raises inside says what is to be done about it."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise SpoolFull(f"the ledger {self.path} has no room to grow") from error
+            raise SpoolUnusable(f"the ledger {self.path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise SpoolUnusable(f"the ledger {self.path} cannot be used: {error}") from error
+
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one SELECT; as of the last transaction that has ended. Raises as `transaction` does."""
+        with self._lock, self._judged():
+            return self._db.execute(statement, values).fetchall()
 
     # ------------------------------------------------------------------ opening
 

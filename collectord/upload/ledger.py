@@ -90,11 +90,10 @@ class Ledger:
 
     def intent(self, frame_id: int) -> Intent:
         """The open intent of this number, as it stands now. Raises `ValueError` if there is none."""
-        with self._database.transaction() as db:
-            row = db.execute(f"SELECT {Intent.COLUMNS} FROM intents WHERE frame_id = ?", (frame_id,)).fetchone()
-        if row is None:
+        rows = self._database.query(f"SELECT {Intent.COLUMNS} FROM intents WHERE frame_id = ?", (frame_id,))
+        if not rows:
             raise ValueError(f"frame {frame_id} is not on its way")
-        return Intent.of_row(row)
+        return Intent.of_row(rows[0])
 
     def move(self, intent: Intent, position: int, now_ns: int) -> Intent:
         """The same frame goes to another position of the same blob, whose header is its own (or which is empty)."""
@@ -139,11 +138,9 @@ class Ledger:
 
     def parts(self, base: str) -> list[Part]:
         """What is known about the parts of a day, in their order."""
-        with self._database.transaction() as db:
-            rows = db.execute(
-                "SELECT part, header, length, appends, state, reason FROM parts WHERE base = ? ORDER BY part",
-                (base,),
-            ).fetchall()
+        rows = self._database.query(
+            "SELECT part, header, length, appends, state, reason FROM parts WHERE base = ? ORDER BY part", (base,)
+        )
         return [Part(base, row[0], row[1], row[2], row[3], PartState(row[4]), row[5]) for row in rows]
 
     # ------------------------------------------------------------------ how far it all is

@@ -73,6 +73,7 @@ class LocalDirectory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._journals = [root / JOURNALS / f"{stripe:02d}" for stripe in range(STRIPES)]
 
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         path = self._path(blob)
@@ -238,6 +239,8 @@ class LocalDirectory:
             if position == 0:
                 self._sync_names(path)
             journal.clear()
+            # Nobody reads it back soon. From before this append, because pages may lie together in larger ones.
+            files.forget_cached(fd, max(0, position - MAX_APPEND), position + len(data))
         finally:
             os.close(fd)
         return Appended(position + len(data))
@@ -323,7 +326,7 @@ class LocalDirectory:
         return self.root / blob
 
     def _journal_of(self, blob: str) -> Path:
-        return self.root / JOURNALS / f"{xxhash.xxh3_64_intdigest(blob.encode()) % STRIPES:02d}"
+        return self._journals[xxhash.xxh3_64_intdigest(blob.encode()) % STRIPES]
 
     def _make_directories(self, path: Path) -> None:
         if path.is_dir():

@@ -38,6 +38,9 @@ from collectord.wal.supply import Supply
 
 Done = Callable[[Exception | None], None]
 
+ENOUGH_BYTES = 400 << 10
+"""When so much is queued it is urgent: it is nearly all that a client may send without an answer, and more of it would hardly
+make a commit cheaper."""
 URGENT_SHARE = 5
 """Of the gap between commits, that what is urgent waits for as well: each commit costs what several entries could share."""
 
@@ -126,8 +129,9 @@ class LogWriter:
         """`_hurry`: something urgent has come, or the end."""
         self._pause, self._short_pause = pause or self._hurry.wait, pause or self._closing.wait
         self._queue: list[_Append] = []
+        self._queued_bytes = 0
         self._wake = threading.Condition()
-        """Guards the queue, and whether it still takes anything."""
+        """Guards the queue and its size, and whether it still takes anything."""
         self._open = True
         self._books = threading.Lock()
         """Guards the tally."""
@@ -198,7 +202,8 @@ class LogWriter:
         with self._wake:
             if self._open:
                 self._queue.append(append)
-                if urgent:
+                self._queued_bytes += append.bytes
+                if urgent or self._queued_bytes >= ENOUGH_BYTES:
                     self._hurry.set()
                 if len(self._queue) == 1:
                     self._wake.notify()
@@ -228,6 +233,7 @@ class LogWriter:
         """Commits what is queued now. The log's thread calls it; a caller that never called `start` may."""
         with self._wake:
             taken, self._queue = self._queue, []
+            self._queued_bytes = 0
             if self._open:
                 self._hurry.clear()
         self._last_begin = self._clock.monotonic()

@@ -31,8 +31,9 @@ FAULTS: dict[str, list[Fault]] = {
         (Call.SYNC | Call.WRITE | Call.CREATE | Call.ALLOCATE, FULL, True),
     ],
     "/frames": [
-        (Call.WRITE, FULL, True),
+        # First: once a frame has landed there is a file to be written over.
         (Call.CREATE, FULL, False),
+        (Call.WRITE, FULL, True),
         (Call.SYNC, BROKEN, False),
         (Call.RENAME, READ_ONLY, False),
     ],

@@ -60,7 +60,7 @@ def steps(store: type) -> Steps:
         (files, ("write_durably",)),
         (Ledger, ("stage", "move", "reassign", "confirm")),
         (store, ("append", "create", "create_container", "length", "read")),
-        (Path, ("unlink",)),
+        (Path, ("unlink", "replace")),
     ]
 
 

@@ -62,8 +62,8 @@ def test_the_bytes_are_synced_before_the_intent_is_written(writer: Writer, monke
     order: list[str] = []
     write, stage = files.write_durably, writer.ledger.stage
 
-    def note_bytes(path: Path, data: bytes) -> None:
-        write(path, data)
+    def note_bytes(path: Path, data: bytes, over: Path | None) -> None:
+        write(path, data, over)
         order.append("bytes")
 
     def note_intent(intent: Intent) -> None:
@@ -117,7 +117,7 @@ def test_in_fair_weather_a_frame_is_one_request(writer: Writer, store: MemorySto
 
 def test_the_frame_file_and_the_intent_go_once_it_landed(writer: Writer, tmp_path: Path) -> None:
     writer.run(3)
-    assert list((tmp_path / "spool" / "frames").iterdir()) == []
+    assert [path.name for path in (tmp_path / "spool" / "frames").iterdir()] == ["spare-3"], "to be written over"
     assert writer.ledger.intents() == []
 
 
@@ -472,7 +472,7 @@ def test_a_frame_has_landed_though_its_file_cannot_be_removed(
         raise OSError(errno.EIO, "the disk fails")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", fail)
+        patch.setattr(Path, "replace", fail)
         assert isinstance(writer.appender.attempt(intent), Landed)
     assert "stays until the next start" in caplog.text
     assert file.exists() and not writer.ledger.intents()
@@ -546,11 +546,14 @@ def test_a_frame_whose_file_is_damaged_is_never_sent(
     writer: Writer, store: MemoryStore, tmp_path: Path, damage: str
 ) -> None:
     intent = writer.stage(1)
+    writer.close()
     path = tmp_path / "spool" / "frames" / str(intent.frame_id)
     path.unlink() if damage == "lost" else path.write_bytes(b"changed")
-    outcome = writer.appender.attempt(intent)
+    again = Writer(tmp_path / "spool", store)
+    outcome = again.appender.attempt(intent)
     assert isinstance(outcome, BlockedFor) and outcome.reason == "frame_lost"
     assert store.requests == []
+    again.close()
 
 
 def test_an_intent_that_has_landed_is_not_sent_again(writer: Writer, store: MemoryStore) -> None:

@@ -16,7 +16,7 @@ import pytest
 from collectord import files
 from collectord.upload import localdir
 from collectord.upload.localdir import JOURNALS, LocalDirectory
-from collectord.upload.store import Absent, Appended, Blocked, Created, Unknown, WrongPosition
+from collectord.upload.store import MAX_APPEND, Absent, Appended, Blocked, Created, Unknown, WrongPosition
 
 NAME = "a/b/data.csv"
 
@@ -78,6 +78,20 @@ def test_the_bytes_are_synced_before_the_answer_and_the_names_with_the_first(
     synced.clear()
     store.append(NAME, b"two", 3)
     assert synced == [journal, str(store.root / NAME)]
+
+
+def test_what_was_appended_leaves_the_memory_only_once_it_is_synced(
+    store: LocalDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From before its beginning on: there lie pages that the append before could not let go of."""
+    steps: list[object] = []
+    monkeypatch.setattr(files, "sync_file", lambda fd: steps.append(path_of(fd)))
+    monkeypatch.setattr(files, "forget_cached", lambda fd, begin, end: steps.append((path_of(fd), begin, end)))
+    path = str(store.root / NAME)
+    for position, size, begin in ((0, MAX_APPEND, 0), (MAX_APPEND, 10, 0), (MAX_APPEND + 10, 5, 10)):
+        steps.clear()
+        assert store.append(NAME, b"x" * size, position) == Appended(position + size)
+        assert steps[1:] == [path, (path, begin, position + size)]
 
 
 class Killed(BaseException):

@@ -128,7 +128,7 @@ def test_a_frame_is_on_disk_then_named_then_in_the_ledger_and_only_then_sent(
     assert isinstance(appender.attempt(intent), Landed)
     confirmed = max(number for number, step in enumerate(steps) if step == "COMMIT")
     sent = max(number for number, step in enumerate(steps) if step.startswith("append"))
-    removed = steps.index(f"remove {name}")
+    removed = steps.index(f"rename {name} spare-{name}")
     assert sent < confirmed < removed, steps
 
 

@@ -12,7 +12,7 @@ from collectord.errors import LogUnavailable, SpoolFull
 from collectord.model import Entry, EntryKind, Lsn
 from collectord.wal.framing import MAX_PAYLOAD_BYTES
 from collectord.wal.reader import LogReader
-from collectord.wal.writer import URGENT_SHARE, LogWriter
+from collectord.wal.writer import ENOUGH_BYTES, URGENT_SHARE, LogWriter
 from tests.wal.faults import EIO, ENOSPC, FaultyDisk, PowerCut
 from tests.wal.spool import SCHEMA, SPOOL_ID, FakeClock, Spool, batch, payload_of, payloads, schema
 
@@ -416,6 +416,27 @@ def test_what_is_urgent_shortens_the_distance_for_all_that_is_queued_before_it(t
     assert gap / URGENT_SHARE * 0.8 < time.monotonic() - began < gap - 0.5
     writer.append([entry(4)], lambda _: told[3].set())
     assert not told[3].wait(gap / URGENT_SHARE + 0.2), "the haste of one is not that of the next"
+    writer.close()
+    assert told[3].is_set()
+
+
+def test_when_enough_is_queued_it_does_not_wait_for_the_distance(tmp_path: Path) -> None:
+    gap = 1.5
+    spool = Spool(tmp_path)
+    writer = LogWriter(spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=gap)
+    writer.start()
+    told = [threading.Event() for _ in range(4)]
+    writer.append([entry(1)], lambda _: told[0].set())
+    assert told[0].wait(60)
+    began = time.monotonic()
+    half = ENOUGH_BYTES // 2
+    writer.append([entry(2, half)], lambda _: told[1].set())
+    assert not told[1].wait(gap / URGENT_SHARE + 0.1), "half is not enough"
+    writer.append([entry(3, half)], lambda _: told[2].set())
+    assert told[1].wait(60) and told[2].wait(60)
+    assert time.monotonic() - began < gap - 0.5
+    writer.append([entry(4, half)], lambda _: told[3].set())
+    assert not told[3].wait(gap / URGENT_SHARE + 0.1), "what has been written counts no longer"
     writer.close()
     assert told[3].is_set()
 
