@@ -6,18 +6,18 @@ BIN := $(VENV)/bin
 STORE ?=
 SECONDS ?= 60
 JOBS ?= 2
-TARGETS ?= batch envelope schema log frames csv mdc daemon
 APPENDS ?= 10000
 FAULTS ?= 5000
 WRITERS ?= 4
 SEED ?=
 FLAVOURS ?= native portable
+PAIRS ?= 15
 KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.pyx')
 
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -76,14 +76,31 @@ typecheck: venv ## mypy, strict, for the daemon and the clients
 bench: venv ## Our benchmarks, each checking its output first
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-columns=min,median,ops --timeout 900
 
+# The peers' newest releases, as benchmarks/peers.lock pins them, before those that our own tests happen to have.
+build/peers/.ready: benchmarks/peers.lock $(VENV)/.ready
+	rm -rf build/peers
+	$(BIN)/python -m pip install -q --no-deps --target build/peers -r benchmarks/peers.lock
+	touch $@
+
+bench-peers: venv azurite build/peers/.ready build/bench-azureml/.ready ## Each target of speed with its interval, met or missed, beside pyarrow, polars and DuckDB; PAIRS=15, TARGETS='1 2' for some
+	PYTHONPATH=build/peers $(BIN)/python -m benchmarks.targets --pairs $(PAIRS) $(TARGETS)
+
+bench-page: bench-peers ## All of bench-peers, and what docs/performance.md shows of it: tables and plots
+	$(BIN)/python -m pip install -q "matplotlib>=3.9"
+	$(BIN)/python -m benchmarks.targets --page
+
+bench-lock: venv ## Pin the newest releases of the peers
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/python -m benchmarks.lock
+
 bench-fleet: venv ## What a fleet of nodes does to the blobs it shares: the table and plot of docs/capacity.md
 	$(BIN)/python -m pip install -q "matplotlib>=3.9"
 	$(BIN)/python -m benchmarks.fleet --svg docs/images/fleet.svg
 
 # v1 is a source distribution that wants libraries which no image has any more.
-build/bench-azureml/.ready: build/wheels/.ready
-	$(call environment,numpy pandas requests build/wheels/collectord_client-*.whl)
-	$(@D)/bin/python -m pip install -q --no-deps azureml-monitoring==0.1.0a21 azureml-ai-monitoring==1.0.0
+build/bench-azureml/.ready: build/wheels/.ready benchmarks/azureml/peers.lock
+	$(call environment,--no-deps -r benchmarks/azureml/peers.lock)
+	$(@D)/bin/python -m pip install -q build/wheels/collectord_client-*.whl
 	touch $@
 
 bench-azureml: build/bench-azureml/.ready ## What a request pays for collecting: Azure ML's two SDKs and ours in one run
@@ -147,6 +164,7 @@ build/fuzz/.ready: | venv
 	$(BIN)/python -m pip install -q --only-binary :all: --target build/fuzz/site atheris || mkdir -p build/fuzz/site
 	touch $@
 
+fuzz: TARGETS ?= batch envelope schema log frames csv mdc daemon
 fuzz: venv build/fuzz/.ready ## Hostile bytes for everything that reads bytes, SECONDS=60 for each of TARGETS
 	@failed=0; for target in $(TARGETS); do \
 		PYTHONPATH=build/fuzz/site nice $(BIN)/python -m fuzz.run $$target --seconds $(SECONDS) || failed=1; \

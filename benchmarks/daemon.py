@@ -21,8 +21,6 @@ from collectord._pb import collector_pb2 as pb
 from collectord.control.client import ControlClient, NoDaemon
 from collectord.schema import schema_id
 
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-
 
 @dataclass
 class Running:
@@ -36,16 +34,25 @@ class Running:
         return ControlClient((self.folder / "spool" / "admin.sock").resolve())
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        """User and system time of the process so far, to the nanosecond: its clock as `clock_getcpuclockid` names it."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)
 
     def peak_rss(self) -> int:
-        """Bytes."""
+        """Bytes, since the start or `forget_peak`."""
+        return self._memory("VmHWM")
+
+    def rss(self) -> int:
+        """Bytes at the moment."""
+        return self._memory("VmRSS")
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _memory(self, field: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmHWM")
+        raise AssertionError(f"no {field}")
 
 
 @contextmanager
@@ -74,22 +81,27 @@ def daemon(*options: str) -> Iterator[Running]:
 
 
 class Sender:
-    """A client of one stream on the wire: batches of float64 tensors with an id per row, serialized beforehand."""
+    """A client on the wire: batches of float64 tensors with an id per row, made beforehand; with several `streams` each in turn."""
 
-    def __init__(self, socket: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs") -> None:
-        schema = pb.Schema(
-            stream=pb.Stream(model="bench", version="1", designation=designation),
-            columns=[pb.Column(name=f"f{n}", type=pb.COLUMN_TYPE_FLOAT64) for n in range(columns)],
-            layout=pb.LAYOUT_TENSOR,
-            correlation=pb.ID_LAYOUT_UUID,
-        ).SerializeToString()
-        self._key = schema_id(schema)
+    def __init__(
+        self, socket: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs", streams: int = 1
+    ) -> None:
+        schemas = [
+            pb.Schema(
+                stream=pb.Stream(model="bench", version=str(number), designation=designation),
+                columns=[pb.Column(name=f"f{n}", type=pb.COLUMN_TYPE_FLOAT64) for n in range(columns)],
+                layout=pb.LAYOUT_TENSOR,
+                correlation=pb.ID_LAYOUT_UUID,
+            ).SerializeToString()
+            for number in range(1, streams + 1)
+        ]
+        self._keys = [schema_id(schema) for schema in schemas]
         self.rows = rows
         rng = np.random.default_rng(columns)
         now = time.time_ns()
         self._bodies = [
             pb.Batch(
-                schema_id=self._key,
+                schema_id=self._keys[0],
                 rows=rows,
                 requests=pb.Requests(
                     times=(now + np.arange(rows) * 1000).astype("<i8").tobytes(), correlation_ids=rng.bytes(16 * rows)
@@ -106,7 +118,8 @@ class Sender:
         self._queue.put(
             pb.ClientMessage(hello=pb.Hello(client_id=os.urandom(16), sdk="bench", version="1")).SerializeToString()
         )
-        self._queue.put(pb.ClientMessage(declare=pb.Declare(schema=schema)).SerializeToString())
+        for schema in schemas:
+            self._queue.put(pb.ClientMessage(declare=pb.Declare(schema=schema)).SerializeToString())
         welcome = pb.ServerMessage.FromString(next(self._replies)).welcome
         self._credit = welcome.credit_bytes
         self._sent = self._acked = 0
@@ -121,6 +134,7 @@ class Sender:
                 self._sent += 1
                 body = self._bodies[self._sent % len(self._bodies)]
                 body.sequence = self._sent
+                body.schema_id = self._keys[self._sent % len(self._keys)]
                 self._queue.put(pb.ClientMessage(batch=body).SerializeToString())
             reply = pb.ServerMessage.FromString(next(self._replies))
             assert reply.WhichOneof("message") in ("ack", "credit"), reply

@@ -9,12 +9,15 @@ of them passes on is checked before anything is timed.
 - v2: `azureml-ai-monitoring` 1.0.0, which takes pandas frames only. It is given frames that are ready.
 - ours: `ModelDataCollector` of collectord-client, for arrays as v1 and for frames as v2.
 
+With `--samples FILE` every round's seconds are written there, by contestant and rows, as JSON.
+
 "in the request" is the time of the calls, "CPU" that of the whole process until everything has been sent: v2 makes its
 JSON in another thread, under the same lock as the model.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -239,12 +242,12 @@ def measure(contestants: list[Contestant], rows: int, arrays: Any, frames: Any) 
         one.cpu.setdefault(rows, []).append((time.process_time() - cpu) / count)
 
 
-def report(contestants: list[Contestant]) -> None:
+def report(contestants: list[Contestant], rounds: int) -> None:
     from collectord_client import __version__
 
     by_name = {one.name: one for one in contestants}
     print(f"Python {platform.python_version()}, collectord-client {__version__}")
-    print(f"\nmicroseconds per request, median of {ROUNDS} rounds (least)")
+    print(f"\nmicroseconds per request, median of {rounds} rounds (least)")
     print(f"{'rows':>5}  {'':14}{'in the request':>22}{'CPU':>12}   {'against ours: request':>21}{'CPU':>7}")
     for rows in REQUESTS:
         for one in contestants:
@@ -263,6 +266,10 @@ def report(contestants: list[Contestant]) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--samples", type=Path, help="where to write what each round took")
+    given = parser.parse_args()
     os.environ["AML_MODEL_DC_STORAGE_ENABLED"] = "true"
     # v2 tells of its life on stdout.
     logging.disable(logging.INFO)
@@ -277,13 +284,16 @@ def main() -> None:
             for rows in REQUESTS:
                 data, said = batch(rows)
                 frames = pd.DataFrame(data, columns=NAMES), pd.DataFrame({"p": said})
-                for number in range(ROUNDS + 1):
+                for number in range(given.rounds + 1):
                     turned = contestants[number % len(contestants) :] + contestants[: number % len(contestants)]
                     measure(turned, rows, (data, said), frames)
                 for one in contestants:
                     # The first round warms up.
                     del one.wall[rows][0], one.cpu[rows][0]
-            report(contestants)
+            report(contestants, given.rounds)
+        if given.samples is not None:
+            samples = {one.name: {"wall": one.wall, "cpu": one.cpu} for one in contestants}
+            given.samples.write_text(json.dumps(samples))
 
 
 if __name__ == "__main__":

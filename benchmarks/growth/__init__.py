@@ -1,0 +1,1 @@
+"""What grows with clients, streams, the spool, batches and frames, and what does not."""

@@ -1,0 +1,32 @@
+"""Target 2: text and compression, the same compressor for everybody."""
+
+from __future__ import annotations
+
+from benchmarks.encode.peers import framed
+from benchmarks.pairs import ratio, take_turns
+from benchmarks.targets.figure import Figure, Measured, at_most
+from benchmarks.targets.text import LEAST, OURS, PLAIN, compared, speeds, writers
+
+BOUNDS: dict[str, dict[str, float]] = {
+    "A": {"pyarrow": 4.0, "polars": 2.3},
+    "B": {"pyarrow": 4.0, "polars": 2.5},
+    "C": {"pyarrow": 2.8, "polars": 1.8},
+    "D": {"pyarrow": 1.15, "polars": 1.05},
+}
+GZIP = "ours, gzip"
+
+
+def measure(pairs: int) -> Measured:
+    """CPU of the whole process per frame."""
+    figures, times = [], {}
+    for name, bounds in BOUNDS.items():
+        known = writers(name)
+        known.pop(PLAIN, None)
+        contestants = {who: framed(write, name) for who, write in known.items()}
+        contestants[GZIP] = framed(known[OURS], name, "gzip")
+        found = take_turns(contestants, pairs, least=LEAST)
+        gzip = found.pop(GZIP)
+        times[name] = found
+        figures += compared(found, name, OURS, bounds)
+        figures.append(Figure(f"{name}: ours with gzip / with zstd", "×", ratio(gzip, found[OURS]), at_most(1.5)))
+    return Measured(figures, {"compressed": speeds(times)})

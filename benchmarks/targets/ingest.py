@@ -1,0 +1,184 @@
+"""Target 5: from the socket to the durable acknowledgement.
+
+The store refuses meanwhile: what is measured is receiving, judging, logging, acknowledging, and reading the entries' headers into
+the index. The rows of a round land, unmeasured, before the next one, so that the log writes into recycled files as it does
+wherever the store keeps up (`benchmarks/ingest/recycled.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.daemon import Sender
+from benchmarks.ingest.floor import FloorSender, floor
+from benchmarks.ingest.recycled import ROUND_BYTES, Taking, taking
+from benchmarks.ingest.test_ingest import COLUMNS, PAGE_ROWS, ROW_BYTES, most, most_of_all, paced
+from benchmarks.pairs import interval, ratio
+from benchmarks.targets.figure import Figure, Measured, at_least, at_most
+from benchmarks.wal.test_log import Bench
+
+CLIENTS = 2
+PAGES = ROUND_BYTES // (PAGE_ROWS * ROW_BYTES) // CLIENTS
+"""Of each client, in a round."""
+SLOW_CLIENTS = 50
+SLOW_ROWS = 100
+SECONDS = 3
+"""Of a round of slow clients."""
+STREAMS = 10
+ROWS = 1000
+"""Of a batch, where waiting is measured."""
+BATCHES = 20
+PAYLOAD = bytes(ROW_BYTES * ROWS)
+COUNT = 500
+
+
+def measure(pairs: int) -> Measured:
+    return Measured([*_full_speed(pairs), *_slow(pairs), *_waiting(pairs), *_log(pairs)])
+
+
+def senders_of(daemon: Taking, count: int, rows: int) -> list[Sender]:
+    return [Sender(daemon.running.socket, COLUMNS, rows, 4, f"d{number}") for number in range(count)]
+
+
+def landed(daemon: Taking) -> int:
+    """Rows in the store, and nothing waits."""
+    daemon.land()
+    with daemon.running.control() as control:
+        books = control.ledger()
+    assert sum(book.received for book in books) == sum(book.landed for book in books)
+    return sum(book.landed for book in books)
+
+
+def _full_speed(pairs: int) -> list[Figure]:
+    spent, speed, possible = [], [], []
+    records = CLIENTS * PAGES * PAGE_ROWS
+    with (
+        tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder,
+        taking() as daemon,
+        floor(Path(folder)) as at,
+    ):
+        senders = senders_of(daemon, CLIENTS, PAGE_ROWS)
+        floors = [FloorSender(at, bytes(PAGE_ROWS * ROW_BYTES)) for _ in range(CLIENTS)]
+        for number in range(pairs + 1):
+            known = landed(daemon)
+            # What `most` begins with, landing and refusing, is done by now and costs nothing more.
+            daemon.refuse()
+            before = daemon.running.cpu_seconds()
+            fast = most(daemon, senders, PAGES)
+            cpu = daemon.running.cpu_seconds() - before
+            least = most_of_all(floors, PAGES)
+            assert landed(daemon) - known == records
+            if number:
+                spent.append(cpu / records * 1e6)
+                speed.append(fast / 1e6)
+                possible.append(least / 1e6)
+        for sender in (*senders, *floors):
+            sender.close()
+    limit = interval(possible)
+    return [
+        Figure("daemon CPU per record, full pages", "µs", interval(spent), at_most(0.2)),
+        Figure(
+            "records/s of two clients", "million", interval(speed), at_least(min(4.0, limit.middle)),
+            f"raw sockets and fdatasync: {limit.middle:.1f}, {limit.low:.1f} to {limit.high:.1f}; asked for is the less of it and 4",
+        ),
+    ]  # fmt: skip
+
+
+def _slow(pairs: int) -> list[Figure]:
+    """Fifty clients, each with one batch a second."""
+    shares = []
+    with taking() as daemon:
+        senders = senders_of(daemon, SLOW_CLIENTS, SLOW_ROWS)
+        paced(senders, 1)
+        for _ in range(pairs):
+            before = daemon.running.cpu_seconds()
+            paced(senders, SECONDS)
+            shares.append((daemon.running.cpu_seconds() - before) / SECONDS * 100)
+        assert landed(daemon) == SLOW_CLIENTS * SLOW_ROWS * (1 + pairs * SECONDS)
+        for sender in senders:
+            sender.close()
+    return [Figure(f"{SLOW_CLIENTS} clients, a batch a second each", "% of a core", interval(shares), at_most(6.0))]
+
+
+def _waiting(pairs: int) -> list[Figure]:
+    """What ten clients wait for an acknowledgement, each with one batch at a time, and what a sync of as much takes."""
+    ratios, tails = [], []
+    with taking() as daemon, tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder:
+        senders = senders_of(daemon, STREAMS, ROWS)
+        sync = _syncing(Path(folder) / "file")
+        for number in range(pairs + 1):
+            known = landed(daemon)
+            daemon.refuse()
+            acked: list[float] = []
+
+            def one_by_one(sender: Sender, acked: list[float] = acked) -> None:
+                for _ in range(BATCHES):
+                    began = time.perf_counter()
+                    sender.send(1)
+                    acked.append(time.perf_counter() - began)
+
+            threads = [threading.Thread(target=one_by_one, args=(sender,)) for sender in senders]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert landed(daemon) - known == STREAMS * BATCHES * ROWS
+            synced = [sync() for _ in range(STREAMS * BATCHES)]
+            if number:
+                ratios.append(_p99(acked) / statistics.median(synced))
+                tails.append(_p99(acked) / _p99(synced))
+        for sender in senders:
+            sender.close()
+    return [
+        Figure("ack p99 at 10 streams / a median fdatasync", "×", interval(ratios), at_most(3.0), "as clients see it"),
+        Figure("ack p99 at 10 streams / the p99 of fdatasync", "×", interval(tails)),
+    ]
+
+
+def _syncing(path: Path) -> Callable[[], float]:
+    """Seconds for a batch's bytes, written into a file that is there and synced."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    slots = 64
+    os.pwrite(file, bytes(slots * len(PAYLOAD)), 0)
+    os.fsync(file)
+    turn = iter(range(1 << 30))
+
+    def sync() -> float:
+        began = time.perf_counter()
+        os.pwrite(file, PAYLOAD, next(turn) % slots * len(PAYLOAD))
+        os.fdatasync(file)
+        return time.perf_counter() - began
+
+    return sync
+
+
+def _log(pairs: int) -> list[Figure]:
+    """The log by itself: ten streams with batches of 1,000 records, in groups and each with a sync of its own."""
+    grouped, alone = [], []
+    with tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder:
+        benches = [Bench(Path(folder) / name, 0.0) for name in ("groups", "alone")]
+        benches[0].writer.start()
+        for number in range(pairs + 2):
+            seconds = []
+            for bench, write in zip(benches, (benches[0].in_groups, benches[1].one_by_one), strict=True):
+                began = time.perf_counter()
+                write(STREAMS, PAYLOAD, COUNT)
+                seconds.append(time.perf_counter() - began)
+                bench.check(PAYLOAD)
+            # From the third round on every file is a recycled one.
+            if number >= 2:
+                grouped.append(seconds[0])
+                alone.append(seconds[1])
+        for bench in benches:
+            bench.writer.close()
+    return [Figure("group commit / one fdatasync per batch", "×", ratio(alone, grouped), at_least(2.5))]
+
+
+def _p99(times: Sequence[float]) -> float:
+    return sorted(times)[len(times) * 99 // 100]

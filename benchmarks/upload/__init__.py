@@ -1,0 +1,1 @@
+"""The way of a finished frame into its blob."""
