@@ -14,6 +14,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from collectord import files
@@ -181,7 +182,10 @@ class ParkedLog:
         )
         temporary = path.with_suffix(UNFINISHED_SUFFIX)
         fd = self._disk.create(temporary, total)
-        try:
+        with ExitStack() as undo:
+            # Whatever fails is the caller's to hear; half a file is nobody's.
+            undo.callback(self.take_back, path)
+            undo.callback(self._disk.discard, temporary)
             try:
                 number = fill(self._disk, fd, file, schemas, entries)
                 header = pack_header(file, id_, self._spool_id, self._clock.wall_ns(), number)
@@ -190,11 +194,7 @@ class ParkedLog:
             finally:
                 self._disk.close(fd)
             self._disk.rename(temporary, path)
-        except Exception:
-            # Whatever failed is the caller's to hear; half a file is nobody's.
-            self._disk.discard(temporary)
-            self.take_back(path)
-            raise
+            undo.pop_all()
         return file
 
     def take_back(self, path: Path) -> None:

@@ -370,11 +370,7 @@ class LogWriter:
         for append in group.appends:
             self._tell(append, append.failure)
         if self.on_commit is not None:
-            try:
-                self.on_commit()
-            except Exception:
-                self.callback_failures += 1
-                logger.exception("the log's reader could not be woken")
+            self._guard("the log's reader could not be woken", self.on_commit)
 
     def _leave(self, active: Active) -> None:
         """Gives up a segment after a failed write or sync.
@@ -414,11 +410,15 @@ class LogWriter:
 
     def _tell(self, append: _Append, failure: CollectordError | None) -> None:
         append.told = True
+        self._guard("a callback of the log failed", append.done, failure)
+
+    def _guard(self, what: str, call: Callable[..., object], *values: object) -> None:
+        """Calls what is a caller's: that it raises is logged as `what`, counted, and harms nobody else."""
         try:
-            append.done(failure)
+            call(*values)
         except Exception:
             self.callback_failures += 1
-            logger.exception("a callback of the log failed")
+            logger.exception(what)
 
     def _key(self, entry: Entry) -> str:
         schema = entry.schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hmac
+import json
 import logging
 import math
 from decimal import Decimal
@@ -22,6 +23,8 @@ from collectord_client.block import Part
 from collectord_client.cells import cells
 from collectord_client.core import NO_SHAPE
 
+from collectord.ingest.columns import covers
+from collectord.ingest.records import read
 from collectord.model import ColumnType
 from tests.client.fakedaemon import FakeDaemon, Row
 from tests.encode import oracle
@@ -65,6 +68,46 @@ def test_drop_mask_and_hmac(make: Any, daemon: FakeDaemon, data: Any) -> None:
     assert {row.types for row in got} == {(12, 13, 13)}
     assert client.stats()["unmatched_rules"] == []
     assert client.stats()["notes"] == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (["seven", "", None, "a,b", 'q"', "é\n漢"], ["seven", "", None, "a,b", 'q"', "é\n漢"]),
+        ([1, -20, 0], ["1", "-20", "0"]),
+        ([-(1 << 63), (1 << 63) - 1], ["-9223372036854775808", "9223372036854775807"]),
+        ([1.5, 2.0, -0.0, 0.1, 1e16, 1e300, 5e-324], ["1.5", "2.0", "-0.0", "0.1", "1e+16", "1e+300", "5e-324"]),
+        ([True, False, None], ["true", "false", None]),
+    ],
+    ids=["texts", "integers", "large integers", "floats", "bools"],
+)
+@pytest.mark.parametrize(
+    ("action", "left"),
+    [("drop", None), ("mask", lambda text: "***"), ("hmac", hashed)],
+    ids=["drop", "mask", "hmac"],
+)
+def test_a_value_becomes_the_same_in_a_client_and_at_the_v2_door(
+    make: Any, daemon: FakeDaemon, values: list[Any], texts: list[str | None], action: str, left: Any
+) -> None:
+    """One table for both, so that a value has one HMAC whichever way it came."""
+    records = [{"x": value, "other": at} for at, value in enumerate(values)]
+    client = make(strict=True, columns={"x": action}, columns_key=KEY)
+    client.collect(records)
+    got = rows(client, daemon)
+    count, columns = read(json.dumps(records).encode(), covers({"x": action}, KEY))
+    assert count == len(got) == len(texts)
+    if left is None:
+        assert [column.name for column in columns] == ["other"]
+        assert [row.names for row in got] == [("other",)] * count
+        return
+    expected = [None if text is None else left(text) for text in texts]
+    assert [row.values[0] for row in got] == expected
+    covered = columns[0]
+    ends = memoryview(covered.offsets).cast("i")
+    valid = covered.validity or b"\xff" * count
+    assert [
+        covered.data[ends[at] : ends[at + 1]].decode() if valid[at // 8] >> at % 8 & 1 else None for at in range(count)
+    ] == expected
 
 
 @pytest.mark.parametrize("rows_", [1, 3, 1000])

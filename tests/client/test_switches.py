@@ -116,6 +116,14 @@ def test_what_came_before_the_daemon_could_say_no_is_not_sent(
     eventually(lambda: sum(sum(one.dropped.values()) for one in daemon.clients.values()) == 3, "the daemon knows")
 
 
+def test_what_is_wanted_lingers_as_ever(make: Any, daemon: FakeDaemon) -> None:
+    client = make(linger=3600.0)
+    client.collect(ROW)
+    eventually(lambda: client._outbox.told, "the daemon has said what is switched on")
+    assert (client.stats()["waiting"], daemon.rows) == (1, [])
+    assert client.flush(10)
+
+
 def test_designations_are_switched_each_for_itself(make: Any, daemon: FakeDaemon) -> None:
     daemon.settings(only=["default/m/inputs", "default/m/labels"])
     client = make()

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from typing import Any
 
 from collectord_client import Client
@@ -41,7 +40,7 @@ class Host:
         """A child that does nothing until it is killed."""
         pid = os.fork()
         if pid == 0:
-            time.sleep(120)
+            signal.pause()
             os._exit(0)
         return pid
 

@@ -17,6 +17,7 @@ import pytest
 from tests.e2e import landed
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon, free_port
+from tests.e2e.waiting import eventually
 from tests.ingest.payloads import headers
 
 NOW = int(time.time())
@@ -102,10 +103,7 @@ def test_what_was_accepted_lands_once_after_kill_9_although_it_is_sent_again(dae
     door.numbers(range(50, 60))
     daemon.flush()
     assert counted(daemon) == Counter(range(60))
-    deadline = time.monotonic() + 30
-    while not _remembered(daemon, 60):
-        assert time.monotonic() < deadline, "the ledger was never told"
-        time.sleep(0.05)
+    eventually(lambda: _remembered(daemon, 60), "the ledger is told", step=0.05)
     daemon.kill9()
     daemon.start()
     assert {door.post([{"n": value}], trace_id=f"trace {value}") for value in range(60)} == {(202, "accepted before")}
@@ -137,8 +135,7 @@ def test_a_crash_in_the_middle_of_a_flood_loses_nothing_that_was_accepted(daemon
 
     with ThreadPoolExecutor(10) as pool:
         sent = [pool.submit(send, value) for value in range(400)]
-        while len(accepted) < 100:
-            time.sleep(0.001)
+        eventually(lambda: len(accepted) >= 100, "a hundred are accepted", step=0.001)
         daemon.kill9()
         for one in sent:
             one.result()

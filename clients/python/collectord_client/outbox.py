@@ -255,6 +255,12 @@ class Outbox(Tray):
             self._watched = False
         return None
 
+    def seal_unwanted(self) -> None:
+        """Hands over the open pages of streams that are switched off; what is wanted lingers as ever."""
+        with self.lock:
+            for page in [page for page in self._open if self.passes_by(page.schema.stream)]:
+                self._seal(page)
+
     def settle(self, rows: int, reason: str | None, page: Page | None, lost: bool = False) -> None:
         """Rows have got their answer: `reason` None means durable. `page` comes with its last rows, once."""
         with self.lock:

@@ -67,7 +67,7 @@ class Session:
             if outbox.service in self._heard and not outbox.told:
                 # It began before anybody could tell whether it was to collect.
                 outbox.told = True
-                outbox.seal()
+                outbox.seal_unwanted()
                 self._give_up(outbox, "switched_off", outbox.passes_by)
 
     def seal_aged(self, now: float) -> float:
