@@ -55,6 +55,8 @@ def measured(target: str, pairs: int) -> Measured:
 
 def child(target: str, pairs: int, path: Path) -> None:
     """The measuring itself."""
+    # The peers are this process's. A daemon that it starts runs with what it is installed with.
+    os.environ.pop("PYTHONPATH", None)
     where = describe()
     found: Measured = importlib.import_module(f"benchmarks.targets.{TARGETS[target][1]}").measure(pairs)
     assert found.figures, f"{target} measured nothing"
