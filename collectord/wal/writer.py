@@ -91,13 +91,12 @@ class LogWriter:
         clock: Clock | None = None,
         disk: Disk | None = None,
         random: Callable[[int], bytes] = os.urandom,
-        pause: Callable[[float], object] | None = None,
+        pause: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
         """`directory` and `recovered` are those of `recover`; `budget_bytes` should be several segments; `commit_gap` is in seconds, from begin to begin.
 
         `durability="os"` leaves syncing to the operating system: a power loss then costs acknowledged rows.
-        `random` makes segment ids, `pause` waits that many seconds, less when closing or
-        when something urgent comes.
+        `random` makes segment ids, `pause` waits for an event, at most so many seconds.
         """
         self._clock = clock or SystemClock()
         self._disk = disk or Disk()
@@ -127,7 +126,7 @@ class LogWriter:
         self._thread: threading.Thread | None = None
         self._closing, self._hurry = threading.Event(), threading.Event()
         """`_hurry`: something urgent has come, or the end."""
-        self._pause, self._short_pause = pause or self._hurry.wait, pause or self._closing.wait
+        self._pause = pause
         self._queue: list[_Append] = []
         self._queued_bytes = 0
         self._wake = threading.Condition()
@@ -223,10 +222,10 @@ class LogWriter:
                 self._wake.wait()
             if not self._queue:
                 return False
-        for gap, pause in ((self._commit_gap, self._pause), (self._commit_gap / URGENT_SHARE, self._short_pause)):
+        for gap, ends in ((self._commit_gap, self._hurry), (self._commit_gap / URGENT_SHARE, self._closing)):
             rest = self._last_begin + gap - self._clock.monotonic()
             if rest > 0:
-                pause(rest)
+                self._pause(ends, rest)
         return True
 
     def commit(self) -> None:

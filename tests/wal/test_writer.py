@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -374,7 +374,7 @@ def test_commits_keep_their_distance_and_the_first_after_idleness_has_none(tmp_p
     clock = FakeClock()
     pauses: list[float] = []
 
-    def pause(seconds: float) -> None:
+    def pause(_: threading.Event, seconds: float) -> None:
         pauses.append(round(seconds, 6))
         clock.now += seconds
 
@@ -400,43 +400,54 @@ def test_commits_keep_their_distance_and_the_first_after_idleness_has_none(tmp_p
     writer.close()
 
 
-def test_what_is_urgent_shortens_the_distance_for_all_that_is_queued_before_it(tmp_path: Path) -> None:
-    gap = 2.5
-    spool = Spool(tmp_path)
-    writer = LogWriter(spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=gap)
+class Pauses:
+    """The log's pauses, which end with their event, or when the test says that their time is over."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._begun: SimpleQueue[tuple[threading.Event, float]] = SimpleQueue()
+        self._over = threading.Semaphore(0)
+
+    def __call__(self, ends: threading.Event, seconds: float) -> None:
+        self._begun.put((ends, seconds))
+        while not ends.wait(0.001):
+            if self._over.acquire(blocking=False):
+                self._clock.now += seconds
+                break
+
+    def begun(self) -> tuple[threading.Event, float]:
+        """What the next pause waits for, and for how long."""
+        return self._begun.get(timeout=60)
+
+    def end(self) -> None:
+        self._over.release()
+
+
+@pytest.mark.parametrize(
+    ("size", "urgent"), [(8, True), (ENOUGH_BYTES // 2, False)], ids=["something urgent", "enough of it"]
+)
+def test_haste_shortens_the_distance_for_all_that_is_queued(tmp_path: Path, size: int, urgent: bool) -> None:
+    spool, clock, gap = Spool(tmp_path), FakeClock(), 2.5
+    pauses = Pauses(clock)
+    writer = LogWriter(
+        spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=gap, clock=clock, pause=pauses
+    )
     writer.start()
     told = [threading.Event() for _ in range(4)]
     writer.append([entry(1)], lambda _: told[0].set())
     assert told[0].wait(60)
-    began = time.monotonic()
-    writer.append([entry(2)], lambda _: told[1].set())
-    assert not told[1].wait(gap / URGENT_SHARE / 2)
-    writer.append([entry(3)], lambda _: told[2].set(), urgent=True)
-    assert told[1].wait(60) and told[2].wait(60)
-    assert gap / URGENT_SHARE * 0.8 < time.monotonic() - began < gap - 0.5
-    writer.append([entry(4)], lambda _: told[3].set())
-    assert not told[3].wait(gap / URGENT_SHARE + 0.2), "the haste of one is not that of the next"
-    writer.close()
-    assert told[3].is_set()
-
-
-def test_when_enough_is_queued_it_does_not_wait_for_the_distance(tmp_path: Path) -> None:
-    gap = 1.5
-    spool = Spool(tmp_path)
-    writer = LogWriter(spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=gap)
-    writer.start()
-    told = [threading.Event() for _ in range(4)]
-    writer.append([entry(1)], lambda _: told[0].set())
-    assert told[0].wait(60)
-    began = time.monotonic()
-    half = ENOUGH_BYTES // 2
-    writer.append([entry(2, half)], lambda _: told[1].set())
-    assert not told[1].wait(gap / URGENT_SHARE + 0.1), "half is not enough"
-    writer.append([entry(3, half)], lambda _: told[2].set())
-    assert told[1].wait(60) and told[2].wait(60)
-    assert time.monotonic() - began < gap - 0.5
-    writer.append([entry(4, half)], lambda _: told[3].set())
-    assert not told[3].wait(gap / URGENT_SHARE + 0.1), "what has been written counts no longer"
+    writer.append([entry(2, size)], lambda _: told[1].set())
+    hurry, seconds = pauses.begun()
+    assert (hurry.is_set(), seconds) == (False, gap), "neither this one nor half is a reason"
+    writer.append([entry(3, size)], lambda _: told[2].set(), urgent=urgent)
+    assert pauses.begun()[1] == gap / URGENT_SHARE
+    assert not told[1].is_set()
+    pauses.end()
+    assert told[1].wait(60)
+    assert told[2].wait(60)
+    writer.append([entry(4, size)], lambda _: told[3].set())
+    assert pauses.begun() == (hurry, gap)
+    assert not hurry.is_set(), "the haste of one is not that of the next, and what was written counts no longer"
     writer.close()
     assert told[3].is_set()
 
