@@ -11,8 +11,9 @@ import json
 from collectord import batch
 from collectord.errors import Rejected
 from collectord.ingest.forms import Forms, payload
-from collectord.ingest.heading import BadHeading, read_heading
-from collectord.ingest.records import BadRecords, read
+from collectord.ingest.heading import read_heading
+from collectord.ingest.payload import BadPayload
+from collectord.ingest.records import read
 from collectord.ingest.validate import DAY_NS, Window, judge
 from collectord.model import Stream
 from fuzz.target import Target
@@ -32,7 +33,7 @@ def one(data: bytes) -> None:
     given = GOOD | dict(_header(line) for line in head.splitlines() if line)
     try:
         heading = read_heading(given, Stream())
-    except BadHeading as bad:
+    except BadPayload as bad:
         assert str(bad)
         heading = read_heading(GOOD, Stream())
     try:
@@ -40,7 +41,7 @@ def one(data: bytes) -> None:
         rules = Forms().rules(heading.stream, columns)
         raw = payload(rules, heading, heading.correlation_id or "id", count, columns)
         judged = judge(raw, batch.find(raw), rules, WINDOW, NOW)
-    except (BadRecords, Rejected) as refused:
+    except (BadPayload, Rejected) as refused:
         assert str(refused)
         return
     assert judged.rows == count

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.ingest.heading import Heading
-from collectord.ingest.records import BadRecords, Packed
+from collectord.ingest.payload import BadPayload
+from collectord.ingest.records import Packed
 from collectord.ingest.validate import weight
 from collectord.model import Stream
 from collectord.schema import MAX_COLUMNS, parse_schema
@@ -61,11 +62,11 @@ def payload(rules: batch.Rules, heading: Heading, correlation_id: str, rows: int
     """The serialized batch.
 
     Raises:
-        BadRecords: it would be too large.
+        BadPayload: it would be too large.
     """
     size = sum(len(column.validity) + len(column.offsets) + len(column.data) for column in columns)
     if size > MAX_PAYLOAD_BYTES:
-        raise BadRecords(f"the rows need {size} bytes; {MAX_PAYLOAD_BYTES} are allowed", too_large=True)
+        raise BadPayload(f"the rows need {size} bytes; {MAX_PAYLOAD_BYTES} are allowed", status=413)
     id_ = correlation_id.encode()
     offsets = bytes(4) + len(id_).to_bytes(4, "little")
     return pb.Batch(
@@ -88,7 +89,7 @@ def payload(rules: batch.Rules, heading: Heading, correlation_id: str, rows: int
 
 def _raw_schema(stream: Stream, columns: Sequence[Packed]) -> bytes:
     if len(columns) > MAX_COLUMNS:
-        raise BadRecords(f"{len(columns)} columns are too many: {MAX_COLUMNS} are allowed", too_large=True)
+        raise BadPayload(f"{len(columns)} columns are too many: {MAX_COLUMNS} are allowed", status=413)
     return pb.Schema(
         stream=pb.Stream(
             subscription=stream.subscription,

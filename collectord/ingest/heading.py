@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from collectord.errors import NeverAgain
+from collectord.ingest.payload import BadPayload
 from collectord.model import Stream
 
 MAX_TRACE = 256
@@ -39,15 +39,6 @@ _NAMES: Final = {
 """Headers that name a part of the stream; a caller gives them in his context's headers, without the `ce-`."""
 
 
-class BadHeading(NeverAgain):
-    """A payload that cannot be taken because of its headers."""
-
-    def __init__(self, detail: str, *, unsupported: bool = False) -> None:
-        """`unsupported`: its format is not one that is read here."""
-        super().__init__(detail)
-        self.unsupported = unsupported
-
-
 @dataclass(frozen=True, slots=True)
 class Heading:
     """What the headers say."""
@@ -68,17 +59,17 @@ def read_heading(headers: Mapping[str, str], defaults: Stream) -> Heading:
         defaults: the names of a stream whose payloads do not say them.
 
     Raises:
-        BadHeading: one is missing, is not what it should be, or asks for what is not done.
+        BadPayload: one is missing, is not what it should be, or asks for what is not done.
     """
     _check_format(headers)
     kind = _text(headers, "ce-type")
     collection = kind[len(TYPE_PREFIX) :]
     if not kind.lower().startswith(TYPE_PREFIX) or not collection:
         found = f"is {kind[:100]!r}" if kind else "is missing"
-        raise BadHeading(f"header ce-type {found}; {TYPE_PREFIX}NAME names the collection")
+        raise BadPayload(f"header ce-type {found}; {TYPE_PREFIX}NAME names the collection")
     trace = _text(headers, "trace-id")
     if len(trace) > MAX_TRACE:
-        raise BadHeading(f"header trace-id has {len(trace)} characters; {MAX_TRACE} are allowed")
+        raise BadPayload(f"header trace-id has {len(trace)} characters; {MAX_TRACE} are allowed")
     return Heading(
         stream=_stream(headers, replace(defaults, designation=collection)),
         time_ns=_time(_text(headers, "ce-time")),
@@ -90,17 +81,17 @@ def read_heading(headers: Mapping[str, str], defaults: Stream) -> Heading:
 def _check_format(headers: Mapping[str, str]) -> None:
     content_type, *parameters = [part.strip().lower() for part in headers.get("Content-Type", "").split(";")]
     if content_type == COMPACT_TYPE:
-        raise BadHeading(
+        raise BadPayload(
             "this is the compact format (DataFrame.to_string), whose values cannot be read back; "
             "unset AZUREML_MDC_FORMAT_COMPACT where the payloads come from",
-            unsupported=True,
+            status=415,
         )
     charset = next((part[8:].strip('"') for part in parameters if part.startswith("charset=")), "utf-8")
     if content_type != "application/json" or charset not in ("utf-8", "utf8", "us-ascii"):
         said = headers.get("Content-Type", "")
-        raise BadHeading(f"Content-Type is {said[:100]!r}; application/json in UTF-8 is read here", unsupported=True)
+        raise BadPayload(f"Content-Type is {said[:100]!r}; application/json in UTF-8 is read here", status=415)
     if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise BadHeading("Content-Encoding is set; send the body as it is", unsupported=True)
+        raise BadPayload("Content-Encoding is set; send the body as it is", status=415)
 
 
 def _stream(headers: Mapping[str, str], stream: Stream) -> Stream:
@@ -122,7 +113,7 @@ def _time(text: str) -> int:
     time_ns = _nanoseconds(text)
     if time_ns is None or not 0 <= time_ns < 1 << 63:
         said = f"is {text[:100]!r}" if text else "is missing"
-        raise BadHeading(f"header ce-time {said}; seconds since 1970 or a time as in RFC 3339 are wanted")
+        raise BadPayload(f"header ce-time {said}; seconds since 1970 or a time as in RFC 3339 are wanted")
     return time_ns
 
 

@@ -20,8 +20,9 @@ from collectord.errors import Rejected
 from collectord.ingest.admission import Account, Admission
 from collectord.ingest.forms import Forms, payload
 from collectord.ingest.gate import ENTRY_OVERHEAD, Gate, Outcome
-from collectord.ingest.heading import BadHeading, Heading, read_heading
-from collectord.ingest.records import BadRecords, Cover, Packed, read, weight
+from collectord.ingest.heading import Heading, read_heading
+from collectord.ingest.payload import BadPayload
+from collectord.ingest.records import Cover, Packed, read, weight
 from collectord.ingest.remembered import client_of, untraced_client
 from collectord.ingest.validate import Judged, Refusal, judge
 from collectord.model import Entry, EntryKind, Reason, Stream
@@ -137,7 +138,10 @@ class MdcDoor:
 
     async def answer(self, headers: Mapping[str, str], length: int | None, source: Source) -> Answer:
         """Takes one payload in. `length`: of the body, if it is said."""
-        answer = await self._answer(headers, length, source)
+        try:
+            answer = await self._answer(headers, length, source)
+        except BadPayload as bad:
+            answer = Answer(bad.status, str(bad))
         self.tell(answer)
         return answer
 
@@ -149,10 +153,7 @@ class MdcDoor:
         gate = self._gate
         if gate.closed:
             return Answer(503, gate.closed, RETRY_SECONDS)
-        try:
-            heading = read_heading(headers, self._names)
-        except BadHeading as bad:
-            return Answer(415 if bad.unsupported else 400, str(bad))
+        heading = read_heading(headers, self._names)
         if not gate.rules.collects(heading.stream):
             return SWITCHED_OFF
         client = client_of(heading.stream.designation, heading.trace) if heading.trace else untraced_client()
@@ -174,10 +175,7 @@ class MdcDoor:
                     return CUT
             if body is None or len(body) > self.max_body:
                 return self._too_large(None)
-            try:
-                rows, columns = await self._columns(body)
-            except BadRecords as bad:
-                return Answer(413 if bad.too_large else 400, str(bad))
+            rows, columns = await self._columns(body)
             del body
         finally:
             self._room.release(account, room)
@@ -190,9 +188,9 @@ class MdcDoor:
     async def _columns(self, body: bytes | bytearray) -> tuple[int, list[Packed]]:
         need = weight(body)
         if need > self.max_weight:
-            raise BadRecords(
+            raise BadPayload(
                 f"the records may need {need} bytes of memory; {self.max_weight} are allowed, send fewer rows at a time",
-                too_large=True,
+                status=413,
             )
         if len(body) <= ASIDE_BYTES:
             return read(body, self._covers)
@@ -207,8 +205,6 @@ class MdcDoor:
             rules = self._forms.rules(heading.stream, columns)
             raw = payload(rules, heading, heading.correlation_id or new_id(now_ns), rows, columns)
             judged = judge(raw, batch.find(raw), rules, gate.window, now_ns)
-        except BadRecords as bad:
-            return Answer(413 if bad.too_large else 400, str(bad))
         except Rejected as rejected:
             return await self._refuse(Refusal.of(rejected), rows, rules)
         columns.clear()

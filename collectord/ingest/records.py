@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import orjson
 
-from collectord.errors import NeverAgain
+from collectord.ingest.payload import BadPayload
 from collectord.model import ColumnType
 
 MAX_CELLS: Final = 4 << 20
@@ -33,14 +33,6 @@ _BITS: Final = bytes((0x30, 0x31)) + bytes(254)
 _NONE: Final = type(None)
 
 Record = dict[str, Any]
-
-
-class BadRecords(NeverAgain):
-    """The body is not JSON records, and never will be."""
-
-    def __init__(self, detail: str, *, too_large: bool = False) -> None:
-        super().__init__(detail)
-        self.too_large = too_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +61,7 @@ def read(body: bytes | bytearray, covers: Mapping[str, Cover | None]) -> tuple[i
         covers: by column what becomes of its values; None: the column is left out.
 
     Raises:
-        BadRecords: it is not a JSON array of objects, it is empty, an object names a column twice, there are no columns,
+        BadPayload: it is not a JSON array of objects, it is empty, an object names a column twice, there are no columns,
             or too many values.
     """
     records = parse(body)
@@ -89,24 +81,24 @@ def weight(body: bytes | bytearray) -> int:
 
 
 def parse(body: bytes | bytearray) -> list[Record]:
-    """The records of a body. Raises BadRecords."""
+    """The records of a body. Raises BadPayload."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRecords(f"the body is not JSON: {error}") from None
+        raise BadPayload(f"the body is not JSON: {error}") from None
     if type(found) is not list:
-        raise BadRecords(
+        raise BadPayload(
             f"the body is {_kind(found)}; an array of objects is wanted, as to_json(orient='records') writes"
         )
     if not found:
-        raise BadRecords("the body is an empty array: there are no rows")
+        raise BadPayload("the body is an empty array: there are no rows")
     if set(map(type, found)) != {dict}:
         at = next(at for at, record in enumerate(found) if type(record) is not dict)
-        raise BadRecords(f"record {at} is {_kind(found[at])}; each has to be an object")
+        raise BadPayload(f"record {at} is {_kind(found[at])}; each has to be an object")
     try:
         compact = orjson.dumps(found)
     except TypeError:
-        raise BadRecords("the body is nested too deeply") from None
+        raise BadPayload("the body is nested too deeply") from None
     colons = compact.count(b":")
     del compact
     # A key that occurs twice is lost to the reader, and its colon with it. A colon that is written as an escape would
@@ -118,16 +110,16 @@ def parse(body: bytes | bytearray) -> list[Record]:
 
 
 def pack(records: Sequence[Record], covers: Mapping[str, Cover | None], *, exact: bool = False) -> list[Packed]:
-    """The columns of the records. `exact`: all integers are as they were sent. Raises BadRecords, and Inexact."""
+    """The columns of the records. `exact`: all integers are as they were sent. Raises BadPayload, and Inexact."""
     names = dict.fromkeys(chain.from_iterable(records))
     rows = len(records)
     if rows * len(names) > MAX_CELLS:
-        raise BadRecords(
-            f"{rows} rows of {len(names)} columns are too many: {MAX_CELLS} values are allowed", too_large=True
+        raise BadPayload(
+            f"{rows} rows of {len(names)} columns are too many: {MAX_CELLS} values are allowed", status=413
         )
     kept = [name for name in names if covers.get(name, _keep) is not None]
     if not kept:
-        raise BadRecords("the records have no columns" + (" but those that the column rules drop" if names else ""))
+        raise BadPayload("the records have no columns" + (" but those that the column rules drop" if names else ""))
     columns = ((name, list(map(dict.get, records, repeat(name)))) for name in kept)
     return [_column(name, values, covers.get(name, _keep), exact) for name, values in columns]
 
@@ -240,7 +232,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise BadRecords(f"an object names {twice[:100]!r} twice")
+        raise BadPayload(f"an object names {twice[:100]!r} twice")
     return record
 
 

@@ -10,7 +10,8 @@ from itertools import pairwise
 import pytest
 
 from collectord.ingest.columns import covers
-from collectord.ingest.records import BadRecords, Packed, read
+from collectord.ingest.payload import BadPayload
+from collectord.ingest.records import Packed, read
 from collectord.model import ColumnType
 
 KEY = b"a key"
@@ -63,5 +64,5 @@ def test_a_rule_for_a_column_that_is_not_there_does_nothing() -> None:
 
 
 def test_where_every_column_is_dropped_there_is_nothing_to_keep() -> None:
-    with pytest.raises(BadRecords, match="the column rules drop"):
+    with pytest.raises(BadPayload, match="the column rules drop"):
         read(b'[{"ssn": 1}]', covers({"ssn": "drop"}, b""))[1]

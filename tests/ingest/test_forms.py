@@ -7,7 +7,8 @@ import pytest
 from collectord.ingest import forms
 from collectord.ingest.forms import Forms, payload
 from collectord.ingest.heading import read_heading
-from collectord.ingest.records import BadRecords, Packed, read
+from collectord.ingest.payload import BadPayload
+from collectord.ingest.records import Packed, read
 from collectord.model import Stream
 from tests.ingest.payloads import headers
 
@@ -45,6 +46,6 @@ def test_a_batch_is_no_larger_than_on_the_wire(monkeypatch: pytest.MonkeyPatch) 
     heading, found = read_heading(headers(), Stream()), columns("a")
     rules = Forms().rules(heading.stream, found)
     monkeypatch.setattr(forms, "MAX_PAYLOAD_BYTES", 7)
-    with pytest.raises(BadRecords, match="the rows need 8 bytes; 7 are allowed") as refused:
+    with pytest.raises(BadPayload, match="the rows need 8 bytes; 7 are allowed") as refused:
         payload(rules, heading, "id", 1, found)
-    assert refused.value.too_large
+    assert refused.value.status == 413

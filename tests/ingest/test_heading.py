@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collectord.ingest.heading import MAX_TRACE, BadHeading, read_heading
+from collectord.ingest.heading import MAX_TRACE, read_heading
+from collectord.ingest.payload import BadPayload
 from collectord.model import Stream
 from tests.ingest.payloads import headers
 from tests.reference_batch import NOW
@@ -54,21 +55,21 @@ def test_a_time_is_seconds_or_rfc_3339(text: str, time_ns: int) -> None:
      "2020-09-13T12:26:40", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+23:59", "١٦٠٠٠٠٠٠٠٠"],
 )  # fmt: skip
 def test_a_time_that_is_missing_or_none_is_refused(text: str | None) -> None:
-    with pytest.raises(BadHeading, match="ce-time"):
+    with pytest.raises(BadPayload, match="ce-time"):
         read_heading(headers(ce_time=text), Stream())
 
 
 @pytest.mark.parametrize("kind", [None, "", "azureml.inference.", "model_inputs", "com.example.inputs"])
 def test_a_collection_that_is_not_named_is_refused(kind: str | None) -> None:
-    with pytest.raises(BadHeading, match="ce-type") as refused:
+    with pytest.raises(BadPayload, match="ce-type") as refused:
         read_heading(headers(ce_type=kind), Stream())
-    assert not refused.value.unsupported
+    assert refused.value.status == 400
 
 
 def test_the_compact_format_is_refused_and_its_switch_named() -> None:
-    with pytest.raises(BadHeading, match="AZUREML_MDC_FORMAT_COMPACT") as refused:
+    with pytest.raises(BadPayload, match="AZUREML_MDC_FORMAT_COMPACT") as refused:
         read_heading(headers(Content_Type="application/octet-stream"), Stream())
-    assert refused.value.unsupported
+    assert refused.value.status == 415
 
 
 @pytest.mark.parametrize(
@@ -77,9 +78,9 @@ def test_the_compact_format_is_refused_and_its_switch_named() -> None:
      {"Content_Encoding": "gzip"}],
 )  # fmt: skip
 def test_other_formats_are_refused(more: dict[str, str | None]) -> None:
-    with pytest.raises(BadHeading) as refused:
+    with pytest.raises(BadPayload) as refused:
         read_heading(headers(**more), Stream())
-    assert refused.value.unsupported
+    assert refused.value.status == 415
 
 
 def test_json_may_say_that_it_is_utf_8() -> None:
@@ -90,7 +91,7 @@ def test_ids_may_be_missing_and_may_not_be_endless() -> None:
     heading = read_heading(headers(trace_id=None, ce_x_request_id=None), Stream())
     assert (heading.trace, heading.correlation_id) == ("", "")
     read_heading(headers(trace_id="x" * MAX_TRACE), Stream())
-    with pytest.raises(BadHeading, match="trace-id"):
+    with pytest.raises(BadPayload, match="trace-id"):
         read_heading(headers(trace_id="x" * (MAX_TRACE + 1)), Stream())
 
 

@@ -16,7 +16,8 @@ from collectord.errors import Rejected
 from collectord.ingest import records
 from collectord.ingest.forms import Forms, payload
 from collectord.ingest.heading import read_heading
-from collectord.ingest.records import BadRecords, read
+from collectord.ingest.payload import BadPayload
+from collectord.ingest.records import read
 from collectord.ingest.validate import DAY_NS, Window, judge
 from collectord.model import ColumnType, Stream
 from tests.ingest.payloads import expected, headers, rows, same
@@ -139,9 +140,9 @@ def test_whatever_is_sent_lands_value_by_value(found: list[dict[str, Any]], asci
     ],
 )
 def test_what_is_no_array_of_objects_is_refused(body: bytes, said: str) -> None:
-    with pytest.raises(BadRecords, match=said) as refused:
+    with pytest.raises(BadPayload, match=said) as refused:
         read(body, {})[1]
-    assert not refused.value.too_large
+    assert refused.value.status == 400
 
 
 def test_a_colon_in_a_text_is_no_key() -> None:
@@ -153,9 +154,9 @@ def test_a_colon_in_a_text_is_no_key() -> None:
 def test_few_bytes_cannot_stand_for_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MAX_CELLS", 100)
     read(b'[{"a":1,"b":2}' + b",{}" * 49 + b"]", {})[1]
-    with pytest.raises(BadRecords, match="51 rows of 2 columns are too many") as refused:
+    with pytest.raises(BadPayload, match="51 rows of 2 columns are too many") as refused:
         read(b'[{"a":1,"b":2}' + b",{}" * 50 + b"]", {})[1]
-    assert refused.value.too_large
+    assert refused.value.status == 413
 
 
 def test_a_number_is_the_same_double_again() -> None:

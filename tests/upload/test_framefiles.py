@@ -102,6 +102,10 @@ def test_few_files_are_kept_to_be_written_over(folder: Path) -> None:
     assert len(names(folder)) == MAX_SPARES
 
 
+def fail(*_: object) -> None:
+    raise OSError("no")
+
+
 @pytest.mark.parametrize("failing", ["write", "ftruncate", "fsync"])
 def test_a_disk_that_fails_leaves_neither_half_a_frame_nor_the_file_that_it_had(
     folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
@@ -110,9 +114,6 @@ def test_a_disk_that_fails_leaves_neither_half_a_frame_nor_the_file_that_it_had(
     files = FrameFiles(folder)
     files.write(INTENT, DATA)
     files.recycle(INTENT)
-
-    def fail(*_: object) -> None:
-        raise OSError("no")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no"):
         patch.setattr(os, failing, fail)
@@ -127,9 +128,6 @@ def test_a_file_that_cannot_be_renamed_is_written_over_later(folder: Path, monke
     files = FrameFiles(folder)
     files.write(INTENT, DATA)
     files.recycle(INTENT)
-
-    def fail(*_: object) -> None:
-        raise OSError("no")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no"):
         patch.setattr(Path, "replace", fail)
