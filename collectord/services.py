@@ -5,6 +5,7 @@ A daemon on this machine is asked, and follows at once; where none answers, the 
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,8 @@ def show(settings: Settings) -> dict[str, Any]:
     if listens(settings.admin_socket):
         with ControlClient(settings.admin_socket) as control:
             return control.switches()
-    store = _store(settings)
-    try:
+    with closing(_store(settings)) as store:
         switches = read(store)
-    finally:
-        store.close()
     return {"version": switches.version, "services": dict(switches.raw.get("services", {}))}
 
 
@@ -42,11 +40,8 @@ def update(settings: Settings, webservice: str, patch: Patch, *, here: bool = Fa
             return control.switch(webservice, patch, here)
     if here:
         raise CallHuman(f"only a daemon can be told so, and none answers at {settings.admin_socket}; name its spool")
-    store = _store(settings)
-    try:
+    with closing(_store(settings)) as store:
         switches, _ = change(store, webservice, patch)
-    finally:
-        store.close()
     return {"version": switches.version, "services": dict(switches.raw["services"])}
 
 
