@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
+from collectord.kinds import problem_of
 from collectord.model import Column, ColumnType, IdLayout, Reason, Schema, Stream, StreamKind
 
 MAX_COLUMNS = 10_000
@@ -67,11 +68,14 @@ def parse_schema(raw: bytes) -> Schema:
         raise Rejected(Reason.BAD_SCHEMA, "correlation must be UUID or TEXT: every row carries a correlation id")
     if message.request not in (pb.ID_LAYOUT_NONE, pb.ID_LAYOUT_UUID, pb.ID_LAYOUT_TEXT):
         raise Rejected(Reason.BAD_SCHEMA, f"request is {message.request}; 0 (none), 1 (UUID) and 2 (text) are known")
+    columns = _columns(message, tensor)
+    if stream.kind is not StreamKind.ROWS:
+        _check_event(stream.kind, columns, tensor, message.correlation)
     return Schema(
         id=schema_id(raw),
         raw=raw,
         stream=stream,
-        columns=_columns(message, tensor),
+        columns=columns,
         tensor=tensor,
         correlation=IdLayout(message.correlation),
         request=IdLayout(message.request),
@@ -93,8 +97,6 @@ def _stream(message: pb.Stream) -> Stream:
         kind = StreamKind(message.kind)
     except ValueError:
         raise Rejected(Reason.UNSUPPORTED_KIND, f"stream kind {message.kind} is not known to this daemon") from None
-    if kind is not StreamKind.ROWS:
-        raise Rejected(Reason.UNSUPPORTED_KIND, f"this daemon does not export {kind.name.lower()} events")
     parts = {name: getattr(message, name) for name in _STREAM_PARTS}
     for name, text in parts.items():
         if len(text.encode()) > MAX_STREAM_PART_BYTES:
@@ -102,6 +104,13 @@ def _stream(message: pb.Stream) -> Stream:
         if any(ord(char) < 32 or ord(char) == 127 for char in text):
             raise Rejected(Reason.BAD_NAME, f"stream.{name} holds control characters")
     return Stream(kind=kind, **parts)
+
+
+def _check_event(kind: StreamKind, columns: tuple[Column, ...], tensor: bool, correlation: int) -> None:
+    if problem := problem_of(kind, columns, tensor):
+        raise Rejected(Reason.BAD_SCHEMA, problem)
+    if correlation != pb.ID_LAYOUT_UUID:
+        raise Rejected(Reason.BAD_SCHEMA, "the correlation id of an event is its own, a UUID")
 
 
 def _columns(message: pb.Schema, tensor: bool) -> tuple[Column, ...]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from collectord._pb import collector_pb2 as pb
 from collectord.batch import Rules
 from collectord.errors import Rejected
+from collectord.kinds import EVENTS
 from collectord.model import Column, ColumnType, IdLayout, Reason, Stream, StreamKind
 from collectord.schema import (
     MAX_COLUMNS,
@@ -154,8 +155,40 @@ def test_path_tricks_keep_streams_apart() -> None:
     assert Stream(webservice="a%2Fb").key() != Stream(webservice="a/b").key()
 
 
-@pytest.mark.parametrize("kind", [*list(StreamKind)[1:], 6, 99])
-def test_telemetry_kinds_and_unknown_kinds_are_refused_as_unsupported(kind: int) -> None:
+def event_message(kind: StreamKind, *more: Column) -> pb.Schema:
+    """A schema of events of a kind."""
+    message = pb.Schema(layout=pb.LAYOUT_COLUMNS, correlation=pb.ID_LAYOUT_UUID)
+    message.stream.kind = kind  # type: ignore[assignment]
+    for column in (*EVENTS[kind].columns, *more):
+        message.columns.add(name=column.name, type=int(column.type))  # type: ignore[arg-type]
+    return message
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_events_have_the_columns_of_their_kind(kind: StreamKind) -> None:
+    schema = parse_schema(event_message(kind, Column("later", INT)).SerializeToString())
+    assert schema.stream.kind is kind
+    assert schema.columns == (*EVENTS[kind].columns, Column("later", INT))
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_what_has_not_the_columns_of_its_kind_is_no_event(kind: StreamKind) -> None:
+    fewer, other, foreign, tensor = (event_message(kind) for _ in range(4))
+    del fewer.columns[-1]
+    other.columns[0].type = pb.COLUMN_TYPE_INT64
+    foreign.correlation = pb.ID_LAYOUT_TEXT
+    tensor.layout = pb.LAYOUT_TENSOR
+    assert refused(fewer).reason is refused(other).reason is refused(foreign).reason is Reason.BAD_SCHEMA
+    assert refused(tensor).reason is Reason.BAD_SCHEMA
+    assert "operation_Id (string)" in refused(other).detail
+
+
+def test_all_kinds_but_rows_are_events() -> None:
+    assert set(EVENTS) == set(StreamKind) - {StreamKind.ROWS}
+
+
+@pytest.mark.parametrize("kind", [6, 99])
+def test_unknown_kinds_are_refused_as_unsupported(kind: int) -> None:
     message = schema_message(INT)
     message.stream.kind = kind  # type: ignore[assignment]
     assert refused(message).reason is Reason.UNSUPPORTED_KIND
