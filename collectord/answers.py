@@ -17,6 +17,7 @@ from collectord.model import Lsn
 from collectord.pipeline import Pipeline
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
+from collectord.reloading import Reloading
 from collectord.switchboard import Switchboard
 from collectord.switches import Patch
 from collectord.upload.ledger import Ledger
@@ -43,6 +44,7 @@ class Answers:
         claiming: Claiming | None,
         switchboard: Switchboard,
         rebuilding: Rebuilding,
+        reloading: Reloading | None,
         log_lost: bool,
         started: float,
     ) -> None:
@@ -57,6 +59,7 @@ class Answers:
         self._claiming = claiming
         self._switchboard = switchboard
         self._rebuilding = rebuilding
+        self._reloading = reloading
         self._log_lost = log_lost
         self._started = started
 
@@ -103,6 +106,10 @@ class Answers:
             "draining": self._door.draining,
             "claim": None if claiming is None else {"held": claiming.claim.held, "why": claiming.claim.why},
             "switches": self._switches(),
+            "settings": {
+                "problem": None if self._reloading is None else self._reloading.problem or None,
+                "pending": [] if self._reloading is None else list(self._reloading.pending),
+            },
             "ledger_rebuild_needed": self._ledger.rebuild_needed,
             "ledger_rebuilt": self._ledger.was_rebuilt,
             "log_lost": self._log_lost,

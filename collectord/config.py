@@ -6,21 +6,31 @@ stops the start with `ConfigError`, which names the field, the value and what is
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
 import re
 import socket
+import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUndefinedType
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from collectord.address import check_for_clients, check_loopback, check_socket_path, split_address
 from collectord.errors import ConfigError
 from collectord.model import Stream
-from collectord.notation import MaskedStr, Mode, Names, Size, is_masked, is_secret, parse_pairs
+from collectord.notation import MaskedStr, Mode, Names, Size, forms, is_masked, is_secret, parse_pairs
 from collectord.patterns import StreamPatterns
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ADMIN_SOCKET = "admin.sock"
 MOST_DAYS = 36_525
@@ -31,6 +41,11 @@ MDC_PORT = 50011
 COLUMN_ACTS = ("drop", "mask", "hmac")
 STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
+MAX_FILE_BYTES = 1 << 20
+AT_ONCE = (
+    "flush_interval", "flush_bytes", "drain_deadline", "late_days", "early_days", "collect_default", "collect_on", "log_level",
+)  # fmt: skip
+"""Settings that change in a running daemon when their file does; all others wait for a restart."""
 
 
 class Settings(BaseSettings):
@@ -324,8 +339,7 @@ def load(
     """
     given: dict[str, Any] = {name: value for name, value in (overrides or {}).items() if value is not None}
     if config_file is not None:
-        if not config_file.is_file():
-            raise ConfigError(f"config: {config_file} is not a file")
+        _check_file(config_file)
         given["config_file"] = config_file
     try:
         return kind(**given)
@@ -333,6 +347,87 @@ def load(
         raise ConfigError("; ".join(_explain(dict(item)) for item in error.errors())) from None
     except (ValueError, OSError) as error:  # TOML syntax, or a file that cannot be read
         raise ConfigError(f"config: {config_file}: {error}") from None
+
+
+def _check_file(file: Path) -> None:
+    """What the TOML parser says less well. Raises ConfigError."""
+    if not file.is_file():
+        raise ConfigError(f"config: {file} is not a file")
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"config: {file} cannot be read: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"config: {file} has more than {MAX_FILE_BYTES} bytes; settings need no more than a few")
+    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError(f"config: {file} begins with a byte-order mark; save it as UTF-8 without one")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config: {file} is not UTF-8: byte {error.start} is {data[error.start]:#04x}") from None
+
+
+def origins(config_file: Path | None, overrides: Mapping[str, object] | None = None) -> dict[str, list[str]]:
+    """Who says something of a setting, by setting, the one that counts first; those that nobody speaks of are left out.
+
+    Raises:
+        ConfigError: the file is not one of settings.
+    """
+    found: dict[str, list[str]] = {}
+    file: dict[str, Any] = {}
+    if config_file is not None:
+        _check_file(config_file)
+        try:
+            file = tomllib.loads(config_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"config: {config_file}: {error}") from None
+    for name in Settings.model_fields:
+        said = [
+            *([f"--{name.replace('_', '-')}"] if (overrides or {}).get(name) is not None else []),
+            *([f"COLLECTORD_{name.upper()}"] if f"COLLECTORD_{name.upper()}" in os.environ else []),
+            *([str(config_file)] if name in file else []),
+        ]
+        if said:
+            found[name] = said
+    return found
+
+
+def file_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of the TOML file: https://json-schema.org/draft/2020-12"""
+    made = Settings.model_json_schema()
+    for name, field in Settings.model_fields.items():
+        said = made["properties"][name]
+        if written := forms(field.metadata):
+            said |= {"type": written}
+        if is_masked(field.annotation):
+            said.pop("format", None)
+        if name == "node":
+            said.pop("default", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "collectord.toml"}
+
+
+def template() -> str:
+    """A TOML file of all settings, each with its meaning and commented out at its default."""
+    lines = [
+        "# Settings of collectord. What is commented out is as it is by default; `collectord config check` checks a file."
+    ]
+    for name, field in Settings.model_fields.items():
+        lines += ["", *(f"# {line}" for line in textwrap.wrap(str(field.description), 100))]
+        lines.append(f"# {name} = {_toml(name, field.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(name: str, value: object) -> str:
+    if name == "socket_mode":
+        return f'"{value:04o}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return json.dumps(list(value))
+    return json.dumps("" if value is None or isinstance(value, PydanticUndefinedType) else str(value))
 
 
 def option_names() -> list[str]:
@@ -361,7 +456,9 @@ def _explain(item: dict[str, Any]) -> str:
     field = ".".join(str(part) for part in item["loc"]) or "settings"
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        return f"{field}: there is no such setting; `collectord config --help` lists them"
+        near = difflib.get_close_matches(field, Settings.model_fields, 1)
+        hint = f"do you mean {near[0]}?" if near else "`collectord config --help` lists them"
+        return f"{field}: there is no such setting; {hint}"
     if not item["loc"]:
         return message
     if is_masked(Settings.model_fields[str(item["loc"][0])].annotation):

@@ -40,6 +40,7 @@ from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.workers import Workers
 from collectord.quarantine import ROWS_DIRECTORY
+from collectord.reloading import Reloading
 from collectord.servers import Servers
 from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
 from collectord.switchboard import Switchboard
@@ -76,12 +77,28 @@ T = TypeVar("T")
 _log = logging.getLogger("collectord.daemon")
 
 
+def _rules_of(settings: Settings) -> Rules:
+    return Rules(settings.collect_default, StreamPatterns(settings.collect_on), StreamPatterns(settings.collect_only))
+
+
+def _window_of(settings: Settings) -> Window:
+    return Window(
+        int(settings.late_days * DAY_NS),
+        int(settings.early_days * DAY_NS),
+        settings.boundary_minutes,
+        MdcOutput(settings.mdc_output),
+    )
+
+
 class Daemon:
     """One running collectord."""
 
     def __init__(self, settings: Settings, *, adopting: bool = False, force: bool = False) -> None:
         """`adopting`: the spool is another's, left behind, and its claim is taken over; `force`: from whomever."""
         self.settings = settings
+        """As they are now: some of them may change; see `tune`."""
+        self.reloading: Reloading | None = None
+        """Who watches the file of settings, if anybody does; set before `open`."""
         self._adopting = adopting
         self._force = force
         self._clock = SystemClock()
@@ -90,6 +107,7 @@ class Daemon:
         self._started = time.time()
         self._door = Door()
         self._spool_lock: int | None = None
+        self._widen: Callable[[Settings], None] = lambda _: None
         # Started before it is needed: while an interpreter ends, no thread starts any more.
         self._aside = Workers(1, "collectord-end")
 
@@ -129,7 +147,7 @@ class Daemon:
             self._store,
             spool,
             self._clock,
-            Rules(settings.collect_default, StreamPatterns(settings.collect_on), StreamPatterns(settings.collect_only)),
+            _rules_of(settings),
             settings.switches_interval,
         )
         self._switchboard.open()
@@ -138,13 +156,13 @@ class Daemon:
             self._tell_rebuild()
         set_gauges(
             self._metrics, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger, door=self._door,
-            claiming=self.claiming, switchboard=self._switchboard, log_lost=opened.log_lost,
+            claiming=self.claiming, switchboard=self._switchboard, reloading=self.reloading, log_lost=opened.log_lost,
         )  # fmt: skip
         self.answers = Answers(
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
             store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
             rebuilding=Rebuilding(self._pipeline, self._store, lambda: self.rebuild_needed, self._hindrance),
-            log_lost=opened.log_lost, started=self._started,
+            reloading=self.reloading, log_lost=opened.log_lost, started=self._started,
         )  # fmt: skip
         self._log_writer.start()
         self._pipeline.start()
@@ -242,6 +260,8 @@ class Daemon:
         self._aside.start()
         # A fresh node must not collect what is switched off because it has not asked yet.
         await self._blocking(self._switchboard.await_look, SWITCHES_PATIENCE)
+        if self.reloading is not None:
+            self.reloading.start()
         servers = Servers(settings, self._listeners, self._metrics)
         await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.held)
         await self._door.open(servers.health.say)
@@ -267,12 +287,7 @@ class Daemon:
             streams=self._pipeline,
             marks=self._marks,
             admission=Admission(settings.memory_budget // INGEST_SHARE),
-            window=Window(
-                int(settings.late_days * DAY_NS),
-                int(settings.early_days * DAY_NS),
-                settings.boundary_minutes,
-                MdcOutput(settings.mdc_output),
-            ),
+            window=_window_of(settings),
             spool_id=self._ledger.spool_id,
             rules=self._switchboard.rules,
             clock=self._clock,
@@ -285,13 +300,29 @@ class Daemon:
             loop.call_soon_threadsafe(gate.switch, rules)
 
         self._switchboard.lead_to(tell)
+
+        def widen(settings: Settings) -> None:
+            loop.call_soon_threadsafe(setattr, gate, "window", _window_of(settings))
+
+        self._widen = widen
         return gate
+
+    def tune(self, settings: Settings) -> None:
+        """Goes by these settings from now on, which differ from those before in `config.AT_ONCE` only. From any thread, after
+        `open`."""
+        self.settings = settings
+        logging.getLogger("collectord").setLevel(settings.log_level.upper())
+        self._pipeline.tune(settings.flush_interval, settings.flush_bytes)
+        self._switchboard.settle(_rules_of(settings))
+        self._widen(settings)
 
     # ------------------------------------------------------------------ the end
 
     async def _stop(self, servers: Servers, drain: float | None) -> bool:
         grace = None if drain is None else STOP_GRACE
         deadline = self._clock.monotonic() + (drain or 0.0)
+        if self.reloading is not None:
+            await self._blocking(self.reloading.stop)
         await self._door.shut()
         event(_log, logging.INFO, "stopping", deadline_seconds=drain)
         # Before the log is closed: what has arrived is stored and answered.

@@ -6,6 +6,7 @@ from collectord.claiming import Claiming
 from collectord.door import Door
 from collectord.metrics import Metrics
 from collectord.pipeline import Pipeline
+from collectord.reloading import Reloading
 from collectord.switchboard import Switchboard
 from collectord.upload.ledger import Ledger
 from collectord.wal.writer import LogWriter
@@ -13,7 +14,7 @@ from collectord.wal.writer import LogWriter
 
 def set_gauges(
     metrics: Metrics, *, pipeline: Pipeline, log: LogWriter, ledger: Ledger, door: Door, claiming: Claiming | None,
-    switchboard: Switchboard, log_lost: bool,
+    switchboard: Switchboard, reloading: Reloading | None, log_lost: bool,
 ) -> None:  # fmt: skip
     """All gauges of the table but those that `Gate` and `Metrics` set themselves."""
     overview, shelf, gauge = pipeline.overview, pipeline.shelf, metrics.gauge
@@ -36,6 +37,8 @@ def set_gauges(
     gauge("collectord_claim_held", lambda: claiming is None or claiming.claim.held)
     gauge("collectord_switches_version", lambda: switchboard.rules.switches.version)
     gauge("collectord_switches_problem", lambda: bool(switchboard.problem))
+    gauge("collectord_settings_problem", lambda: reloading is not None and bool(reloading.problem))
+    gauge("collectord_settings_pending", lambda: 0 if reloading is None else len(reloading.pending))
     gauge("collectord_log_lost", lambda: log_lost)
     gauge("collectord_draining", lambda: door.draining)
     gauge("collectord_sessions", lambda: len(door.sessions()))

@@ -119,6 +119,12 @@ TABLE: tuple[Metric, ...] = (
         "gauge",
         "1 while the switches cannot be read, and the last good ones count, else 0.",
     ),
+    Metric(
+        "collectord_settings_problem",
+        "gauge",
+        "1 while the file of settings is wrong, and the settings before it stay, else 0.",
+    ),
+    Metric("collectord_settings_pending", "gauge", "Settings that the file changes and that wait for a restart."),
     Metric("collectord_draining", "gauge", "1 while nothing new is taken in, because of `collectord drain`, else 0."),
     Metric("collectord_log_lost", "gauge", "1 if the log was gone at the start though the ledger knows of one."),
     Metric("collectord_blocked_partitions", "gauge", "Partitions whose blob refuses the append until someone acts."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, SecretStr
@@ -49,9 +50,17 @@ def _parse_mode(value: object) -> object:
     return int(value, 8)
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
-Mode = Annotated[int, BeforeValidator(_parse_mode)]
+_SIZE, _NAMES, _MODE = BeforeValidator(parse_size), BeforeValidator(_parse_list), BeforeValidator(_parse_mode)
+Size = Annotated[int, _SIZE]
+Names = Annotated[tuple[str, ...], _NAMES]
+Mode = Annotated[int, _MODE]
+
+
+def forms(metadata: Sequence[object]) -> list[str] | None:
+    """The JSON types that a setting with these validators may be written as; None: those of its own type."""
+    if _NAMES in metadata:
+        return ["array", "string"]
+    return ["integer", "string"] if _SIZE in metadata or _MODE in metadata else None
 
 
 class MaskedStr(SecretStr):

@@ -7,17 +7,20 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from collectord.config import Settings, unknown_environment
 from collectord.daemon import Daemon
 from collectord.logs import event
 from collectord.malloc import tune_malloc
+from collectord.reloading import Reloading
 
 _log = logging.getLogger("collectord.daemon")
 
 
-def serve(settings: Settings) -> None:
-    """Runs a daemon until a signal ends it.
+def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -> None:
+    """Runs a daemon until a signal ends it. `settings` came of `load`; it is asked again when `file` changes, or on SIGHUP.
 
     Raises:
         CallHuman: it cannot start.
@@ -30,6 +33,8 @@ def serve(settings: Settings) -> None:
     # While the log is replayed nothing can be lost, so a signal ends it; as PID 1 nobody else would see to that.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     daemon = Daemon(settings)
+    if file is not None:
+        daemon.reloading = Reloading(file, load, settings, daemon.tune)
     daemon.open()
     asyncio.run(_run_until_signal(daemon))
 
@@ -47,9 +52,17 @@ async def _run_until_signal(daemon: Daemon) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, _read_again, daemon)
     if not await daemon.run(stop):
         # A request to a store that does not answer holds its thread, and the interpreter would wait for what else runs.
         # What it does or does not do is settled by the next start, as after a crash.
         event(_log, logging.WARNING, "an upload was under way; the next start settles it")
         logging.shutdown()
         os._exit(0)
+
+
+def _read_again(daemon: Daemon) -> None:
+    if daemon.reloading is None:
+        event(_log, logging.INFO, "there is no file of settings to be read again")
+    else:
+        daemon.reloading.nudge()

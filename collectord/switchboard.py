@@ -152,6 +152,12 @@ class Switchboard:
             self._tell = tell
             tell(self.rules)
 
+    def settle(self, settled: Rules) -> None:
+        """The settings say something else; what is switched stays."""
+        with self._lock:
+            self.rules = replace(settled, switches=self.rules.switches)
+            self._tell(self.rules)
+
     def start(self) -> None:
         """Starts the thread, if it has anything to do."""
         if self._interval:

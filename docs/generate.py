@@ -1,4 +1,4 @@
-"""Writes the tables of docs/operations.md from the code that they describe.
+"""Writes the tables of docs/operations.md and docs/configuration.md from the code that they describe.
 
     python docs/generate.py            writes them
     python docs/generate.py --check    changes nothing; exits with 1 and names the tables that differ
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from collectord import batch, schema, switches
 from collectord.address import MAX_SOCKET_PATH
 from collectord.buffer.seal import MAX_FRAME_ROWS
-from collectord.config import Settings
+from collectord.config import AT_ONCE, Settings
 from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
 from collectord.ingest import (
     admission,
@@ -40,7 +40,7 @@ from collectord.notation import is_secret
 from collectord.pipeline import known, parking
 from collectord.upload import naming, rollover, store
 
-PAGE = Path(__file__).resolve().parent / "operations.md"
+DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(?P<begin><!-- generated: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 _OF_THE_MACHINE = {"node": "the host's name"}
@@ -73,6 +73,7 @@ _UNITS = {
     "draining": "0 or 1",
     "problem": "0 or 1",
     "version": "changes",
+    "pending": "settings",
 }
 """The last of these words in a metric's name tells what it counts."""
 
@@ -89,10 +90,11 @@ def settings_table() -> str:
                 f"`COLLECTORD_{name.upper()}`",
                 _default(name, field),
                 _allowed(field),
+                "at once" if name in AT_ONCE else "restart",
                 str(field.description),
             )
         )
-    return _table(("setting", "option", "variable", "default", "allowed", "meaning"), rows)
+    return _table(("setting", "option", "variable", "default", "allowed", "a change", "meaning"), rows)
 
 
 def metrics_table() -> str:
@@ -204,6 +206,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "limits": limits_table,
 }
+PAGES: Mapping[Path, tuple[str, ...]] = {
+    DOCS / "configuration.md": ("settings",),
+    DOCS / "operations.md": ("metrics", "limits"),
+}
 
 
 def _unit(name: str) -> str:
@@ -261,34 +267,39 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def generated(text: str) -> str:
-    """The page with its tables as the code has them now. Raises ValueError if a table has no place, or a place no table."""
+def generated(text: str, tables: Sequence[str]) -> str:
+    """A page with its tables as the code has them now. Raises ValueError if a table has no place, or a place no table."""
     places = [found["name"] for found in BLOCK.finditer(text)]
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(f"the page has places for {sorted(places)}; there are tables for {sorted(TABLES)}")
+    if sorted(places) != sorted(tables):
+        raise ValueError(f"the page has places for {sorted(places)}; there are tables for {sorted(tables)}")
     return BLOCK.sub(lambda found: f"{found['begin']}{TABLES[found['name']]()}{found['end']}", text)
 
 
-def stale(text: str) -> list[str]:
+def stale(text: str, tables: Sequence[str]) -> list[str]:
     """The names of the tables that differ from the code."""
-    now = generated(text)
+    now = generated(text, tables)
     before, after = ({found["name"]: found[0] for found in BLOCK.finditer(page)} for page in (text, now))
     return [name for name in after if before[name] != after[name]]
 
 
-def main(arguments: Sequence[str], page: Path = PAGE) -> int:
+def main(arguments: Sequence[str], pages: Mapping[Path, Sequence[str]] = PAGES) -> int:
     """Returns the exit status."""
     if list(arguments) not in ([], ["--check"]):
         print("usage: python docs/generate.py [--check]", file=sys.stderr)
         return 2
-    text = page.read_text(encoding="utf-8")
-    differing = stale(text)
-    if arguments and differing:
-        print(f"{page.name}: {', '.join(differing)} differ from the code; run python docs/generate.py", file=sys.stderr)
-        return 1
-    if not arguments:
-        page.write_text(generated(text), encoding="utf-8")
-    return 0
+    status = 0
+    for page, tables in pages.items():
+        text = page.read_text(encoding="utf-8")
+        differing = stale(text, tables)
+        if arguments and differing:
+            print(
+                f"{page.name}: {', '.join(differing)} differ from the code; run python docs/generate.py",
+                file=sys.stderr,
+            )
+            status = 1
+        if not arguments:
+            page.write_text(generated(text, tables), encoding="utf-8")
+    return status
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ class Index:
     """Entries that have not landed. `cursors` says what of the log has, by partition."""
 
     def __init__(self, rules: SealRules, cursors: Mapping[Partition, Cursor]) -> None:
-        self._rules = rules
+        self.rules = rules
+        """May be replaced; what waits already keeps its time."""
         self._cursors = dict(cursors)
         self._waiting: dict[Partition, _Waiting] = {}
         self._ratios: dict[bytes, float] = {}
@@ -89,7 +90,7 @@ class Index:
         waiting = self._waiting.get(partition)
         if waiting is None:
             ratio = self._ratios.get(partition.schema_id, FIRST_RATIO)
-            waiting = _Waiting(age_limit(self._rules, partition), landed_rows=landed, ratio=ratio)
+            waiting = _Waiting(age_limit(self.rules, partition), landed_rows=landed, ratio=ratio)
             self._waiting[partition] = waiting
         if not len(waiting.entries):
             heapq.heappush(self._timers, (now + waiting.limit, partition))
@@ -97,7 +98,7 @@ class Index:
         waiting.rows += stored.rows - landed
         self.rows += stored.rows - landed
         waiting.bytes += _left(stored.length, stored.rows, landed)
-        if waiting.bytes >= wanted(self._rules, waiting.ratio) or waiting.rows >= MAX_FRAME_ROWS:
+        if waiting.bytes >= wanted(self.rules, waiting.ratio) or waiting.rows >= MAX_FRAME_ROWS:
             self._due.setdefault(partition, Cause.BYTES)
 
     def flush(self, before: Lsn) -> None:
@@ -126,7 +127,7 @@ class Index:
         `scale` below 1 asks for fewer rows, because the last attempt made too large a frame.
         """
         waiting = self._waiting[partition]
-        target = wanted(self._rules, waiting.ratio) * scale
+        target = wanted(self.rules, waiting.ratio) * scale
         slices: list[Slice] = []
         taken, left = 0.0, MAX_FRAME_ROWS
         start = waiting.landed_rows
@@ -255,7 +256,7 @@ class Index:
         flush = waiting.entries.lsn < waiting.flush_before
         # The same sum that `due` compares with now: a rounding apart, and a timer would come back for ever.
         at = waiting.entries.came + waiting.limit
-        why = cause(self._rules, waiting.bytes, waiting.rows, waiting.ratio, at <= now, flush)
+        why = cause(self.rules, waiting.bytes, waiting.rows, waiting.ratio, at <= now, flush)
         if why is not None:
             self._due.setdefault(partition, why)
         else:

@@ -30,18 +30,72 @@ def serve(config_file: Path | None, **given: Any) -> None:
 
     settings = load(config_file, given)
     logs.configure(settings.log_format, settings.log_level)
-    process.serve(settings)
+    process.serve(settings, config_file, lambda: load(config_file, given))
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @settings_options()
-def config(config_file: Path | None, **given: Any) -> None:
-    """Print the settings that `serve` would run with, secrets masked, or say what is wrong with them.
+@click.pass_context
+def config(context: click.Context, /, config_file: Path | None, **given: Any) -> None:
+    """Look at settings. Without a command: print those that `serve` would run with, secrets masked.
 
     \b
     collectord config
     COLLECTORD_CODEC=gzip collectord config --config /etc/collectord.toml
+    collectord config check --config /etc/collectord.toml
+    collectord config template > collectord.toml
     """
+    if context.invoked_subcommand is None:
+        _print(config_file, given)
+
+
+@config.command("print")
+@settings_options()
+def print_(config_file: Path | None, **given: Any) -> None:
+    """Print the settings that `serve` would run with, secrets masked, or say what is wrong with them."""
+    _print(config_file, given)
+
+
+@config.command()
+@settings_options()
+def check(config_file: Path | None, **given: Any) -> None:
+    """Say whether `serve` would start with these settings, and of each that is set who says so.
+
+    \b
+    collectord config check --config /etc/collectord.toml
+
+    Exits with 0 if all is well, 2 if not: then it names the setting, the value and what is allowed.
+    """
+    from collectord import config, daemon
+
+    daemon.check(load(config_file, given))
+    said = config.origins(config_file, joined(given))
+    for name, (counts, *others) in said.items():
+        over = f", not {' or '.join(others)}" if others else ""
+        click.echo(f"{name}: from {counts}{over}")
+    at_once = [name for name in said if name in config.AT_ONCE]
+    click.echo(f"ok: {len(said)} settings, the others are defaults")
+    if at_once and config_file is not None:
+        click.echo(f"in a running daemon a change in the file acts at once for {', '.join(at_once)}")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON schema of the file, for editors and pipelines."""
+    from collectord import config
+
+    click.echo(json.dumps(config.file_schema(), indent=2))
+
+
+@config.command()
+def template() -> None:
+    """Print a file with every setting, its meaning and its default, commented out."""
+    from collectord import config
+
+    click.echo(config.template(), nl=False)
+
+
+def _print(config_file: Path | None, given: dict[str, Any]) -> None:
     from collectord import daemon
 
     settings = load(config_file, given)

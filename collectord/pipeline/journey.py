@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from collectord.books import LOST
@@ -246,6 +247,14 @@ class Pipeline:
     def gave_up(self, partition: Partition) -> None:
         """A batch that there was room for did not get into the log."""
         self._openings.gave_up(partition)
+
+    def tune(self, flush_interval: float, flush_bytes: int) -> None:
+        """When rows are sealed from now on; those that wait already keep their time."""
+        with self._state.lock:
+            self._state.index.rules = replace(
+                self._state.index.rules, flush_interval=flush_interval, flush_bytes=flush_bytes
+            )
+            self._state.wake()
 
     def is_refused(self, partition: Partition) -> bool:
         """Whether what may wait for this partition's blob is used up, so that its rows are rejected; from any thread."""

@@ -1,4 +1,4 @@
-"""The tables of docs/operations.md are those of the code."""
+"""The tables of docs/operations.md and docs/configuration.md are those of the code."""
 
 from __future__ import annotations
 
@@ -36,21 +36,22 @@ def test_the_tables_of_the_page_are_up_to_date(generate: ModuleType) -> None:
 def test_a_page_that_differs_in_any_table_fails_the_check_and_is_mended(
     generate: ModuleType, table: str, cell: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = tmp_path / "operations.md"
-    text = generate.generated(generate.PAGE.read_text(encoding="utf-8"))
+    page = tmp_path / "page.md"
+    original, tables = next((path, names) for path, names in generate.PAGES.items() if table in names)
+    text = generate.generated(original.read_text(encoding="utf-8"), tables)
     block = next(found[0] for found in generate.BLOCK.finditer(text) if found["name"] == table)
     assert cell in block
     page.write_text(text.replace(block, block.replace(cell, "something else")), encoding="utf-8")
-    assert generate.main(["--check"], page) == 1
+    assert generate.main(["--check"], {page: tables}) == 1
     assert f"{table} differ from the code" in capsys.readouterr().err
-    assert generate.main([], page) == 0
+    assert generate.main([], {page: tables}) == 0
     assert page.read_text(encoding="utf-8") == text
-    assert generate.main(["--check"], page) == 0
+    assert generate.main(["--check"], {page: tables}) == 0
 
 
 def test_a_page_without_a_place_for_a_table_fails(generate: ModuleType) -> None:
     with pytest.raises(ValueError, match="has places for"):
-        generate.stale("# Operations\n\nno tables here\n")
+        generate.stale("# Operations\n\nno tables here\n", ("metrics",))
 
 
 def test_a_wrong_argument_is_refused(generate: ModuleType) -> None:
@@ -58,14 +59,14 @@ def test_a_wrong_argument_is_refused(generate: ModuleType) -> None:
 
 
 def test_every_setting_and_every_metric_has_a_row(generate: ModuleType) -> None:
-    page = generate.PAGE.read_text(encoding="utf-8")
-    assert all(f"\n| `{name}` |" in page for name in Settings.model_fields)
+    settings, page = (path.read_text(encoding="utf-8") for path in generate.PAGES)
+    assert all(f"\n| `{name}` |" in settings for name in Settings.model_fields)
     assert all(f"\n| `{metric.name}` |" in page for metric in TABLE)
 
 
 def test_every_metric_that_the_page_speaks_of_exists(generate: ModuleType) -> None:
     """Also those in prose and in the table of limits, with the labels that they have."""
-    page = generate.PAGE.read_text(encoding="utf-8")
+    page = (generate.DOCS / "operations.md").read_text(encoding="utf-8")
     labels = {metric.name: metric.labels for metric in TABLE}
     named = re.findall(r"(collectord_[a-z_]+)(?:\{([a-z]+)=)?", page)
     assert len(named) > 2 * len(TABLE)

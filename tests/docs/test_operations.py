@@ -116,7 +116,8 @@ def test_a_manifest_gives_more_time_to_stop_than_the_daemon_takes() -> None:
 
 
 def test_the_settings_file_of_the_page_is_accepted(tmp_path: Path) -> None:
-    text = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    text = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(text) == 1
     file = tmp_path / "collectord.toml"
     file.write_text(text[0])
