@@ -17,7 +17,7 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-hosts test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -53,6 +53,14 @@ define environment
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install -q $(1)
 endef
+
+# $(call runtime,DIRECTORY): an environment with the daemon and what it needs to run, nothing else.
+define runtime
+	rm -rf $(1)
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install -q .
+endef
+LICENCES := Apache;MIT;BSD;ISC;Python Software Foundation;PSF;MPL;Mozilla
 
 demo: venv $(if $(filter azurite,$(STORE)),azurite) ## Score real rows, kill the daemon, show what landed (STORE=azurite for the emulator)
 	$(BIN)/collectord demo $(if $(STORE),--store $(STORE))
@@ -113,6 +121,32 @@ test-pure: venv ## The client's tests with its core in Python; in make test most
 
 test-pythons: venv ## The client, its core compiled, on every Python from 3.10 to 3.13 that is here; needs two
 	$(BIN)/python -m pytest tests/pythons
+
+test-bounds: venv azurite ## All tests with the lowest versions of what we depend on, in an environment of their own; minutes
+	rm -rf build/lowest && mkdir -p build/lowest/tree
+	git ls-files -z | tar --create --null --files-from - | tar --extract --directory build/lowest/tree
+	ln -s $(CURDIR)/node_modules build/lowest/tree/node_modules
+	$(BIN)/python -m tests.bounds.lowest >build/lowest/pins.txt
+	$(PYTHON) -m venv build/lowest/venv
+	build/lowest/venv/bin/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" wheel "grpcio-tools==$$(sed -n 's/^grpcio==//p' build/lowest/pins.txt)" --constraint build/lowest/pins.txt
+	cd build/lowest/tree && ../venv/bin/python -m pip install -q --no-build-isolation --constraint ../pins.txt -e . -e clients/python -e clients/azureml -e clients/azureml-ai --group test
+	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests
+
+audit: venv ## Known faults in what we depend on (pip-audit); needs the registry's advisories
+	$(BIN)/python -m pip install -q "pip-audit>=2.7"
+	$(BIN)/python -m tests.bounds.lowest | sed 's/==.*//' >build/audited.txt
+	$(BIN)/pip-audit --strict --progress-spinner off --requirement build/audited.txt
+
+licences: venv ## Licences of all that a daemon needs to run; fails for one that is not known to allow commercial use
+	$(call runtime,build/runtime)
+	build/runtime/bin/python -m pip install -q "pip-licenses>=5"
+	build/runtime/bin/pip-licenses --from=mixed --format=markdown --with-urls --order=license --ignore-packages collectord pip-licenses prettytable wcwidth --allow-only "$(LICENCES)" --partial-match
+
+sbom: venv ## What a daemon's environment is made of, as CycloneDX JSON: build/sbom.json
+	$(call runtime,build/runtime)
+	$(BIN)/python -m pip install -q "cyclonedx-bom>=5"
+	$(BIN)/cyclonedx-py environment --output-file build/sbom.json build/runtime/bin/python
+	@$(BIN)/python -c "import json; found = json.load(open('build/sbom.json'))['components']; assert len(found) > 20; print(f'build/sbom.json: {len(found)} components')"
 
 test-disk: venv ## Full and read-only disks; needs root, for mounting small ones
 	@test "$$(id -u)" = 0 || { echo "test-disk needs root: it mounts small file systems" >&2; exit 1; }

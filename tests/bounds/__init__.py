@@ -1,0 +1,1 @@
+"""The lower bounds of what we depend on. `make test-bounds`."""

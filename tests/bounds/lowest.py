@@ -1,0 +1,38 @@
+"""Prints the lower bound of each run-time dependency as a pin, one to a line: `python -m tests.bounds.lowest`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECTS = ("pyproject.toml", "clients/python/pyproject.toml")
+BOUND = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[[^]]*\])?>=(?P<version>[0-9][0-9A-Za-z.]*)(?P<marker>\s*;.*)?")
+
+
+def pins(project: Path) -> Iterator[str]:
+    """Raises ValueError for a dependency without a lower bound."""
+    described = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    optional = [each for extra in described.get("optional-dependencies", {}).values() for each in extra]
+    for dependency in (*described["dependencies"], *optional):
+        found = BOUND.fullmatch(dependency)
+        if found is None:
+            raise ValueError(f"{project}: {dependency!r} has no lower bound that could be tested")
+        yield f"{found['name']}=={found['version']}{found['marker'] or ''}"
+
+
+def main() -> None:
+    found = {pin for project in PROJECTS for pin in pins(ROOT / project)}
+    assert found
+    print("\n".join(sorted(found)))
+
+
+if __name__ == "__main__":
+    main()
