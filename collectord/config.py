@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         None, description="https://ACCOUNT.blob.core.windows.net, with a SAS or azure-identity's default credential."
     )
     azure_sas: SecretStr | None = Field(None, description="Shared access signature for azure_account_url.")
+    tenant_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.-]+$",
+        description="Microsoft Entra tenant, id or domain, in which azure-identity gets its tokens; else the one that it finds.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Form of the daemon's own log on stderr.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 

@@ -7,12 +7,12 @@ from pydantic import SecretStr
 from collectord.config import Settings
 from collectord.encode import frame
 from collectord.mdc_output import MdcOutput
-from collectord.upload.documents import DocumentStore
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
+from collectord.upload.rewriting import RewritableStore
 
 
-def open_store(settings: Settings) -> DocumentStore:
+def open_store(settings: Settings) -> RewritableStore:
     """The store that the settings name, without having asked it anything. Raises `ConfigError`."""
 
     def plain(value: SecretStr | None) -> str | None:
@@ -22,6 +22,7 @@ def open_store(settings: Settings) -> DocumentStore:
         connection_string=plain(settings.azure_connection_string),
         account_url=plain(settings.azure_account_url),
         sas_token=plain(settings.azure_sas),
+        tenant_id=settings.tenant_id,
     )
 
 

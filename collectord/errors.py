@@ -68,3 +68,9 @@ class LedgerMissing(CallHuman):
 
 class FormatTooNew(CallHuman):
     """A file was written by a later version of collectord."""
+
+
+def described(error: BaseException) -> str:
+    """An error in words fit for logs and status: those of others than ours and the system may quote a user's value."""
+    words = str(error) if isinstance(error, (CollectordError, OSError)) else ""
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

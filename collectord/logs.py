@@ -4,20 +4,50 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal
+
+from collectord.errors import described
 
 
-class _JsonFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    def formatException(self, ei: Any) -> str:
+        """Where it happened and what it was. Its words only if they are ours: others quote the value that they could not
+        take."""
+        return "".join(_trace(ei[1])) if ei[1] is not None else "none"
+
+
+def _trace(error: BaseException) -> Iterator[str]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _trace(before)
+        yield "\n\nand then:\n\n"
+    yield "Traceback (most recent call last):\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield described(error)
+
+
+def _sentence(record: logging.LogRecord) -> str:
+    """What a record says. Of a library's, only how it begins: behind that it names objects, and shows what is in them."""
+    if record.name.partition(".")[0] == "collectord":
+        return record.getMessage()
+    return re.split(r"[(<\n:%'\"\[{]", str(record.msg), maxsplit=1)[0].strip()
+
+
+class _JsonFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _sentence(record),
         }
         fields.update(getattr(record, "fields", {}))
         if record.exc_info:
@@ -25,12 +55,12 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
-class _ConsoleFormatter(logging.Formatter):
+class _ConsoleFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, "fields", {})
         tail = "".join(f" {name}={_on_one_line(value)}" for name, value in fields.items())
         clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        text = f"{clock} {record.levelname.lower():7} {record.getMessage()}{tail}"
+        text = f"{clock} {record.levelname.lower():7} {_sentence(record)}{tail}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
@@ -79,6 +109,23 @@ def configure(form: Literal["json", "console"], level: str) -> None:
     logging.getLogger("collectord").setLevel(level.upper())
     # The SDK logs each request's headers at INFO and its retries at WARNING; ours say the same with less.
     logging.getLogger("azure").setLevel(logging.ERROR)
+
+
+def catch_strays() -> None:
+    """What nobody has caught goes to the log too, instead of as it is to stderr; for a process that is a daemon's own."""
+    log = logging.getLogger("collectord.process")
+
+    def of_process(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            log.critical("an error that nobody has caught ends the daemon", exc_info=error)
+
+    def of_thread(stray: threading.ExceptHookArgs) -> None:
+        log.critical("an error that nobody has caught ended a thread", exc_info=stray.exc_value)
+
+    def unraisable(stray: Any) -> None:
+        log.error("an error that could not be raised", exc_info=stray.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, unraisable
 
 
 def event(logger: logging.Logger, level: int, message: str, /, **fields: object) -> None:

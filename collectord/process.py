@@ -12,7 +12,7 @@ from pathlib import Path
 
 from collectord.config import Settings, unknown_environment
 from collectord.daemon import Daemon
-from collectord.logs import event
+from collectord.logs import catch_strays, event
 from collectord.malloc import tune_malloc
 from collectord.reloading import Reloading
 
@@ -26,6 +26,7 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
         CallHuman: it cannot start.
     """
     tune_malloc()
+    catch_strays()
     # Pure-Python work must not hold the GIL for 5 ms while batches wait.
     sys.setswitchinterval(0.0005)
     for name in unknown_environment():

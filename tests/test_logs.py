@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
 from collectord import logs
+from collectord.errors import CallHuman
 from collectord.logs import configure, event
 from collectord.model import Reason
 
@@ -41,10 +46,12 @@ def test_a_line_is_a_json_object_with_the_named_fields(capsys: pytest.CaptureFix
 def test_an_exception_comes_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json", "info")
     try:
-        raise ValueError("broken")
-    except ValueError:
+        raise CallHuman("broken")
+    except CallHuman:
         LOGGER.exception("it failed")
-    assert "ValueError: broken" in json.loads(capsys.readouterr().err)["exception"]
+    said = json.loads(capsys.readouterr().err)["exception"]
+    assert said.startswith("Traceback")
+    assert said.endswith("CallHuman: broken")
 
 
 def test_what_a_client_calls_itself_cannot_look_like_a_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,3 +87,62 @@ def test_the_memory_of_what_was_said_is_bounded() -> None:
     for at in range(3000):
         limit.filter(logging.LogRecord("n", logging.WARNING, "f", 1, f"text {at}", None, None))
     assert len(limit._last) <= 1001
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_others_errors_and_libraries_say_is_left_out_for_it_may_be_a_value(
+    form: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in what an error was raised from or while handling; where it happened is told."""
+
+    value = "canary"
+
+    def fail() -> None:
+        try:
+            int(value)
+        except ValueError as error:
+            raise CallHuman("our own words") from error
+
+    configure(form, "debug")
+    try:
+        fail()
+    except CallHuman:
+        LOGGER.exception("it failed")
+        logging.getLogger("asyncio").error("Exception in callback f(b'canary 2')\nhandle: canary 3", exc_info=True)
+    empty: dict[str, str] = {}
+    try:
+        empty[value]
+    except KeyError:
+        logging.getLogger("library").warning("cannot take %s", "canary 5", exc_info=True)
+    said = capsys.readouterr().err
+    assert "canary" not in said
+    for kept in (
+        "it failed",
+        "CallHuman: our own words",
+        "ValueError",
+        "in fail",
+        "Exception in callback f",
+        "KeyError",
+        "cannot take",
+    ):
+        assert kept in said, kept
+
+
+def test_what_nobody_has_caught_is_logged_the_same_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module, name in ((sys, "excepthook"), (threading, "excepthook"), (sys, "unraisablehook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    logs.catch_strays()
+
+    def fail() -> None:
+        raise ValueError("canary")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    error = ValueError("canary")
+    sys.excepthook(ValueError, error, None)
+    sys.unraisablehook(SimpleNamespace(exc_value=error))
+    assert len(caplog.records) == 3
+    assert "canary" not in "".join(record.getMessage() for record in caplog.records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from collectord.cli import ask, node, read, run, wal
+from collectord.cli.erase import erase
 from collectord.cli.ledger import ledger
 from collectord.cli.options import Group
 from collectord.cli.quarantine import quarantine
@@ -25,6 +26,6 @@ def main() -> None:
 
 for command in (
     run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, service, read.ls, read.cat,
-    read.verify, read.where, wal.wal,
+    read.verify, read.where, erase, wal.wal,
 ):  # fmt: skip
     main.add_command(command)

@@ -255,7 +255,8 @@ class Session:
         refusal = self._declared.declare(declare.schema)
         self._gate.weigh_schemas()
         if refusal is not None:
-            event(_log, logging.WARNING, "schema refused", reason=refusal.reason, detail=refusal.detail, peer=self.peer)
+            # Its detail, which names a column, is the client's: where a table had no header, its names are values.
+            event(_log, logging.WARNING, "schema refused", reason=refusal.reason, peer=self.peer)
 
     async def _dropped(self, message: pb.Dropped) -> None:
         payload, refused = counted_drops(message)

@@ -18,7 +18,7 @@ from pathlib import Path
 from collectord.books import LOST
 from collectord.buffer.seal import SealRules
 from collectord.clock import Clock
-from collectord.errors import CollectordError, SpoolFull
+from collectord.errors import CollectordError, SpoolFull, described
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.ingest.openings import Openings
@@ -335,7 +335,7 @@ class Pipeline:
             return False
         except Exception as error:  # noqa: BLE001
             # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
-            self._state.last_error = f"pipeline: {error!r}"
+            self._state.last_error = f"pipeline: {described(error)}"
             _log.exception("the pipeline failed and goes on")
             return False
         return True
@@ -397,7 +397,7 @@ class Pipeline:
             self._sending.failed(base, RETRY_FULL if self.make_room(error) else pause, str(error))
         except Exception as error:  # noqa: BLE001
             _log.exception("a frame could not be made; it will be tried again")
-            self._sending.failed(base, RETRY_UNEXPECTED, repr(error))
+            self._sending.failed(base, RETRY_UNEXPECTED, described(error))
         finally:
             with self._state.lock:
                 self._busy.discard(base)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from collectord.buffer.index import Slice
-from collectord.errors import CallHuman, TryAgain
+from collectord.errors import CallHuman, TryAgain, described
 from collectord.model import Partition
 from collectord.upload.attempts import BlockedFor
 
@@ -35,7 +35,7 @@ class Unencodable(TryAgain):
     """A frame could not be made; it is tried again in `pause` seconds."""
 
     def __init__(self, error: Exception, pause: float) -> None:
-        super().__init__(f"cannot be encoded: {error!r}")
+        super().__init__(f"cannot be encoded: {described(error)}")
         self.pause = pause
 
 

@@ -38,6 +38,7 @@ from collectord.pipeline.poison import NOT_ITS_FAULT
 from collectord.reader import events
 from collectord.reader.blobs import READ_BYTES, BlobFile, data_blobs, settled
 from collectord.reader.cat import header_of
+from collectord.upload import erased
 from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
 
@@ -117,6 +118,7 @@ class Search:
         self._writer = writer_id.hex()
         self._options = options
         self._everything: list[BlobInfo] | None = None
+        self._notes: list[erased.Note] | None = None
         self._sizes: dict[Partition, dict[str, int]] = {}
         self.progress = Progress()
 
@@ -137,7 +139,7 @@ class Search:
         aside = _ranges(entries, self._set_aside(partition))
         _mark(marks, aside)
         surplus = 0
-        passes = max(1, -(-rows // ROWS_AT_ONCE)) if blobs else 0
+        passes = max(1, -(-rows // ROWS_AT_ONCE)) if blobs or self._erased(partition) else 0
         for number in range(passes):
             surplus += self._pass(partition, entries, blobs, marks, number, passes, notes)
         # Also where they are what cannot be read.
@@ -174,9 +176,13 @@ class Search:
                     places.append(at + offset)
         for blob in blobs:
             self._count(blob, wanted, notes)
+        erased_from = self._erased(partition)
         for digest, place in zip(order, places, strict=True):
             if wanted[digest]:
                 wanted[digest] -= 1
+                marks[place] = _FOUND
+            elif any(note.has_erased(digest) for note in erased_from):
+                # It had landed, and somebody has erased it since.
                 marks[place] = _FOUND
         surplus = 0
         if any(wanted.values()):
@@ -252,17 +258,13 @@ class Search:
 
     def _blobs(self, partition: Partition, notes: list[str]) -> list[BlobInfo]:
         """The blobs with the partition's header that its rows may have gone to: any part, any codec, any writer."""
-        base = self._known.base(partition)
         header = self._known.plan(partition).header
-        suffixes = _MDC_SUFFIXES if codec_of(base) == JSONL else _SUFFIXES
-        stem = re.sub(f"{suffixes}$", "", base)
         if self._options.everywhere:
             if self._everything is None:
                 self._everything = data_blobs(self._store)
             candidates = self._everything
         else:
-            beginning, *_ = stem.partition(self._writer)
-            name = re.compile(re.escape(stem).replace(self._writer, "[0-9a-f]{32}") + r"(\.\d+)?" + suffixes)
+            beginning, name = self._names(partition)
             candidates = [blob for blob in data_blobs(self._store, beginning) if name.fullmatch(blob.name)]
         chosen = []
         for blob in candidates:
@@ -273,6 +275,23 @@ class Search:
             except (NeverAgain, ValueError) as error:
                 notes.append(f"{blob.name} does not begin like a blob of ours and was left out: {error}")
         return chosen
+
+    def _names(self, partition: Partition) -> tuple[str, re.Pattern[str]]:
+        """How the names of a partition's blobs begin, and what all of them are like."""
+        base = self._known.base(partition)
+        suffixes = _MDC_SUFFIXES if codec_of(base) == JSONL else _SUFFIXES
+        stem = re.sub(f"{suffixes}$", "", base)
+        beginning, *_ = stem.partition(self._writer)
+        return beginning, re.compile(re.escape(stem).replace(self._writer, "[0-9a-f]{32}") + r"(\.\d+)?" + suffixes)
+
+    def _erased(self, partition: Partition) -> list[erased.Note]:
+        """What was erased from blobs that its rows may have gone to."""
+        if self._notes is None:
+            self._notes = [note for _, note in erased.notes(self._store)]
+        if self._options.everywhere:
+            return self._notes
+        _, name = self._names(partition)
+        return [note for note in self._notes if name.fullmatch(note.blob)]
 
     # ------------------------------------------------------------------ judging
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from collectord.errors import CollectordError
+from collectord.errors import CollectordError, described
 from collectord.pipeline.journey import Pipeline
 from collectord.pipeline.rebuild import Found, Options
 from collectord.upload.store import BlobStore
@@ -96,7 +96,7 @@ class Rebuilding:
             account.error = str(error)
         except Exception as error:  # noqa: BLE001  (its thread has nobody above it, and whoever asked is to hear of it)
             _log.exception("a ledger could not be rebuilt; it may be begun again")
-            account.error = repr(error)
+            account.error = described(error)
         finally:
             account.done = True
 

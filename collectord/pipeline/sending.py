@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from collectord.buffer.index import Slice, after_entry
 from collectord.clock import Clock
+from collectord.errors import described
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Partition
@@ -116,7 +117,7 @@ class Sending:
             made = self._suspects.make(partition, slices, payloads, self._make)
             if isinstance(made, Poisoned):
                 piece = replace(slices[0], stop=slices[0].rows)
-                self._quarantine(base, partition, [piece], "unencodable", repr(made.error))
+                self._quarantine(base, partition, [piece], "unencodable", described(made.error), words=repr(made.error))
                 return None
             frame, number = made
             del slices[number:]
@@ -212,11 +213,11 @@ class Sending:
 
     def _quarantine(
         self, base: str, partition: Partition, slices: Sequence[Slice], reason: str, detail: str,
-        intent: Intent | None = None,
+        intent: Intent | None = None, words: str = "",
     ) -> bool:  # fmt: skip
         """Puts the next rows of a partition, and their open frame, out of the way. If there is no room, they block it."""
         schema = self._known.schema(partition.schema_id)
-        if self._shelf.put(partition, slices, schema.stream.key(), schema.raw, reason, detail, intent):
+        if self._shelf.put(partition, slices, schema.stream.key(), schema.raw, reason, detail, intent, words=words):
             if intent is not None:
                 self._appender.forget(intent)
             with self._state.lock:

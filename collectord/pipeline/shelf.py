@@ -16,7 +16,7 @@ from pathlib import Path
 from collectord import files, quarantine
 from collectord.buffer.index import Slice
 from collectord.clock import Clock
-from collectord.errors import CollectordError, TryAgain
+from collectord.errors import CollectordError, TryAgain, described
 from collectord.excerpt import excerpt
 from collectord.logs import event
 from collectord.metrics import Metrics
@@ -123,8 +123,11 @@ class Shelf:
         reason: str,
         detail: str,
         intent: Intent | None = None,
+        *,
+        words: str = "",
     ) -> bool:
-        """Sets the next rows of a partition aside; with `intent`, those of this frame, which is given up.
+        """Sets the next rows of a partition aside; with `intent`, those of this frame, which is given up. `words`: what the
+        item says in the place of `detail`, where that may hold a row's value: it lies beside the rows, the log does not.
 
         Returns False if the budget has no room: nothing has changed then. Raises OSError, SpoolFull, and BadItem if an
         item of this id is there, likewise. Damaged bytes are counted also where there is no room to keep them.
@@ -136,7 +139,7 @@ class Shelf:
             with self._state.lock:
                 if id_ in self._holdings.items or id_ in self._holdings.gone:
                     raise BadItem(f"item {id_.hex()} is in quarantine already, and is not overwritten")
-            item = Item(id_, stream, partition, schema, reason, detail, self._clock.wall_ns(), entries)
+            item = Item(id_, stream, partition, schema, reason, words or detail, self._clock.wall_ns(), entries)
             data = item.pack()
             if self._holdings.used_bytes + len(data) > self.budget:
                 return False
@@ -178,7 +181,7 @@ class Shelf:
                     logging.WARNING,
                     "an entry cannot be cut; it is kept whole",
                     lsn=piece.place.lsn,
-                    why=repr(error),
+                    why=described(error),
                 )
                 whole = False
         return HeldEntry(piece.place.lsn, client, sequence, start, stop, whole, payload)

@@ -15,6 +15,7 @@ from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.reader.blobs import data_blobs
+from collectord.reader.erasures import recorded, totals
 from collectord.reader.tally import Tally, compare, layout_of
 from collectord.reader.verify import Finding, Report, verify
 from collectord.upload.store import BlobStore
@@ -102,7 +103,13 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
         )
         return Audit(store.describe(), report, [])
     layout = layout_of(status, name_prefix)
-    tallies, strangers = compare(report.blobs, bytes.fromhex(status["writer"]), layout, before, after)
+    try:
+        gone = totals(recorded(store))
+    except TryAgain as error:
+        raise CallHuman(str(error)) from error
+    if gone:
+        report.notes.append(f"{sum(one.rows for one in gone):,} rows were erased; they count as landed")
+    tallies, strangers = compare([*report.blobs, *gone], bytes.fromhex(status["writer"]), layout, before, after)
     if strangers:
         report.notes.append(
             f"{strangers:,} rows of this daemon lie in blobs that its layout {status['layout']!r} gives to no stream: "

@@ -34,6 +34,13 @@ def _order(name: str) -> tuple[str, int]:
     return (match["stem"], int(match["part"] or 0)) if match else (name, 0)
 
 
+def split_part(name: str) -> tuple[str, int, str]:
+    """What stands before a part's number, the number (0 for the first), and what stands behind it. A blob that is no part of
+    a day has all of its name before it."""
+    match = _PART.match(name)
+    return (match["stem"], int(match["part"] or 0), match["suffix"]) if match else (name, 0, "")
+
+
 def select(blobs: Iterable[BlobInfo], name: str) -> list[BlobInfo]:
     """What a person means by `name`: a blob, the folder it names, or all that begins with it."""
     listed = list(blobs)

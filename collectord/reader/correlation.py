@@ -48,6 +48,21 @@ def untrue(index: FrameIndex, header: bytes, text: bytes) -> str:
     return ""
 
 
+def ids_of(said: FrameIds, header: bytes, text: bytes) -> FrameIds:
+    """What an index says of these rows, if it is of the layout and size of another one. Raises ValueError if they are not
+    like the rows of that one."""
+    names = cells(header)
+    place = place_of(names)
+    try:
+        ids = None if place is None else _present(_distinct(text, len(names), place), said)
+    except pa.ArrowInvalid:
+        # Without its words and not chained: they quote the row.
+        raise ValueError("its rows cannot be read as CSV") from None
+    if ids is None:
+        raise ValueError("its rows have not the ids that its index says")
+    return ids
+
+
 def _distinct(text: bytes, columns: int, place: int) -> pa.Array[Any]:
     wanted = str(place)
     table = pyarrow.csv.read_csv(

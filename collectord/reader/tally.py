@@ -80,23 +80,29 @@ def start_of(blob: BlobTotals) -> Partition | None:
             return _period(events.read(blob.first_record).time, MINUTES_PER_HOUR)
         except (NeverAgain, ValueError):
             return None
+    found = period_of(blob.header, blob.first_record)
+    return None if found is None else _period(*found)
+
+
+def period_of(header: bytes, record: bytes) -> tuple[str, int] | None:
+    """The time of a row and the minutes that its blob covers; None if it does not say."""
     limit = csv.field_size_limit(1 << 30)
     try:
-        names, row = (
-            next(csv.reader(io.StringIO(record.decode(), newline="")), [])
-            for record in (blob.header, blob.first_record)
-        )
+        names, row = (next(csv.reader(io.StringIO(one.decode(), newline="")), []) for one in (header, record))
     finally:
         csv.field_size_limit(limit)
     cells = dict(zip(names, row, strict=False))
     try:
-        return _period(cells[_TIME], int(cells[_BOUNDARY]))
+        return cells[_TIME], int(cells[_BOUNDARY])
     except (KeyError, ValueError):
         return None
 
 
 def _period(time: str, minutes: int) -> Partition | None:
-    since = datetime.fromisoformat(time.removesuffix("Z")).replace(tzinfo=timezone.utc) - _EPOCH
+    try:
+        since = datetime.fromisoformat(time.removesuffix("Z")).replace(tzinfo=timezone.utc) - _EPOCH
+    except ValueError:
+        return None
     return Partition.of(b"", (since.days * 86_400 + since.seconds) * 1_000_000_000, minutes) if minutes >= 60 else None
 
 

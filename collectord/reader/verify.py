@@ -19,6 +19,7 @@ from collectord.model import BlobInfo, FrameTag
 from collectord.reader import events
 from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.correlation import untrue
+from collectord.upload import erased
 from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore, Blocked, Unknown
 
@@ -119,10 +120,13 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
     report = Report()
     seen: dict[bytes, dict[int, tuple[str, int]]] = {}
     plain = lines = 0
+    gone: frozenset[str] | None = None
     for blob in blobs:
         if not blob.size:
             report.notes.append(f"{blob.name}: it is empty; it was created, and its first append has not landed")
-        totals, findings, tags = _settled(store, blob, progress)
+        if gone is None and codec_of(blob.name) == JSONL:
+            gone = frozenset(event for _, note in erased.notes(store) for event in note.events)
+        totals, findings, tags = _settled(store, blob, progress, gone or frozenset())
         report.blobs.append(totals)
         report.findings += findings
         report.findings += _placed(blob.name, tags, seen)
@@ -151,11 +155,11 @@ _Tags = list[tuple[int, FrameTag, int]]
 _Result = tuple[BlobTotals, list[Finding], _Tags]
 
 
-def _settled(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None]) -> _Result:
+def _settled(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None], gone: frozenset[str]) -> _Result:
     """Reads a blob; once more where its listed length was that of an append under way, as happens in a directory."""
     failed: CallHuman | None = None
     try:
-        result = _read(store, blob, progress)
+        result = _read(store, blob, progress, gone)
         if not result[1]:
             return result
     except CallHuman as error:
@@ -166,13 +170,13 @@ def _settled(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None]) 
     if isinstance(length, Blocked):
         raise CallHuman(f"{blob.name}: {length.detail}")
     if length is not None and length != blob.size:
-        return _read(store, BlobInfo(blob.name, length, {}), lambda size: None)
+        return _read(store, BlobInfo(blob.name, length, {}), lambda size: None, gone)
     if failed is not None:
         raise failed
     return result
 
 
-def _read(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None]) -> _Result:
+def _read(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None], gone: frozenset[str]) -> _Result:
     codec = codec_of(blob.name)
     totals = BlobTotals(blob.name, blob.size, codec)
     findings: list[Finding] = []
@@ -182,7 +186,7 @@ def _read(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None]) -> 
             if codec == "none":
                 findings += _check_plain(totals, file, progress)
             elif codec == JSONL:
-                findings += _check_lines(totals, file, tags, progress)
+                findings += _check_lines(totals, file, tags, progress, gone)
             else:
                 for frame in iter_frames(codec, file):
                     findings += _check_frame(totals, frame, tags)
@@ -272,9 +276,11 @@ def _check_plain(
 
 
 def _check_lines(
-    totals: BlobTotals, file: io.BufferedReader[BlobFile], tags: _Tags, progress: Callable[[int], None]
-) -> Iterator[Finding]:
-    """A blob of lines of JSON, which name their frame and their place in it; adds to the totals, and to `tags`."""
+    totals: BlobTotals, file: io.BufferedReader[BlobFile], tags: _Tags, progress: Callable[[int], None],
+    gone: frozenset[str],
+) -> Iterator[Finding]:  # fmt: skip
+    """A blob of lines of JSON, which name their frame and their place in it; adds to the totals, and to `tags`. `gone`: ids of
+    lines that were erased."""
     offset, expected = 0, 0
     while line := file.readline(events.MAX_LINE):
         totals.first_record = totals.first_record or line
@@ -293,6 +299,8 @@ def _check_lines(
                 totals.frames += 1
                 tags.append((offset, FrameTag(event.writer, event.sequence, rows), rows))
                 expected = 0
+            while expected < event.number and f"{event.writer.hex()}-{event.sequence}-{expected}" in gone:
+                expected += 1
             if event.number != expected:
                 yield Finding(totals.name, offset, f"line {event.number} of its frame, where line {expected} belongs")
             expected = event.number + 1

@@ -115,7 +115,7 @@ def _search(name: str, file: BlobFile, wanted: str, effort: Effort) -> Iterator[
         yield from _lines(name, io.BufferedReader(file, READ_BYTES), wanted)
         return
     if codec == "none":
-        pieces = _plain(io.BufferedReader(file, READ_BYTES))
+        pieces = plain_frames(io.BufferedReader(file, READ_BYTES))
     else:
         pieces = iter_frames(codec, file, lambda index: frame_index.may_hold(index.ids, wanted))
     column = correlation.place_of(correlation.cells(next(pieces).text))
@@ -151,7 +151,14 @@ def _lines(name: str, file: io.BufferedReader[BlobFile], wanted: str) -> Iterato
 
 def hits(text: bytes, wanted: str, column: int) -> Iterator[tuple[int, str]]:
     """The records of `text` whose cell in `column` is `wanted`, each with its number from 1."""
-    sought = wanted.replace('"', '""').encode()
+    for number, start, end in records(text, wanted):
+        if correlation.cells(text[start:end])[column : column + 1] == [wanted]:
+            yield number, text[start:end].decode().removesuffix("\n")
+
+
+def records(text: bytes, cell: str) -> Iterator[tuple[int, int, int]]:
+    """The records of `text` that hold the text of a cell anywhere: their number from 1, where they begin and end."""
+    sought = cell.replace('"', '""').encode()
     count = RecordCounter()
     fed = 0
     at = text.find(sought)
@@ -159,9 +166,7 @@ def hits(text: bytes, wanted: str, column: int) -> Iterator[tuple[int, str]]:
         count.feed(text[fed:at])
         start = _line_end_before(text, at, count.quoted)
         end = _line_end_behind(text, at, count.quoted)
-        record = text[start:end].decode()
-        if correlation.cells(text[start:end])[column : column + 1] == [wanted]:
-            yield count.records + 1, record.removesuffix("\n")
+        yield count.records + 1, start, end
         count.feed(text[at:end])
         fed = end
         at = text.find(sought, end)
@@ -186,7 +191,7 @@ def _line_end_behind(text: bytes, at: int, quoted: int) -> int:
     return len(text)
 
 
-def _plain(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
+def plain_frames(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
     """Plain text as its header, then pieces of whole records, as if they were frames."""
     rest = file.read(READ_BYTES)
     header = first_frame_text("none", rest) or b""

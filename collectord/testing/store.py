@@ -6,10 +6,20 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from collectord.model import BlobInfo
 from collectord.upload.documents import Conflict, Document, GetOutcome, PutOutcome, Written
+from collectord.upload.rewriting import (
+    BlobState,
+    LockOutcome,
+    PutClosedOutcome,
+    Removed,
+    RemoveOutcome,
+    Sealed,
+    SealOutcome,
+    StateOutcome,
+)
 from collectord.upload.store import (
     MAX_APPEND,
     Absent,
@@ -53,6 +63,20 @@ class Fault:
     """`instead`: nothing is done; `after`: it is done, then answered so; `later`: it is done when `release` is called."""
 
 
+class _Held:
+    """A lock of the fake, as long as it stands among `locks`."""
+
+    def __init__(self, locks: set[str], name: str) -> None:
+        self._locks, self._name = locks, name
+
+    @property
+    def held(self) -> bool:
+        return self._name in self._locks
+
+    def release(self) -> None:
+        self._locks.discard(self._name)
+
+
 class MemoryStore:
     """See `BlobStore`. `plan` says what fails next; `requests` records what was asked, `fired` counts the faults."""
 
@@ -61,6 +85,7 @@ class MemoryStore:
         self.block_limit = block_limit
         self.lateness = 0.0
         self.blobs: dict[str, StoredBlob] = {}
+        self.locks: set[str] = set()
         self.requests: list[tuple[str, str, int]] = []
         self.fired = 0
         self._puts = 0
@@ -115,6 +140,63 @@ class MemoryStore:
 
     def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:
         return self._do("put_document", name, 0, lambda: self._put_document(name, data, etag))
+
+    def state(self, blob: str) -> StateOutcome:
+        def action() -> StateOutcome:
+            found = self.blobs.get(blob)
+            if found is None:
+                return None
+            return BlobState(len(found.content), self._tag(found), found.appendable and not found.sealed)
+
+        return self._do("state", blob, 0, action)
+
+    def seal(self, blob: str, etag: str) -> SealOutcome:
+        def action() -> SealOutcome:
+            found = self.blobs.get(blob)
+            if found is None or not found.appendable or self._tag(found) != etag:
+                return Conflict()
+            found.sealed = True
+            return Sealed()
+
+        return self._do("seal", blob, 0, action)
+
+    def put_closed(self, blob: str, content: BinaryIO, size: int, content_type: str) -> PutClosedOutcome:
+        def action() -> PutClosedOutcome:
+            if not self.container:
+                return NoContainer()
+            if blob in self.blobs:
+                return AlreadyExists()
+            self._puts += 1
+            self.blobs[blob] = StoredBlob(
+                bytearray(data), appendable=False, content_type=content_type, etag=f"tag {self._puts}"
+            )
+            return Created()
+
+        data = content.read(size)
+        return self._do("put_closed", blob, 0, action)
+
+    def remove(self, blob: str, etag: str) -> RemoveOutcome:
+        def action() -> RemoveOutcome:
+            found = self.blobs.get(blob)
+            if found is not None and self._tag(found) != etag:
+                return Conflict()
+            self.blobs.pop(blob, None)
+            return Removed()
+
+        return self._do("remove", blob, 0, action)
+
+    def lock(self, name: str) -> LockOutcome:
+        def action() -> LockOutcome:
+            if name in self.locks:
+                return None
+            self.locks.add(name)
+            return _Held(self.locks, name)
+
+        return self._do("lock", name, 0, action)
+
+    @staticmethod
+    def _tag(blob: StoredBlob) -> str:
+        return blob.etag or f"{id(blob)}-{len(blob.content)}"
 
     def addresses(self, blob: str) -> dict[str, str]:
         return {"memory": f"memory:{blob}"}

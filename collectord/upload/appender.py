@@ -8,6 +8,7 @@ Promises
   * The bytes of an open intent never change; its position is written down before it is used.
   * "Refused" is never taken for "landed before" or for "failed": the bytes at the position decide.
   * An append at 0 carries header frame and data frame together. No append and no create is unconditional.
+  * What stood at the position before an erasure replaced the blob counts as well: the notes of `erased.py` tell.
 
 Assumptions
   * At most one open intent per base at a time: the caller's duty. (Other writers may share the blob.)
@@ -29,7 +30,7 @@ import xxhash
 
 from collectord.clock import Clock
 from collectord.model import Cursor, FrameTag, Partition, Stream
-from collectord.upload import reconcile, rollover
+from collectord.upload import erased, reconcile, rollover
 from collectord.upload.attempts import Attempt, Attempts, BlockedFor, Counts, Landed, Retry
 from collectord.upload.framefiles import FrameFiles, checksum
 from collectord.upload.ledger import Ledger
@@ -179,9 +180,12 @@ class Appender:
             raise
 
     def _send(self, intent: Intent, data: bytes) -> Attempt:
-        for _ in range(MAX_STEPS):
+        for number in range(MAX_STEPS):
             blob = self._layout.blob(intent.base, intent.part)
             ours = memoryview(data)[0 if intent.position == 0 else intent.header_length :]
+            if not number and (elsewhere := self._replaced_by_erasure(intent, blob, ours)) is not None:
+                # Before anything is sent: another blob of its name may by chance be as long as the one that is gone was.
+                return elsewhere
             outcome = self._store.append(blob, ours, intent.position)
             step: Intent | Attempt
             match outcome:
@@ -191,7 +195,7 @@ class Appender:
                         return self._failed(intent, Unknown(f"{blob}: appended, but up to {end}"))
                     return self._landed(intent, blob, end, blocks)
                 case Absent():
-                    step = self._create(intent, blob)
+                    step = self._create(intent, blob, ours)
                 case NoContainer():
                     step = self._create_container(intent)
                 case WrongPosition(detail):
@@ -224,12 +228,13 @@ class Appender:
             return False
         blob = self._layout.blob(intent.base, intent.part)
         length = self._store.length(blob)
-        if length is None:
-            return True
         if isinstance(length, Blocked | Unknown):
             return False
         ours = memoryview(data)[0 if intent.position == 0 else intent.header_length :]
-        return length < intent.position + len(ours) or self._holds(blob, intent.position, ours) is False
+        end = intent.position + len(ours)
+        if length is not None and length >= end and self._holds(blob, intent.position, ours) is not False:
+            return False
+        return erased.held(self._store, blob, intent.position, ours) is False
 
     def forget(self, intent: Intent) -> None:
         """The ledger has given an intent up: its bytes are not needed any more."""
@@ -238,8 +243,16 @@ class Appender:
 
     # ------------------------------------------------------------------ one step
 
-    def _create(self, intent: Intent, blob: str) -> Intent | Attempt:
+    def _create(self, intent: Intent, blob: str, ours: memoryview) -> Intent | Attempt:
+        if (settled := self._replaced_by_erasure(intent, blob, ours)) is not None:
+            return settled
         if intent.position:
+            replaced = erased.was_replaced(self._store, blob)
+            if isinstance(replaced, Blocked | Unknown):
+                return self._failed(intent, replaced)
+            if replaced:
+                # What an erasure has left of it stands in a later part, and so does what comes now.
+                return self._next_part(intent, intent.header, intent.position, PartState.CLOSED, "erased")
             # Somebody has deleted it. Before anything else is sent, the place must say that it begins afresh.
             self._count("replaced", blob)
             intent = self._ledger.move(intent, 0, self._clock.wall_ns())
@@ -272,6 +285,8 @@ class Appender:
             case reconcile.Held():
                 return self._failed(intent, Blocked("leased", f"{blob}: refused at its length {length}: {detail}"))
             case reconcile.Replaced():
+                if (elsewhere := self._replaced_by_erasure(intent, blob, ours)) is not None:
+                    return elsewhere
                 self._count("replaced", blob)
                 if length == 0:
                     return self._ledger.move(intent, 0, self._clock.wall_ns())
@@ -281,6 +296,8 @@ class Appender:
                     return settled
             case reconcile.Foreign():
                 pass
+        if (elsewhere := self._replaced_by_erasure(intent, blob, ours)) is not None:
+            return elsewhere
         self._count("races", blob)
         # Another writer's append, or another blob: one that somebody has put in its place may well be longer.
         return self._judge_header(intent, blob, length)
@@ -296,6 +313,8 @@ class Appender:
         end = intent.position + len(ours)
         if length is not None and length >= end and (settled := self._compare(intent, blob, ours, length)) is not None:
             return settled
+        if (elsewhere := self._replaced_by_erasure(intent, blob, ours)) is not None:
+            return elsewhere
         rest = self._attempts.may_arrive(intent.frame_id, self._store.lateness)
         if rest is not None and rest > 0:
             # What is truly closed takes no late append either. But not every refusal is true, and to leave on a false one
@@ -315,6 +334,21 @@ class Appender:
             return None
         self._count("settled", blob)
         return self._landed(intent, blob, intent.position + len(ours), None, length)
+
+    def _replaced_by_erasure(self, intent: Intent, blob: str, ours: memoryview) -> Attempt | None:
+        """Whether an earlier attempt has landed in a blob of this name that an erasure has replaced since. None: it has not.
+
+        Asked only where an append of it may have landed at all.
+        """
+        if self._attempts.may_arrive(intent.frame_id, 0.0) is None:
+            return None
+        held = erased.held(self._store, blob, intent.position, ours)
+        if isinstance(held, Blocked | Unknown):
+            return self._failed(intent, held)
+        if not held:
+            return None
+        self._count("settled", blob)
+        return self._landed(intent, blob, intent.position + len(ours), None)
 
     def _judge_header(self, intent: Intent, blob: str, length: int) -> Intent | Attempt:
         """A blob of `length` > 0 bytes whose beginning has not been seen: behind it if it is ours, else the next part."""

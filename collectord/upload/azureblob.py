@@ -11,19 +11,32 @@ Threads: one client serves all threads.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient, ContentSettings
 
 from collectord.errors import CallHuman, ConfigError, TryAgain
 from collectord.model import BlobInfo
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
+from collectord.upload.rewriting import (
+    BlobState,
+    LockOutcome,
+    PutClosedOutcome,
+    Removed,
+    RemoveOutcome,
+    Sealed,
+    SealOutcome,
+    StateOutcome,
+)
 from collectord.upload.store import (
     MAX_APPEND,
     Absent,
@@ -46,6 +59,7 @@ from collectord.upload.transport import open_session
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
+LEASE_SECONDS = 60
 LATENESS = 2
 """Times the longest that an answer is waited for. The service says nothing of how long a request may lie about in it."""
 
@@ -89,7 +103,7 @@ class AzureBlob:
     """The store in the container `container` of an account.
 
     Either `connection_string`, or `account_url` with `sas_token`, with a SAS in the URL itself, or with the identity
-    that DefaultAzureCredential finds. Raises `ConfigError` if these do not make an address. Sends nothing yet.
+    that DefaultAzureCredential finds, in the tenant `tenant_id` if one is named. Raises `ConfigError` if these do not make an address. Sends nothing yet.
     """
 
     def __init__(
@@ -99,6 +113,7 @@ class AzureBlob:
         connection_string: str | None = None,
         account_url: str | None = None,
         sas_token: str | None = None,
+        tenant_id: str | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         **options: Any,
@@ -119,7 +134,7 @@ class AzureBlob:
                 self._service = BlobServiceClient.from_connection_string(connection_string, **options)
             elif account_url:
                 self._service = BlobServiceClient(
-                    account_url, credential=self._access(account_url, sas_token), **options
+                    account_url, credential=self._access(account_url, sas_token, tenant_id), **options
                 )
             else:
                 raise ConfigError(
@@ -133,15 +148,21 @@ class AzureBlob:
         address = urlsplit(self._container.url)
         self._url = f"{address.scheme}://{address.netloc}{address.path}"
 
-    def _access(self, account_url: str, sas_token: str | None) -> Any:
+    def _access(self, account_url: str, sas_token: str | None, tenant_id: str | None) -> Any:
         if sas_token:
             return sas_token.removeprefix("?")
         if "sig=" in urlsplit(account_url).query:
             return None
         from azure.identity import DefaultAzureCredential
 
-        self._credential = DefaultAzureCredential()
-        return self._credential
+        if not tenant_id:
+            self._credential = DefaultAzureCredential()
+            return self._credential
+        named = ("workload_identity", "shared_cache", "broker", "visual_studio_code", "interactive_browser")
+        self._credential = DefaultAzureCredential(
+            additionally_allowed_tenants=[tenant_id], **{f"{name}_tenant_id": tenant_id for name in named}
+        )
+        return _InTenant(self._credential, tenant_id)
 
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         if not 0 < len(data) <= MAX_APPEND:
@@ -273,6 +294,81 @@ class AzureBlob:
             case _:
                 return meaning
 
+    def state(self, blob: str) -> StateOutcome:
+        try:
+            found = self._container.get_blob_client(blob).get_blob_properties()
+        except _FAULTS as error:
+            return _absent_or_failure(judge(error))
+        if found.size is None or not found.etag:
+            return Unknown("a state, says an answer without its headers")
+        kind = getattr(found.blob_type, "value", found.blob_type)
+        return BlobState(found.size, str(found.etag), kind == "AppendBlob" and not found.is_append_blob_sealed)
+
+    def seal(self, blob: str, etag: str) -> SealOutcome:
+        try:
+            answer = self._container.get_blob_client(blob).seal_append_blob(
+                etag=etag, match_condition=MatchConditions.IfNotModified
+            )
+            return Sealed() if answer.get("etag") else Unknown("sealed, says an answer without its headers")
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case NotAppendable("sealed"):
+                return Sealed()
+            case Blocked() | Unknown():
+                return meaning
+            case _:
+                return Conflict()
+
+    def put_closed(self, blob: str, content: BinaryIO, size: int, content_type: str) -> PutClosedOutcome:
+        """A block blob: one request, or blocks that count only with the last one, which carries the condition."""
+        try:
+            answer = self._container.get_blob_client(blob).upload_blob(
+                content, length=size, content_settings=ContentSettings(content_type=content_type),
+                metadata={"collectord": "1"}, overwrite=False,
+            )  # fmt: skip
+            return Created() if answer.get("etag") else Unknown("written, says an answer without its headers")
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case AlreadyExists() | WrongPosition() | NotAppendable():
+                return AlreadyExists()
+            case NoContainer() | Blocked() | Unknown():
+                return meaning
+            case _:
+                return Unknown("an answer that does not belong to an upload")
+
+    def remove(self, blob: str, etag: str) -> RemoveOutcome:
+        """Where the account keeps what was removed (soft delete, versions), it keeps this too."""
+        try:
+            self._container.get_blob_client(blob).delete_blob(
+                delete_snapshots="include", etag=etag, match_condition=MatchConditions.IfNotModified
+            )
+            return Removed()
+        except _FAULTS as error:
+            meaning = judge(error)
+        match meaning:
+            case Absent() | NoContainer():
+                return Removed()
+            case Blocked() | Unknown():
+                return meaning
+            case _:
+                # A condition on what is not there may be answered like one that does not hold.
+                return Removed() if self.length(blob) is None else Conflict()
+
+    def lock(self, name: str) -> LockOutcome:
+        """A lease, which the service lets go when its holder has not renewed it for `LEASE_SECONDS`."""
+        client = self._container.get_blob_client(name)
+        try:
+            with contextlib.suppress(ResourceExistsError):
+                client.upload_blob(b"", overwrite=False)
+            return _Lease(client.acquire_lease(LEASE_SECONDS))
+        except _FAULTS as error:
+            if isinstance(error, HttpResponseError) and _code(error) == "LeaseAlreadyPresent":
+                return None
+            meaning = judge(error)
+        return meaning if isinstance(meaning, Blocked | Unknown) else Unknown(f"{name}: {type(meaning).__name__}")
+
     def addresses(self, blob: str) -> dict[str, str]:
         found = {"https": f"{self._url}/{quote(blob, safe='/~')}"}
         account, dot, rest = urlsplit(self._url).netloc.partition(".blob.")
@@ -289,6 +385,52 @@ class AzureBlob:
         self._service.close()
         if self._credential is not None:
             self._credential.close()
+
+
+class _InTenant:
+    """A credential whose tokens are asked for in one tenant, whatever the environment or the service's challenge names."""
+
+    def __init__(self, credential: Any, tenant_id: str) -> None:
+        self._credential = credential
+        self._tenant_id = tenant_id
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        return self._credential.get_token(*scopes, **{**options, "tenant_id": self._tenant_id})
+
+    def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> Any:
+        return self._credential.get_token_info(*scopes, options={**(options or {}), "tenant_id": self._tenant_id})
+
+
+class _Lease:
+    """A lease and the thread that renews it."""
+
+    def __init__(self, lease: Any) -> None:
+        self._lease = lease
+        self._renewed = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def held(self) -> bool:
+        return not self._over.is_set() and time.monotonic() - self._renewed < LEASE_SECONDS * 0.75
+
+    def release(self) -> None:
+        if self._over.is_set():
+            return
+        self._over.set()
+        self._thread.join()
+        # A lease that is not let go ends by itself.
+        with contextlib.suppress(*_FAULTS):
+            self._lease.release()
+
+    def _keep(self) -> None:
+        while not self._over.wait(LEASE_SECONDS / 5):
+            asked = time.monotonic()
+            # One that was not renewed shows in `held`; the next renewal may succeed.
+            with contextlib.suppress(*_FAULTS):
+                self._lease.renew()
+                self._renewed = asked
 
 
 def judge(error: Exception) -> _Meaning:

@@ -13,10 +13,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import xxhash
@@ -26,6 +29,16 @@ from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.journal import Journal, UnderWay, read_at, write_at
+from collectord.upload.rewriting import (
+    BlobState,
+    LockOutcome,
+    PutClosedOutcome,
+    Removed,
+    RemoveOutcome,
+    Sealed,
+    SealOutcome,
+    StateOutcome,
+)
 from collectord.upload.store import (
     CONTROL_PREFIX,
     MAX_APPEND,
@@ -48,7 +61,10 @@ from collectord.upload.store import (
 
 PUBLIC_DIR = 0o755
 PUBLIC_FILE = 0o644
+CLOSED_FILE = stat.S_ISVTX | 0o444
+"""Of a blob that takes no appends. The sticky bit says so: no tool sets it on a file, and it means nothing there."""
 JOURNALS = CONTROL_PREFIX + "appends"
+DRAFTS = CONTROL_PREFIX + "drafts/"
 STRIPES = 16
 
 # What nobody but a person can change. All other errors of the system are taken as "unknown" and tried again.
@@ -157,7 +173,7 @@ class LocalDirectory:
                 for leaf in sorted(leaves):
                     path = Path(folder, leaf)
                     name = path.relative_to(self.root).as_posix()
-                    if name.startswith(prefix) and not name.startswith(JOURNALS + "/"):
+                    if name.startswith(prefix) and not name.startswith((JOURNALS + "/", DRAFTS)):
                         size = _size_of_file(path)
                         if size is not None:
                             yield BlobInfo(name, size, {})
@@ -199,6 +215,90 @@ class LocalDirectory:
             return self._failure(error)
         return Written(xxhash.xxh3_128_hexdigest(data))
 
+    def state(self, blob: str) -> StateOutcome:
+        try:
+            with self._settled(blob) as limit:
+                found = self._path(blob).stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self._failure(error)
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        length = found.st_size if limit is None else min(found.st_size, limit)
+        return BlobState(length, _tag_of(found), not found.st_mode & stat.S_ISVTX)
+
+    def seal(self, blob: str, etag: str) -> SealOutcome:
+        path = self._path(blob)
+        try:
+            with self._locked(blob):
+                if _tag_of(path.stat()) != etag:
+                    return Conflict()
+                path.chmod(CLOSED_FILE)
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    files.sync_file(fd)
+                finally:
+                    os.close(fd)
+        except FileNotFoundError:
+            return Conflict()
+        except OSError as error:
+            return self._failure(error)
+        return Sealed()
+
+    def put_closed(self, blob: str, content: BinaryIO, size: int, content_type: str) -> PutClosedOutcome:
+        """Written beside the data first; the name appears with all of it."""
+        path = self._path(blob)
+        draft = self._path(f"{DRAFTS}{secrets.token_hex(8)}")
+        try:
+            if not self.root.is_dir():
+                return NoContainer()
+            self._make_directories(draft.parent)
+            self._make_directories(path.parent)
+            with draft.open("xb") as file:
+                shutil.copyfileobj(content, file, MAX_APPEND)
+                file.flush()
+                draft.chmod(CLOSED_FILE)
+                files.sync_file(file.fileno())
+            try:
+                os.link(draft, path)
+            finally:
+                draft.unlink()
+            self._sync_names(path)
+        except FileExistsError:
+            return AlreadyExists()
+        except OSError as error:
+            return self._failure(error)
+        return Created()
+
+    def remove(self, blob: str, etag: str) -> RemoveOutcome:
+        path = self._path(blob)
+        try:
+            with self._locked(blob):
+                if _tag_of(path.stat()) != etag:
+                    return Conflict()
+                files.remove_durably(path)
+        except FileNotFoundError:
+            return Removed()
+        except OSError as error:
+            return self._failure(error)
+        return Removed()
+
+    def lock(self, name: str) -> LockOutcome:
+        """Its holder's death releases it at once. Whoever gets it removes the drafts of one who was killed."""
+        path = self._path(name)
+        try:
+            if self.root.is_dir():
+                self._make_directories(path.parent)
+            fd = files.try_lock(path)
+            if fd is None:
+                return None
+            for draft in self._path(DRAFTS + "x").parent.glob("*"):
+                draft.unlink()
+        except OSError as error:
+            return self._failure(error)
+        return _FileLock(fd)
+
     def addresses(self, blob: str) -> dict[str, str]:
         return {"file": "file://" + quote(str(self._path(blob).absolute()))}
 
@@ -213,6 +313,8 @@ class LocalDirectory:
     def _append(
         self, path: Path, blob: str, data: bytes | memoryview, position: int, journal: Journal
     ) -> AppendOutcome:
+        if path.stat().st_mode & stat.S_ISVTX:
+            return NotAppendable("sealed")
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             status = os.fstat(fd)
@@ -354,6 +456,26 @@ class LocalDirectory:
         detail = f"{self.describe()}: {error.strerror or type(error).__name__}"
         reason = _REFUSALS.get(error.errno or 0)
         return Blocked(reason, detail) if reason else Unknown(detail)
+
+
+class _FileLock:
+    """An flock, until it is closed."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
+
+    @property
+    def held(self) -> bool:
+        return self._fd is not None
+
+    def release(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _tag_of(status: os.stat_result) -> str:
+    return f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def _size_of_file(path: Path) -> int | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectord.errors import ConfigError
-from collectord.upload.documents import DocumentStore
 from collectord.upload.localdir import LocalDirectory
+from collectord.upload.rewriting import RewritableStore
 
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]\Z")
 
@@ -38,8 +38,13 @@ class Location:
         return Location(container, None, prefix.strip("/"))
 
     def open(
-        self, *, connection_string: str | None = None, account_url: str | None = None, sas_token: str | None = None
-    ) -> DocumentStore:
+        self,
+        *,
+        connection_string: str | None = None,
+        account_url: str | None = None,
+        sas_token: str | None = None,
+        tenant_id: str | None = None,
+    ) -> RewritableStore:
         """The store, without having asked it anything. Raises `ConfigError`; imports azure only if it is needed."""
         if self.container is None:
             assert self.directory is not None
@@ -47,5 +52,6 @@ class Location:
         from collectord.upload.azureblob import AzureBlob
 
         return AzureBlob(
-            self.container, connection_string=connection_string, account_url=account_url, sas_token=sas_token
-        )
+            self.container, connection_string=connection_string, account_url=account_url, sas_token=sas_token,
+            tenant_id=tenant_id,
+        )  # fmt: skip

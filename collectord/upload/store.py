@@ -5,7 +5,8 @@ A store keeps named sequences of bytes that only grow. The recipe rests on three
 * `append` is atomic, and takes place only while the blob is exactly `position` bytes long.
 * `create` never touches a blob that exists.
 * a blob never shrinks while it lives: once it is longer than P, no append at P can land any more, however late it
-  arrives. (A person may delete or replace a blob; the recipe notices and counts that.)
+  arrives. (A person may delete or replace a blob; the recipe notices and counts that. So does an erasure, which leaves a
+  note of what was there: `erased.py`.)
 
 Outcomes are values, not exceptions: every caller matches all of them. `Unknown` is the honest answer whenever the
 effect is in doubt. No outcome, exception or description holds a secret.

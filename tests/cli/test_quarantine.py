@@ -81,6 +81,17 @@ def run(running: Node, *arguments: str, input: str | None = None) -> Result:
 Sick = tuple[Node, Client, list[bool]]
 
 
+def test_why_rows_cannot_be_encoded_is_said_by_their_item_and_not_by_the_log(
+    caplog: pytest.LogCaptureFixture, sick: Sick
+) -> None:
+    """It may quote a value; the item lies beside the rows."""
+    running, _, _ = sick
+    told = [*(str(vars(record)) for record in caplog.get_records("setup")), running.pipeline.last_error]
+    assert any("rows were put into quarantine" in one and "ValueError" in one for one in told)
+    assert not [one for one in told if "not today" in one]
+    assert "not today" in run(running, "show", json.loads(run(running, "ls", "--json").stdout)[0]["id"]).stdout
+
+
 def test_ls_show_and_export_need_no_daemon(sick: Sick, tmp_path: Path) -> None:
     running, client, _ = sick
     running.stop()

@@ -22,7 +22,7 @@ from tests.e2e.process import Daemon, collectord, environment
 from tests.e2e.waiting import eventually
 
 COMMANDS = (
-    "serve", "status", "flush", "drain", "adopt", "ledger", "ledger rebuild", "ls", "cat", "verify", "doctor", "where",
+    "serve", "status", "flush", "drain", "adopt", "erase", "ledger", "ledger rebuild", "ls", "cat", "verify", "doctor", "where",
     "wal", "wal ls", "quarantine", "service", "service set", "service show", "config", "demo", "version",
 )  # fmt: skip
 

@@ -24,6 +24,8 @@ from collectord.pipeline import framer, rebuild
 from collectord.pipeline.rebuild import Found, Options, judge
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.sources import Sources
+from collectord.reader.cuts import Wanted
+from collectord.reader.erase import Eraser
 from collectord.schema import parse_schema
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
@@ -557,3 +559,24 @@ def test_records_are_told_apart_like_any_csv_reader_does(rows: list[list[str]], 
     for one in texts:
         ends.append(ends[-1] + len(one))
     assert rebuild._whole(text[:cut]) == max(end for end in ends if end <= cut)
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_what_was_erased_has_landed_and_does_not_come_back(node: Node, store: MemoryStore, everywhere: bool) -> None:
+    """While the log has it still: rows in the midst of others, and all rows of a day that is gone with them."""
+    client, other = Client(schema()), Client(schema("outputs"))
+    node.append(client.batch(10), other.batch(2))
+    assert node.pipeline.flush(20)
+    node.append(client.batch(4))
+    gone = (client.ids[3], client.ids[0], *other.ids)
+    with Eraser(store, Wanted(gone)) as eraser:
+        names = [name for name in store.blobs if not name.startswith(CONTROL_PREFIX)]
+        assert all(eraser.erase(name, names) for name in names)
+    again = lose_ledger(node)
+    found = {one.stream.split("/")[-2]: one for one in find(again, store, everywhere=everywhere)}
+    assert (found["inputs"].rows, found["inputs"].landed, found["inputs"].again) == (14, 10, 0)
+    assert (found["outputs"].landed, found["outputs"].again) == (2, 0)
+    assert found["inputs"].notes == ()
+    again.pipeline.rebuild(found.values())
+    settle(again, store, client, Counter(one for one in client.ids if one not in gone))
+    again.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -351,3 +352,28 @@ def test_an_append_answered_without_the_headers_of_the_service(
     cut_server.answer, cut_server.end = head, len(head)
     assert isinstance(store.append(NAME, b"x", 0), outcome)
     store.close()
+
+
+def test_tokens_are_asked_for_in_the_tenant_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By azure-identity itself, with a command line in place of Azure's that writes down what it was asked."""
+    asked = tmp_path / "asked"
+    tool = tmp_path / "az"
+    tool.write_text(
+        f'#!/bin/sh\necho "$@" >> {asked}\n'
+        'echo \'{"accessToken": "t", "expiresOn": "2099-01-01 00:00:00.000000", "expires_on": 4070908800, '
+        '"tenant": "x", "subscription": "y", "tokenType": "Bearer"}\'\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
+    for tenant in ("contoso.example", None):
+        store = AzureBlob(
+            "modeldata", account_url="https://127.0.0.1:9", tenant_id=tenant, connect_timeout=1.0, read_timeout=1.0
+        )
+        assert isinstance(store.length("x"), Unknown), "nobody listens there"
+        store.close()
+    named, unnamed = asked.read_text().splitlines()
+    assert "--tenant contoso.example" in named
+    assert "--tenant" not in unnamed

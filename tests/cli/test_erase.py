@@ -1,0 +1,108 @@
+"""`collectord erase`: what it is asked and what it answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from collectord.cli.main import main
+from collectord.model import Lsn, Partition
+from collectord.quarantine import ROWS_DIRECTORY, HeldEntry, Item, path_of
+from collectord.reader import erasure
+from collectord.testing.store import MemoryStore
+from tests.reader.test_where import put as put_in_memory
+from tests.reader.test_where import row
+
+ITEM = b"i" * 16
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder whose store has two rows, of `order-1` and `order-2`."""
+    memory = MemoryStore()
+    put_in_memory(memory, "zstd", row("order-1", "x") + row("order-2", "y"))
+    for name, blob in memory.blobs.items():
+        path = tmp_path / "store" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(blob.content)
+    return tmp_path
+
+
+def run(place: Path, *arguments: str, input: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["erase", "--store", str(place / "store"), *arguments], input=input)
+
+
+def test_it_says_what_it_would_do_and_does_it_with_yes(place: Path) -> None:
+    dry = run(place, "--correlation-id", "order-1")
+    assert dry.exit_code == 1
+    assert "1 rows in 1 of 1 blobs" in dry.output
+    assert "--yes does it" in dry.output
+    done = run(place, "--ids-from", "-", "--yes", "--report", str(place / "report"), input="\norder-1\n")
+    assert done.exit_code == 0, done.output
+    assert "data.csv.zst -> w/2026/11/21/data.1.csv.zst" in done.output
+    report = json.loads((place / "report").read_text())
+    assert report["complete"]
+    assert [part["rows"] for part in report["record"]["parts"]] == [1]
+    assert "order-1" not in (place / "report").read_text()
+    assert run(place, "--correlation-id", "order-1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (), ("--correlation-id", "a", "--where", "b=c"), ("--where", "b"), ("--correlation-id", "a", "--to", "2026-11-21"),
+        ("--correlation-id", "a", "--from", "2026-11-21", "--to", "2026-11-20"),
+    ],
+)  # fmt: skip
+def test_what_is_not_said_well_is_refused_before_anything_is_done(place: Path, arguments: tuple[str, ...]) -> None:
+    result = run(place, *arguments, "--yes")
+    assert result.exit_code == 2, result.output
+    assert not (place / "store" / "_collectord").exists()
+
+
+def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the log and of the quarantine of a spool; the rest is erased all the same."""
+
+    class Control:
+        def __init__(self, socket: Path) -> None:
+            assert socket.name == "admin.sock"
+
+        def __enter__(self) -> Control:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def where(self, sought: list[bytes]) -> Any:
+            entries = [SimpleNamespace(stream="s", lsn=7, rows=3)] if b"order-1" in sought or b"x" in sought else []
+            return SimpleNamespace(complete=False, bytes_searched=9, entries=entries)
+
+        def status(self) -> dict[str, Any]:
+            return {"waiting": {"rows": 3}}
+
+    monkeypatch.setattr(erasure, "ControlClient", Control)
+    spool = place / "spool"
+    entry = HeldEntry(Lsn(1), b"c" * 16, 1, 0, 3, True, b"...order-1...")
+    item = Item(ITEM, "stream", Partition(b"s" * 16, 0, 1440), b"", "unencodable", "a detail", 0, (entry,))
+    (spool / ROWS_DIRECTORY).mkdir(parents=True)
+    path_of(spool / ROWS_DIRECTORY, ITEM).write_bytes(item.pack())
+    path_of(spool / ROWS_DIRECTORY, b"d" * 16).write_bytes(b"no item at all")
+
+    done = run(place, "--correlation-id", "order-1", "--yes", "--spool", str(spool), "--json")
+    assert done.exit_code == 1
+    said = json.loads(done.output)
+    assert [(one["where"], one["rows"]) for one in said["remains"]] == [("log", 3), ("quarantine", 3)]
+    assert said["record"]["parts"]
+    assert len(said["notes"]) == 2
+    text = run(place, "--correlation-id", "order-1", "--spool", str(spool)).output
+    assert "collectord flush" in text
+    assert "quarantine drop" in text
+    cells = json.loads(run(place, "--where", "v=x", "--spool", str(spool), "--json").output)
+    assert [one["where"] for one in cells["remains"]] == ["log"]
+    assert any("numbers" in note for note in cells["notes"])
+    assert run(place, "--correlation-id", "order-3", "--spool", str(spool)).exit_code == 0
