@@ -198,7 +198,7 @@ build/fuzz/.ready: | venv
 	$(BIN)/python -m pip install -q --only-binary :all: --target build/fuzz/site atheris || mkdir -p build/fuzz/site
 	touch $@
 
-fuzz: TARGETS ?= batch envelope schema log frames csv mdc daemon
+fuzz: TARGETS ?= batch envelope schema log frames csv telemetry mdc daemon
 fuzz: venv build/fuzz/.ready ## Hostile bytes for everything that reads bytes, SECONDS=60 for each of TARGETS
 	@failed=0; for target in $(TARGETS); do \
 		PYTHONPATH=build/fuzz/site nice $(BIN)/python -m fuzz.run $$target --seconds $(SECONDS) || failed=1; \

@@ -33,8 +33,8 @@ from collectord.ingest.session import Gate
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.listeners import Listeners, group_id
 from collectord.logs import event
-from collectord.mdc_output import MdcOutput
 from collectord.metrics import Metrics
+from collectord.outputs import Outputs
 from collectord.patterns import StreamPatterns
 from collectord.pipeline import Pipeline, parking
 from collectord.pipeline.rebuilding import Rebuilding
@@ -86,7 +86,7 @@ def _window_of(settings: Settings) -> Window:
         int(settings.late_days * DAY_NS),
         int(settings.early_days * DAY_NS),
         settings.boundary_minutes,
-        MdcOutput(settings.mdc_output),
+        Outputs(settings.mdc_output),
     )
 
 

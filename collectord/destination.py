@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from collectord.config import Settings
 from collectord.encode import frame
-from collectord.mdc_output import MdcOutput
+from collectord.outputs import Outputs
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.rewriting import RewritableStore
@@ -34,5 +34,5 @@ def layout_of(settings: Settings, writer: str) -> Layout:
         node=settings.node,
         writer=writer,
         prefix=Location.parse(settings.store).prefix,
-        mdc=MdcOutput(settings.mdc_output),
+        outputs=Outputs(settings.mdc_output),
     )

@@ -21,6 +21,11 @@ _TEXT, _NUMBER, _WHOLE, _BOOL = ColumnType.STRING, ColumnType.FLOAT64, ColumnTyp
 
 DIMENSIONS: Final = "customDimensions"
 
+LINE_FIELDS: Final = (
+    "itemId", "itemType", "timestamp", "cloud_RoleName", "workspace", "model", "modelVersion", "samplingRate",
+)  # fmt: skip
+"""What an event has besides its columns where it lands; no column is called so."""
+
 COMMON: Final = (
     Column("operation_Id", _TEXT),  # the trace id of W3C traceparent: 32 hex digits
     Column("operation_ParentId", _TEXT),  # the id of the span that this belongs to: 16 hex digits
@@ -73,4 +78,6 @@ def problem_of(kind: StreamKind, columns: tuple[Column, ...], tensor: bool) -> s
     if tensor or columns[: len(wanted)] != wanted:
         names = ", ".join(f"{column.name} ({column.type.name.lower()})" for column in wanted)
         return f"{kind.name.lower()} events have the columns {names}, in this order, and may have more behind them"
+    if ours := sorted({column.name for column in columns} & set(LINE_FIELDS)):
+        return f"{', '.join(ours)} are fields that every event has, and no names of columns"
     return ""

@@ -111,7 +111,11 @@ class Stream:
             self.model, self.version, self.designation, self.collection,
         )  # fmt: skip
         text = "/".join((part or "default").replace("%", "%25").replace("/", "%2F") for part in parts)
-        return text if self.kind is StreamKind.ROWS else f"{self.kind.name.lower()}:{text}"
+        if self.kind is not StreamKind.ROWS:
+            return f"{self.kind.name.lower()}:{text}"
+        # Rows are never taken for events, whatever a subscription is called.
+        first, mark, rest = text.partition(":")
+        return f"{first}%3A{rest}" if mark and first.upper() in StreamKind.__members__ else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def parse_schema(raw: bytes) -> Schema:
         raise Rejected(Reason.BAD_SCHEMA, f"request is {message.request}; 0 (none), 1 (UUID) and 2 (text) are known")
     columns = _columns(message, tensor)
     if stream.kind is not StreamKind.ROWS:
-        _check_event(stream.kind, columns, tensor, message.correlation)
+        _check_event(stream.kind, columns, tensor, message)
     return Schema(
         id=schema_id(raw),
         raw=raw,
@@ -106,11 +106,13 @@ def _stream(message: pb.Stream) -> Stream:
     return Stream(kind=kind, **parts)
 
 
-def _check_event(kind: StreamKind, columns: tuple[Column, ...], tensor: bool, correlation: int) -> None:
+def _check_event(kind: StreamKind, columns: tuple[Column, ...], tensor: bool, message: pb.Schema) -> None:
     if problem := problem_of(kind, columns, tensor):
         raise Rejected(Reason.BAD_SCHEMA, problem)
-    if correlation != pb.ID_LAYOUT_UUID:
+    if message.correlation != pb.ID_LAYOUT_UUID:
         raise Rejected(Reason.BAD_SCHEMA, "the correlation id of an event is its own, a UUID")
+    if message.request != pb.ID_LAYOUT_NONE:
+        raise Rejected(Reason.BAD_SCHEMA, "an event has no request id: what it belongs to is its operation_Id")
 
 
 def _columns(message: pb.Schema, tensor: bool) -> tuple[Column, ...]:

@@ -38,7 +38,7 @@ from collectord.ingest import (
 from collectord.metrics import TABLE
 from collectord.notation import is_secret
 from collectord.pipeline import known, parking
-from collectord.upload import naming, rollover, store
+from collectord.upload import rollover, store, template
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(?P<begin><!-- generated: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -183,8 +183,8 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("one append: frame and header", _size(store.MAX_APPEND), "", "fewer rows are taken", ""),
     ("appends of a part", f"{rollover.MAX_APPENDS:,}", "", "the next part is begun: `data.1.csv.zst`", "`collectord ls`"),
     ("appends under way", f"{_setting('uploads')}", "uploads", "the others wait in the log", "`collectord_freshness_seconds`"),
-    ("blob name", _size(naming.MAX_NAME), "", "long parts are cut and get a hash", "`collectord ls`"),
-    ("level of a blob name", f"{naming.MAX_LEVEL} bytes", "", "cut likewise", "`collectord ls`"),
+    ("blob name", _size(template.MAX_NAME), "", "long parts are cut and get a hash", "`collectord ls`"),
+    ("level of a blob name", f"{template.MAX_LEVEL} bytes", "", "cut likewise", "`collectord ls`"),
     ("v2 door: body", f"1/{mdc.BODY_SHARE} of the memory budget, at most {_size(mdc.MAX_BODY_BYTES)}", "memory_budget", "413", _ANSWERED % 413),
     ("v2 door: records in memory", f"1/{mdc.RECORDS_SHARE} of the memory budget: {_size(_MEMORY / mdc.RECORDS_SHARE)}, counting 200 bytes for an object, 64 for an array, 40 for a comma", "memory_budget", "413", _ANSWERED % 413),
     ("v2 door: rows times columns", f"{records.MAX_CELLS:,}", "", "413", _ANSWERED % 413),

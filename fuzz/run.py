@@ -34,6 +34,7 @@ TARGETS = {
     "log": ["collectord.wal.recovery", "collectord.wal.scan", "collectord.wal.segment", "collectord.wal.framing"],
     "frames": ["collectord.encode.frame", "collectord.encode.frame_reader", "collectord.encode.frame_tag"],
     "csv": ["tests.encode.oracle"],
+    "telemetry": ["tests.encode.telemetry_oracle"],
     "mdc": ["collectord.ingest.heading", "collectord.ingest.records", "collectord.ingest.forms"],
 }
 """Those that are given bytes, and the modules whose branches guide atheris; `daemon` runs by itself."""

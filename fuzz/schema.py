@@ -11,7 +11,8 @@ from collectord.encode.csv import CsvPlan, header_of
 from collectord.errors import Rejected
 from collectord.model import Partition
 from collectord.schema import MAX_HEADER_TEXT, SYSTEM_COLUMNS, parse_schema, schema_id
-from collectord.upload.naming import MAX_LEVEL, MAX_NAME, Layout
+from collectord.upload.naming import Layout
+from collectord.upload.template import MAX_LEVEL, MAX_NAME
 from fuzz.target import Target
 from tests.encode import oracle
 from tests.reference_batch import NOW, schema_message

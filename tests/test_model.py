@@ -74,6 +74,8 @@ def test_two_streams_have_one_key_only_if_their_parts_are_the_same(
 
 def test_the_key_of_telemetry_names_its_kind() -> None:
     assert Stream(kind=StreamKind.TRACE).key() == "trace:" + Stream().key()
+    assert Stream("trace:s").key() != Stream("s", kind=StreamKind.TRACE).key()
+    assert Stream("other:s").key().startswith("other:s/")
 
 
 def test_cursors_are_ordered_by_position_then_row() -> None:

@@ -173,13 +173,15 @@ def test_events_have_the_columns_of_their_kind(kind: StreamKind) -> None:
 
 @pytest.mark.parametrize("kind", EVENTS)
 def test_what_has_not_the_columns_of_its_kind_is_no_event(kind: StreamKind) -> None:
-    fewer, other, foreign, tensor = (event_message(kind) for _ in range(4))
+    fewer, other, foreign, tensor, request = (event_message(kind) for _ in range(5))
     del fewer.columns[-1]
     other.columns[0].type = pb.COLUMN_TYPE_INT64
     foreign.correlation = pb.ID_LAYOUT_TEXT
     tensor.layout = pb.LAYOUT_TENSOR
+    request.request = pb.ID_LAYOUT_UUID
+    ours = event_message(kind, Column("itemId", ColumnType.STRING))
     assert refused(fewer).reason is refused(other).reason is refused(foreign).reason is Reason.BAD_SCHEMA
-    assert refused(tensor).reason is Reason.BAD_SCHEMA
+    assert refused(tensor).reason is refused(request).reason is refused(ours).reason is Reason.BAD_SCHEMA
     assert "operation_Id (string)" in refused(other).detail
 
 

@@ -16,19 +16,22 @@ from collectord.errors import CallHuman
 @click.command()
 @click.argument("prefix", default="")
 @settings_options("store", "azure_account_url")
+@click.option("--telemetry", is_flag=True, help="The blobs of telemetry events instead.")
 @json_option
-def ls(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -> None:
+def ls(prefix: str, config_file: Path | None, telemetry: bool, as_json: bool, **given: Any) -> None:
     """List what has landed under PREFIX, with the address of each blob for pandas, Spark or the portal.
 
     \b
     collectord ls
     collectord ls --store az://modeldata sub/group/workspace/service/model
+    collectord ls --telemetry
+    collectord ls _collectord/telemetry/traces
     """
-    from collectord.reader.blobs import data_blobs
+    from collectord.reader.blobs import blobs_of
     from collectord.upload.naming import codec_of
 
     store = store_of(config_file, given)
-    blobs = data_blobs(store, prefix)
+    blobs = blobs_of(store, prefix, telemetry)
     rows = [
         {"name": blob.name, "bytes": blob.size, "codec": codec_of(blob.name), **store.addresses(blob.name)}
         for blob in blobs
@@ -47,17 +50,19 @@ def ls(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -> No
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @settings_options("store", "azure_account_url")
 def cat(names: tuple[str, ...], config_file: Path | None, **given: Any) -> None:
-    """Print blobs as CSV, whatever their compression, the header once. NAME is a blob or a beginning of names.
+    """Print blobs as CSV, whatever their compression, the header once; lines of JSON as they are. NAME is a blob or a
+    beginning of names.
 
     \b
     collectord cat sub/group/ws/service/model/1/inputs/2026/11/21/data.csv.zst
     collectord cat sub/group/ws/service/model/1/inputs/2026/11 > november.csv
+    collectord cat _collectord/telemetry/exceptions > exceptions.jsonl
     """
-    from collectord.reader.blobs import data_blobs, select
+    from collectord.reader.blobs import blobs_of, select
     from collectord.reader.cat import cat as text_of
 
     store = store_of(config_file, given)
-    chosen = [blob for name in names for blob in select(data_blobs(store, name), name)]
+    chosen = [blob for name in names for blob in select(blobs_of(store, name), name)]
     if not chosen:
         raise CallHuman(
             f"no blob in {store.describe()} is called or begins with {' or '.join(names)}; try `collectord ls`"
@@ -106,11 +111,12 @@ def verify(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -
 )
 @click.option("--days", type=click.IntRange(1, 3660), help="How many days from there on; without a day: how many back.")
 @click.option("--stream", default="", metavar="PREFIX", help="Only blobs whose names begin so.")
+@click.option("--telemetry", is_flag=True, help="Search telemetry events for their itemId, instead of rows.")
 @click.option("--show", is_flag=True, help="Print the rows too.")
 @json_option
 def where(
-    correlation_id: str, config_file: Path | None, first: Any, days: int | None, stream: str, show: bool, as_json: bool,
-    **given: Any,
+    correlation_id: str, config_file: Path | None, first: Any, days: int | None, stream: str, telemetry: bool, show: bool,
+    as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Find a record by its correlation id: blob, frame and rows, or that it still waits in the log; or why it may be nowhere.
 
@@ -134,7 +140,7 @@ def where(
     found = find(
         open_store(settings), correlation_id, first.date() if first else None, days, stream,
         settings.admin_socket if asks else None, settings.spool / ROWS_DIRECTORY if asks else None,
-        Location.parse(settings.store).prefix,
+        Location.parse(settings.store).prefix, telemetry,
     )  # fmt: skip
     if as_json:
         click.echo(found.as_json())

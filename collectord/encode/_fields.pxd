@@ -58,3 +58,27 @@ cdef extern from "_fields.h" namespace "collectord" nogil:
     bint any_special(const char* p, int64_t n) noexcept
     char* copy_doubling_quotes(char* out, const char* p, int64_t n) noexcept
     char* copy_text(char* out, const char* p, int64_t n) noexcept
+
+
+cdef extern from "_json.h" namespace "collectord" nogil:
+    enum:
+        SLACK
+
+    struct Literal:
+        const char* text
+        int64_t length
+
+    struct Text:
+        char* start
+        int64_t used
+        int64_t size
+
+    char* write_literal(char* p, const Literal* literal) noexcept
+    char* write_null(char* p) noexcept
+    char* write_text(char* p, const Source* source, int64_t row) noexcept
+    bint is_no_number(const Source* source, int64_t i) noexcept
+    char* write_value(char* p, Source* source, int64_t i, int mode) noexcept
+    char* write_object(char* p, const char* text, int64_t n) noexcept
+    bint is_object(const char* text, int64_t n) noexcept
+    bint has_room(Text* text, int64_t need) noexcept
+    int64_t need_of(const Source* sources, int64_t count, int64_t row) noexcept

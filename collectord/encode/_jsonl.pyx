@@ -5,27 +5,25 @@
 Arrow is read through the C data interface. Whoever calls has checked that the buffers are as long as the arrays claim
 (`pyarrow.RecordBatch.validate`); whatever else could lead out of them, text offsets above all, is checked here.
 
-Beside this file, `_fields.h` opens the fields of a batch, `_numbers.h` has the texts of numbers, `_times.h` those of times.
+Beside this file, `_fields.h` opens the fields of a batch, `_json.h` has the texts of their values.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free
+from libc.string cimport memcmp
 
 from collectord.encode._fields cimport (
-    BOOL, FLOAT16, FLOAT32, FLOAT64, SCORING_TIME, STRING, TEXT_BYTES, TIMESTAMP, TIMESTAMP_UTC, UUID, VALUE_BYTES,
-    ArrowArray, ArrowSchema, Source, choose_modes, is_null, load, load_offset, open_source, write_number,
-    write_time, write_unsigned, write_uuid,
+    BOOL, FLOAT64, SCORING_TIME, SLACK, STRING, TEXT_BYTES, UUID, VALUE_BYTES,
+    ArrowArray, ArrowSchema, Literal, Source, Text, choose_modes, has_room, is_null, load, load_offset, need_of,
+    open_source, write_literal, write_null, write_text, write_time, write_unsigned, write_uuid, write_value,
 )
 
 
 cdef enum:
-    SLACK = 64  # writers may store whole words behind the end of their text
     NUMBER = 10  # digits of the largest uint32
-    ESCAPED = 6  # bytes that one byte of a text may become: \u0000
 
 # What a line begins and ends with, between what differs from line to line.
 cdef enum:
@@ -45,97 +43,6 @@ cdef enum Outcome:
 
 
 # ---------------------------------------------------------------- values
-
-
-cdef struct Literal:
-    const char* text
-    int64_t length
-
-
-cdef inline char* write_literal(char* p, const Literal* literal) noexcept nogil:
-    memcpy(p, literal.text, literal.length)
-    return p + literal.length
-
-
-cdef inline char* write_null(char* p) noexcept nogil:
-    memcpy(p, b"null", 4)
-    return p + 4
-
-
-cdef inline char* write_escaped(char* p, const char* text, int64_t length) noexcept nogil:
-    """As between quotes; the shortest escapes there are, and none where none is needed."""
-    cdef int64_t i, clean = 0
-    cdef uint8_t c
-    for i in range(length):
-        c = <uint8_t>text[i]
-        if c >= 32 and c != b'"' and c != b"\\":
-            continue
-        if i > clean:
-            memcpy(p, text + clean, i - clean)
-            p += i - clean
-        clean = i + 1
-        p[0] = b"\\"
-        p[1] = c
-        if c == b"\n":
-            p[1] = b"n"
-        elif c == b"\r":
-            p[1] = b"r"
-        elif c == b"\t":
-            p[1] = b"t"
-        elif c == 8:
-            p[1] = b"b"
-        elif c == 12:
-            p[1] = b"f"
-        elif c < 32:
-            memcpy(p + 1, b"u00", 3)
-            p[4] = <char>(48 + (c >> 4))
-            p[5] = b"0123456789abcdef"[c & 15]
-            p += 4
-        p += 2
-    if length > clean:  # an empty text may have no memory
-        memcpy(p, text + clean, length - clean)
-        p += length - clean
-    return p
-
-
-cdef inline char* write_text(char* p, const Source* source, int64_t row) noexcept nogil:
-    cdef int32_t offset = load_offset(source, row)
-    return write_escaped(p, source.values + offset, load_offset(source, row + 1) - offset)
-
-
-cdef inline char* write_quoted_time(char* p, Source* source, int64_t ns) noexcept nogil:
-    if ns == INT64_MIN:
-        return write_null(p)
-    p[0] = b'"'
-    p = write_time(p + 1, ns, True, &source.clock)
-    p[0] = b"Z"
-    p += source.op == TIMESTAMP_UTC
-    p[0] = b'"'
-    return p + 1
-
-
-cdef inline bint is_no_number(const Source* source, int64_t i) noexcept nogil:
-    """NaN or infinity, for which JSON has no text."""
-    if source.op == FLOAT64:
-        return (load[uint64_t](source.values + 8 * i) >> 52 & 0x7FF) == 0x7FF
-    elif source.op == FLOAT32:
-        return (load[uint32_t](source.values + 4 * i) >> 23 & 0xFF) == 0xFF
-    return source.op == FLOAT16 and (load[uint16_t](source.values + 2 * i) >> 10 & 0x1F) == 0x1F
-
-
-cdef inline char* write_value(char* p, Source* source, int64_t i, int mode) noexcept nogil:
-    """Value i of a field that is not null there."""
-    cdef int op = source.op
-    if op == STRING:
-        p[0] = b'"'
-        p = write_text(p + 1, source, i)
-        p[0] = b'"'
-        return p + 1
-    elif op == TIMESTAMP or op == TIMESTAMP_UTC:
-        return write_quoted_time(p, source, load[int64_t](source.values + 8 * i))
-    elif is_no_number(source, i):
-        return write_null(p)
-    return write_number(p, source, i, mode)
 
 
 cdef inline char* write_id(char* p, const Source* source, int64_t row) noexcept nogil:
@@ -165,26 +72,6 @@ cdef inline int64_t digits_of(uint32_t x) noexcept nogil:
 
 
 # ---------------------------------------------------------------- lines
-
-
-cdef struct Text:
-    char* start
-    int64_t used
-    int64_t size
-
-
-cdef inline bint has_room(Text* text, int64_t need) noexcept nogil:
-    cdef char* memory
-    cdef int64_t size
-    if text.size - text.used >= need:
-        return True
-    size = max(2 * text.size, text.used + need)
-    memory = <char*>realloc(text.start, size)
-    if memory == NULL:
-        return False
-    text.start = memory
-    text.size = size
-    return True
 
 
 cdef class EventWriter:
@@ -313,7 +200,7 @@ cdef class EventWriter:
         cdef uint32_t number = 0, first
         cdef char* p
         while row < rows and out.used <= most:
-            need = self.need_of(sources + self.user_fields, self.count - self.user_fields, row)
+            need = need_of(sources + self.user_fields, self.count - self.user_fields, row)
             if need < 0:
                 return BAD_OFFSETS
             # Twice: without a request id the correlation id stands for it.
@@ -325,7 +212,7 @@ cdef class EventWriter:
             first = self.number_of(ours, row)
             count = 0
             while True:
-                need = self.need_of(sources, self.user_fields, row)
+                need = need_of(sources, self.user_fields, row)
                 if need < 0:
                     return BAD_OFFSETS
                 # Behind a row there is always room for the end of its line.
@@ -346,21 +233,6 @@ cdef class EventWriter:
                     break
             out.used = self.end_line(out.start + out.used, first, count) - out.start
         return DONE
-
-    cdef int64_t need_of(self, const Source* sources, Py_ssize_t count, int64_t row) noexcept nogil:
-        """The most bytes that the texts of a row may become; -1 if their offsets would lead out of their buffer."""
-        cdef int64_t need = 0
-        cdef int32_t before, at
-        cdef Py_ssize_t c
-        for c in range(count):
-            if sources[c].op == UUID:
-                need += 36
-            elif sources[c].op == STRING:
-                before, at = load_offset(sources + c, row), load_offset(sources + c, row + 1)
-                if before < 0 or at < before or at > sources[c].last_offset:
-                    return -1
-                need += ESCAPED * <int64_t>(at - before)
-        return need
 
     cdef uint32_t number_of(self, const Source* ours, int64_t row) noexcept nogil:
         """The row's index in its request."""

@@ -20,9 +20,15 @@ from collectord.model import FrameIds, FrameTag
 
 CODECS = ("zstd", "gzip", "none")
 JSONL = "jsonl"
-"""Names no compression, but lines of JSON: read like codec `none`, and without a header. See `jsonl.py`."""
+"""Names no compression, but lines of JSON for Azure ML: read like codec `none`, and without a header. See `jsonl.py`."""
+TELEMETRY = "telemetry"
+"""The same of telemetry events. See `telemetry.py`."""
 EVENT = b'{"specversion":"1.0","id":"'
-"""How every such line begins."""
+"""How every line for Azure ML begins."""
+ITEM = b'{"itemId":"'
+"""How every telemetry event begins."""
+LINE_BEGINS = {JSONL: EVENT, TELEMETRY: ITEM}
+"""The codecs whose blobs are lines of JSON."""
 MAX_TEXT = 256 * 1024 * 1024
 """Bytes of text in one frame: more is not written, and not decoded."""
 

@@ -14,13 +14,12 @@ from isal import isal_zlib
 from collectord.encode import frame_index, frame_tag
 from collectord.encode.frame import (
     CODECS,
-    EVENT,
     GZIP_EXTRA,
     GZIP_HEAD,
     GZIP_INDEX_SUBFIELD,
     GZIP_MAGIC,
     GZIP_SUBFIELD,
-    JSONL,
+    LINE_BEGINS,
     MAX_TEXT,
     TAG_FRAME,
     WORDS,
@@ -73,10 +72,10 @@ def first_frame_text(codec: str, head: bytes) -> bytes | None:
             return None
         head[:end].decode()
         return head[:end]
-    if codec == JSONL:
-        if head.startswith(EVENT):
+    if codec in LINE_BEGINS:
+        if head.startswith(LINE_BEGINS[codec]):
             return b""
-        if EVENT.startswith(head):
+        if LINE_BEGINS[codec].startswith(head):
             return None
         raise ValueError("it does not begin with an event")
     try:
@@ -104,12 +103,12 @@ def iter_frames(codec: str, file: Source, wanted: Wanted | None = None) -> Itera
 
 
 def _check_codec(codec: str) -> None:
-    if codec not in (*CODECS, JSONL):
-        raise ValueError(f"codec is {codec!r}, allowed: {', '.join((*CODECS, JSONL))}")
+    if codec not in (*CODECS, *LINE_BEGINS):
+        raise ValueError(f"codec is {codec!r}, allowed: {', '.join((*CODECS, *LINE_BEGINS))}")
 
 
 def _iterate(codec: str, window: Window, wanted: Wanted | None) -> Iterator[Frame]:
-    read = {"zstd": _read_zstd, "gzip": _read_gzip, "none": _read_plain, JSONL: _read_plain}[codec]
+    read = {"zstd": _read_zstd, "gzip": _read_gzip}.get(codec, _read_plain)
     while window.need(1):
         offset = window.offset
         try:

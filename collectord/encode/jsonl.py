@@ -18,8 +18,8 @@ from collectord import __version__
 from collectord.encode._jsonl import EventWriter
 from collectord.encode.fields import TIME, id_field, tensor_type
 from collectord.encode.frame import EVENT
-from collectord.mdc_output import collection_of
 from collectord.model import ColumnType, FrameTag, IdLayout, Schema, Stream
+from collectord.outputs import collection_of
 
 MAX_LINE = 256_000
 """Bytes of a line, its end included: a request that needs more gets several. Azure ML's own collector stores what is larger

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
-from collectord.mdc_output import MdcOutput
 from collectord.model import Buffer, Partition, Reason, Schema, Stream
+from collectord.outputs import Outputs
 from collectord.schema import parse_schema, schema_id, stream_of
 
 DAY_NS = 86_400_000_000_000
@@ -81,8 +81,8 @@ class Window:
     late_ns: int
     early_ns: int
     boundary_minutes: int
-    mdc: MdcOutput = field(default_factory=MdcOutput)
-    """The streams that have a period of their own."""
+    outputs: Outputs = field(default_factory=Outputs)
+    """Some streams have a period of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def judge(payload: Buffer, found: batch.Found, rules: batch.Rules, window: Windo
     """
     earliest = max(0, now_ns - window.late_ns)
     time_ns = batch.check(payload, found, rules, earliest, now_ns + window.early_ns)
-    boundary = window.mdc.boundary(rules.schema.stream, window.boundary_minutes)
+    boundary = window.outputs.boundary(rules.schema.stream, window.boundary_minutes)
     return Judged(rules.schema, Partition.of(found.schema_id, time_ns, boundary), found.rows)
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from collectord.buffer.assemble import Rows
 from collectord.buffer.index import Slice
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
 from collectord.encode.jsonl import JsonlPlan
+from collectord.encode.telemetry import TelemetryPlan
 from collectord.model import FrameTag, Schema
 from collectord.upload.store import MAX_APPEND
+
+Plan: TypeAlias = CsvPlan | JsonlPlan | TelemetryPlan
+"""How rows of one schema become text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +52,20 @@ class Framer:
         self._next_frame_id = next_frame_id
         self._local = threading.local()
 
-    def text(
-        self, schema: Schema, plan: CsvPlan | JsonlPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]
-    ) -> memoryview:
+    def text(self, schema: Schema, plan: Plan, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> memoryview:
         """The rows as text, without a header; lines of JSON as those of a frame 0. Valid until this thread's next call."""
         batch = _rows(schema, slices, payloads).batch()
-        if isinstance(plan, JsonlPlan):
-            return memoryview(plan.encode(batch, FrameTag(self._writer_id, 0, batch.num_rows)))
-        return plan.encode(batch, self._tools().text)
+        if isinstance(plan, CsvPlan):
+            return plan.encode(batch, self._tools().text)
+        return memoryview(plan.encode(batch, FrameTag(self._writer_id, 0, batch.num_rows)))
 
-    def make(
-        self, schema: Schema, plan: CsvPlan | JsonlPlan, slices: Sequence[Slice], payloads: Sequence[memoryview]
-    ) -> Frame:
+    def make(self, schema: Schema, plan: Plan, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Frame:
         """One frame of these slices; `payloads` are those of their entries. If it is larger than an append may be, it is
         not to be sent, but made again of fewer rows. Raises ValueError for a single row that is.
         """
         tools, rows = self._tools(), _rows(schema, slices, payloads)
         tag = FrameTag(self._writer_id, self._next_frame_id(), sum(piece.stop - piece.start for piece in slices))
-        if isinstance(plan, JsonlPlan):
+        if not isinstance(plan, CsvPlan):
             lines = plan.encode(rows.batch(), tag, MAX_APPEND)
             if tag.rows == 1 and len(lines) > MAX_APPEND:
                 # Ingest bounds a row as CSV, which has neither the columns' names nor such long escapes.

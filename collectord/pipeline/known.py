@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from collectord.encode.csv import CsvPlan
-from collectord.encode.frame import JSONL
+from collectord.encode.frame import JSONL, TELEMETRY
 from collectord.encode.jsonl import JsonlPlan
+from collectord.encode.telemetry import TelemetryPlan
 from collectord.errors import Rejected
 from collectord.ingest.validate import weight
 from collectord.model import Partition, Schema
+from collectord.pipeline.framer import Plan
 from collectord.schema import parse_schema
 from collectord.upload.naming import Layout, codec_of
 from collectord.wal.damage import DamagedEntry
@@ -64,7 +66,7 @@ class Known:
         self._layout = layout
         self._lowercase_workspace = lowercase_workspace
         self._schemas = Kept[bytes, Schema](2 * max_streams)
-        self._plans = Kept[tuple[bytes, int], CsvPlan | JsonlPlan](max_streams)
+        self._plans = Kept[tuple[bytes, int], Plan](max_streams)
         self._keys = Kept[bytes, str](2 * max_streams)
         """Small, and asked for all the time: what waits is counted by them, under the lock."""
         self._bases = Kept[Partition, str](2 * max_streams)
@@ -105,14 +107,17 @@ class Known:
             self._bases.put(partition, base)
         return base
 
-    def plan(self, partition: Partition) -> CsvPlan | JsonlPlan:
+    def plan(self, partition: Partition) -> Plan:
         """How the partition is written: its blob's name says it, as it does to every reader."""
         key = (partition.schema_id, partition.boundary_minutes)
         plan = self._plans.get(key)
         if plan is None:
             schema = self.schema(partition.schema_id)
-            if codec_of(self.base(partition)) == JSONL:
+            codec = codec_of(self.base(partition))
+            if codec == JSONL:
                 plan = JsonlPlan(schema)
+            elif codec == TELEMETRY:
+                plan = TelemetryPlan(schema)
             else:
                 plan = CsvPlan(schema, partition.boundary_minutes, lowercase_workspace=self._lowercase_workspace)
             self._plans.put(key, plan, weight(schema) + len(plan.header))

@@ -26,28 +26,28 @@ import xxhash
 from collectord.buffer.entries import Entries
 from collectord.buffer.index import Slice, after_entry
 from collectord.buffer.seal import MAX_FRAME_ROWS
-from collectord.encode.csv import CsvPlan
-from collectord.encode.frame import JSONL
+from collectord.encode.frame import JSONL, TELEMETRY
 from collectord.encode.frame_reader import iter_frames
 from collectord.encode.jsonl import JsonlPlan
+from collectord.encode.telemetry import TelemetryPlan
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo, Cursor, Lsn, Partition, Place, Schema
-from collectord.pipeline.framer import Framer
+from collectord.pipeline.framer import Framer, Plan
 from collectord.pipeline.known import Known
 from collectord.pipeline.poison import NOT_ITS_FAULT
 from collectord.reader import events
-from collectord.reader.blobs import READ_BYTES, BlobFile, data_blobs, settled
+from collectord.reader.blobs import READ_BYTES, BlobFile, data_blobs, landed_blobs, settled
 from collectord.reader.cat import header_of
 from collectord.upload import erased
-from collectord.upload.naming import codec_of
+from collectord.upload.naming import TELEMETRY_PREFIX, codec_of
 from collectord.upload.store import BlobStore
 
 ROWS_AT_ONCE = 1 << 19
 SLICE_BYTES = 1 << 20
 
 _ABSENT, _FOUND, _UNREADABLE, _AMBIGUOUS, _ASIDE = range(5)
-_SUFFIXES = r"\.csv(?:\.zst|\.gz)?"
-_MDC_SUFFIXES = r"\.jsonl"
+_CSV_SUFFIXES = r"\.csv(?:\.zst|\.gz)?"
+_LINES_SUFFIX = r"\.jsonl"
 
 Doubtful = Literal["repeat", "skip"]
 
@@ -117,7 +117,8 @@ class Search:
         self._set_aside = set_aside
         self._writer = writer_id.hex()
         self._options = options
-        self._everything: list[BlobInfo] | None = None
+        self._everything: tuple[list[BlobInfo], list[BlobInfo]] | None = None
+        """Those of rows, and of telemetry events."""
         self._notes: list[erased.Note] | None = None
         self._sizes: dict[Partition, dict[str, int]] = {}
         self.progress = Progress()
@@ -162,7 +163,7 @@ class Search:
         passes: int, notes: list[str],
     ) -> int:  # fmt: skip
         """Marks the rows whose hash falls into this pass. Returns how many more of them there are than wait."""
-        digests = _lines_digests if isinstance(self._known.plan(partition), JsonlPlan) else _digests
+        digests = _digests_of(self._known.plan(partition))
         wanted: dict[int, int] = {}
         order, places = array("Q"), array("Q")
         for at, text, count in self._texts(partition, entries):
@@ -212,7 +213,7 @@ class Search:
                     begin += piece.stop - piece.start
             at += count
 
-    def _readable(self, schema: Schema, plan: CsvPlan | JsonlPlan, piece: Slice) -> memoryview | None:
+    def _readable(self, schema: Schema, plan: Plan, piece: Slice) -> memoryview | None:
         try:
             return self._framer.text(schema, plan, [piece], [self._read_payload(piece.place)])
         except NOT_ITS_FAULT:
@@ -230,7 +231,7 @@ class Search:
                 for frame in iter_frames(codec, file):
                     self.progress.blob_bytes += frame.length
                     text = rest + frame.text
-                    end = text.rfind(b"\n") + 1 if codec == JSONL else _whole(text)
+                    end = text.rfind(b"\n") + 1 if codec in (JSONL, TELEMETRY) else _whole(text)
                     rest = text[end:]
                     for digest in self._digests(blob.name, memoryview(text)[:end], notes):
                         if digest in wanted:
@@ -242,8 +243,9 @@ class Search:
 
     def _digests(self, blob: str, text: memoryview, notes: list[str]) -> Iterator[int]:
         """A hash of every row of a blob's whole records."""
-        if codec_of(blob) != JSONL:
-            yield from _digests(text)
+        codec = codec_of(blob)
+        if codec != JSONL:
+            yield from (_line_digests if codec == TELEMETRY else _digests)(text)
             return
         for line in bytes(text).splitlines(keepends=True):
             try:
@@ -261,11 +263,11 @@ class Search:
         header = self._known.plan(partition).header
         if self._options.everywhere:
             if self._everything is None:
-                self._everything = data_blobs(self._store)
-            candidates = self._everything
+                self._everything = data_blobs(self._store), landed_blobs(self._store, TELEMETRY_PREFIX)
+            candidates = self._everything[codec_of(self._known.base(partition)) == TELEMETRY]
         else:
             beginning, name = self._names(partition)
-            candidates = [blob for blob in data_blobs(self._store, beginning) if name.fullmatch(blob.name)]
+            candidates = [blob for blob in landed_blobs(self._store, beginning) if name.fullmatch(blob.name)]
         chosen = []
         for blob in candidates:
             blob = settled(self._store, blob)
@@ -279,7 +281,7 @@ class Search:
     def _names(self, partition: Partition) -> tuple[str, re.Pattern[str]]:
         """How the names of a partition's blobs begin, and what all of them are like."""
         base = self._known.base(partition)
-        suffixes = _MDC_SUFFIXES if codec_of(base) == JSONL else _SUFFIXES
+        suffixes = _LINES_SUFFIX if codec_of(base) in (JSONL, TELEMETRY) else _CSV_SUFFIXES
         stem = re.sub(f"{suffixes}$", "", base)
         beginning, *_ = stem.partition(self._writer)
         return beginning, re.compile(re.escape(stem).replace(self._writer, "[0-9a-f]{32}") + r"(\.\d+)?" + suffixes)
@@ -384,6 +386,13 @@ def _portions(entries: Iterable[tuple[Place, int]]) -> Iterator[list[Slice]]:
         yield slices
 
 
+def _digests_of(plan: Plan) -> Callable[[memoryview], Iterator[int]]:
+    """What makes a hash of every row of a text that this plan wrote."""
+    if isinstance(plan, JsonlPlan):
+        return _lines_digests
+    return _line_digests if isinstance(plan, TelemetryPlan) else _digests
+
+
 def _digests(text: memoryview) -> Iterator[int]:
     """A hash of every record of whole records."""
     raw = bytes(text)
@@ -405,8 +414,13 @@ def _digests(text: memoryview) -> Iterator[int]:
             pieces.clear()
 
 
+def _line_digests(text: memoryview) -> Iterator[int]:
+    """A hash of every one of whole lines, each of which is a row."""
+    return map(xxhash.xxh3_64_intdigest, bytes(text).splitlines())
+
+
 def _lines_digests(text: memoryview) -> Iterator[int]:
-    """A hash of every row of lines of JSON."""
+    """A hash of every row of lines for Azure ML, which have several."""
     for line in bytes(text).splitlines(keepends=True):
         yield from _event_digests(line)
 

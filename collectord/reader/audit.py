@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from collectord.control.client import ControlClient
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
-from collectord.reader.blobs import data_blobs
+from collectord.reader.blobs import landed_blobs
 from collectord.reader.erasures import recorded, totals
 from collectord.reader.tally import Tally, compare, layout_of
 from collectord.reader.verify import Finding, Report, verify
@@ -81,7 +81,7 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
     """
     try:
         if spool_socket is None or prefix:
-            with _bar(blobs := data_blobs(store, prefix)) as progress:
+            with _bar(blobs := landed_blobs(store, prefix)) as progress:
                 report = verify(store, blobs, progress)
             if spool_socket is not None:
                 report.notes.append("the books are not compared: they count all days of a stream; leave PREFIX out")
@@ -89,7 +89,7 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
         with ControlClient(spool_socket) as control:
             status = control.status()
             before = {books.stream: books for books in control.ledger()}
-            with _bar(blobs := data_blobs(store)) as progress:
+            with _bar(blobs := landed_blobs(store)) as progress:
                 report = verify(store, blobs, progress)
             after = {books.stream: books for books in control.ledger()}
     except TryAgain as error:

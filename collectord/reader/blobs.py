@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from collectord.encode.frame import TELEMETRY
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
+from collectord.upload.naming import TELEMETRY_PREFIX, codec_of, is_telemetry
 from collectord.upload.store import CONTROL_PREFIX, BlobStore, Blocked, Unknown
 
 READ_BYTES = 4 << 20
@@ -18,15 +20,32 @@ _PART = re.compile(r"^(?P<stem>.*?)(?:\.(?P<part>\d+))?(?P<suffix>\.csv(?:\.\w+)
 
 
 def data_blobs(store: BlobStore, prefix: str = "") -> list[BlobInfo]:
-    """The data under a prefix, parts of a day in their order.
+    """The rows under a prefix, parts of a day in their order; no telemetry events.
 
     Raises:
         TryAgain: the store did not answer.
         CallHuman: it refused.
     """
+    return [blob for blob in landed_blobs(store, prefix) if codec_of(blob.name) != TELEMETRY]
+
+
+def landed_blobs(store: BlobStore, prefix: str = "") -> list[BlobInfo]:
+    """The same with telemetry events among them. Raises as `data_blobs` does."""
     # A store's own prefix may stand before it; no part of a stream's name can be spelled like it.
-    blobs = [blob for blob in store.list(prefix) if f"/{CONTROL_PREFIX}" not in f"/{blob.name}"]
+    blobs = [
+        blob
+        for blob in store.list(prefix)
+        if f"/{CONTROL_PREFIX}" not in f"/{blob.name}" or codec_of(blob.name) == TELEMETRY
+    ]
     return sorted(blobs, key=lambda blob: _order(blob.name))
+
+
+def blobs_of(store: BlobStore, prefix: str = "", telemetry: bool = False) -> list[BlobInfo]:
+    """What a person means by a prefix: rows; events where it leads to them, or where they are asked for (`telemetry`), then
+    below their folder if there is no prefix. Raises as `data_blobs` does."""
+    if not telemetry and not is_telemetry(prefix):
+        return data_blobs(store, prefix)
+    return [blob for blob in landed_blobs(store, prefix or TELEMETRY_PREFIX) if codec_of(blob.name) == TELEMETRY]
 
 
 def _order(name: str) -> tuple[str, int]:

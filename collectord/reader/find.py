@@ -16,7 +16,7 @@ from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
 from collectord.reader.absence import Absence, absences
-from collectord.reader.blobs import data_blobs
+from collectord.reader.blobs import blobs_of
 from collectord.reader.tally import layout_of
 from collectord.reader.where import Effort, Hit, days_of, may_hold, needles, time_of, where
 from collectord.upload.store import BlobStore
@@ -118,11 +118,11 @@ class Found:
 
 def find(
     store: BlobStore, wanted: str, first: date | None, count: int | None, stream: str, socket: Path | None,
-    quarantine: Path | None = None, name_prefix: str = "",
+    quarantine: Path | None = None, name_prefix: str = "", telemetry: bool = False,
 ) -> Found:  # fmt: skip
     """Looks for a correlation id in the blobs of some days (see `days_of`); before that, with `socket`, in the log, and
     with `quarantine`, the directory of its items, there. `name_prefix` is what stands before every blob's name in this
-    store.
+    store. `telemetry`: the blobs of events are searched for their ids, instead of those of rows.
 
     Raises:
         CallHuman: the id is empty, the store cannot be read, or no daemon answers.
@@ -146,7 +146,9 @@ def find(
         if socket is not None:
             layout = layout_of(status, name_prefix)
             found.absences = absences(books, held_rows, layout, stream)
-        found.blobs = [blob for blob in data_blobs(store, stream) if any(may_hold(blob.name, day) for day in days)]
+        found.blobs = [
+            blob for blob in blobs_of(store, stream, telemetry) if any(may_hold(blob.name, day) for day in days)
+        ]
         with contextlib.closing(store):
             found.hits = list(
                 where(

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from collectord.encode.frame import JSONL
+from collectord.encode.frame import JSONL, TELEMETRY
 from collectord.errors import NeverAgain
-from collectord.mdc_output import MdcOutput
-from collectord.model import MINUTES_PER_HOUR, Partition, Stream
-from collectord.reader import events
+from collectord.kinds import EVENTS
+from collectord.model import MINUTES_PER_HOUR, Partition, Stream, StreamKind
+from collectord.outputs import Outputs
+from collectord.reader import events, telemetry
 from collectord.reader.verify import BlobTotals
 from collectord.upload.naming import Layout
 
 _PART = re.compile(r"(?:\.\d+)?(\.csv|\.jsonl)\Z")
+_KINDS = {kind.name.lower(): kind for kind in EVENTS}
 _TIME, _BOUNDARY = "$aml_dc_scoring_timestamp", "$aml_dc_boundary"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -58,26 +60,31 @@ class Tally:
 
 def stream_of_key(key: str) -> Stream:
     """The stream that a key of the ledger names; see `Stream.key`. Raises ValueError if it is none."""
-    parts = [part.replace("%2F", "/").replace("%25", "%") for part in key.split("/")]
+    name, mark, rest = key.partition(":")
+    kind = _KINDS.get(name, StreamKind.ROWS) if mark else StreamKind.ROWS
+    text = key if kind is StreamKind.ROWS else rest
+    parts = [part.replace("%2F", "/").replace("%3A", ":").replace("%25", "%") for part in text.split("/")]
     if len(parts) != 8:
         raise ValueError(f"not a stream: {key!r}")
     subscription, group, workspace, webservice, model, version, designation, collection = parts
-    return Stream(subscription, group, workspace, webservice, model, version, designation, collection)
+    return Stream(subscription, group, workspace, webservice, model, version, designation, collection, kind)
 
 
 def layout_of(status: Mapping[str, Any], prefix: str) -> Layout:
     """The names that a daemon gives to its blobs, but for the codec's suffix, from its status."""
     return Layout(
         status["layout"], suffix="", node=status["node"], writer=status["writer"], prefix=prefix,
-        mdc=MdcOutput(status.get("mdc_output", ())),
+        outputs=Outputs(status.get("mdc_output", ())),
     )  # fmt: skip
 
 
 def start_of(blob: BlobTotals) -> Partition | None:
     """The period that a blob covers, from the time in its first row; None if it has none."""
-    if blob.codec == JSONL:
+    if blob.codec in (JSONL, TELEMETRY):
+        line = blob.first_record
         try:
-            return _period(events.read(blob.first_record).time, MINUTES_PER_HOUR)
+            time = events.read(line).time if blob.codec == JSONL else telemetry.read(line)["timestamp"]
+            return _period(time, MINUTES_PER_HOUR)
         except (NeverAgain, ValueError):
             return None
     found = period_of(blob.header, blob.first_record)

@@ -2,8 +2,9 @@
 
 Per blob: whole frames with right checksums, the header first and once, as many rows in each frame as its tag says, and
 the ids that its index says; of lines of JSON each line, the rows that it says, and that none of a frame is missing between
-others. Over all of them: no frame twice, and each writer's frames in their order within a part. Memory: one frame at a time,
-and about 150 bytes for every frame that was read. One thread.
+others; of telemetry events each line, and that no event stands twice in a blob. Over all of them: no frame twice, and each
+writer's frames in their order within a part. Memory: one frame at a time, about 150 bytes for every frame that was read, and
+about 100 for every event of a blob. One thread.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from collectord.encode.frame import JSONL
+import xxhash
+
+from collectord.encode.frame import JSONL, LINE_BEGINS, TELEMETRY
 from collectord.encode.frame_reader import Frame, FrameError, first_frame_text, iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, FrameTag
-from collectord.reader import events
+from collectord.reader import events, telemetry
 from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.correlation import untrue
 from collectord.upload import erased
@@ -28,6 +31,9 @@ OUR_COLUMNS = (
     b"$aml_service_name,$aml_model_name,$aml_model_version,$aml_request_id,$aml_dc_row"
 )
 """How every header ends (docs/formats/blob.md), or else with `$aml_dc_sampling` behind it."""
+
+MOST_EVENTS = 1 << 20
+"""Of a blob, for which is looked whether they stand there again."""
 
 _STEP = 1 << 20  # what is split at once, so that a frame full of quotes does not become as many objects
 
@@ -49,7 +55,7 @@ class BlobTotals:
     size: int
     codec: str
     frames: int = 0
-    """With rows; codec none has none to count."""
+    """With rows; codec none and telemetry events have none to count."""
     rows: int = 0
     writers: dict[bytes, int] = field(default_factory=dict)
     """Rows by writer. Empty for codec none."""
@@ -131,7 +137,7 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
         report.findings += findings
         report.findings += _placed(blob.name, tags, seen)
         plain += totals.codec == "none"
-        lines += totals.codec == JSONL
+        lines += totals.codec in LINE_BEGINS
         for _, tag, rows in tags:
             writer = report.writers.setdefault(tag.writer, WriterTotals(first=tag.sequence, last=tag.sequence))
             writer.frames += 1
@@ -187,6 +193,8 @@ def _read(store: BlobStore, blob: BlobInfo, progress: Callable[[int], None], gon
                 findings += _check_plain(totals, file, progress)
             elif codec == JSONL:
                 findings += _check_lines(totals, file, tags, progress, gone)
+            elif codec == TELEMETRY:
+                findings += _check_events(totals, file, progress)
             else:
                 for frame in iter_frames(codec, file):
                     findings += _check_frame(totals, frame, tags)
@@ -306,6 +314,34 @@ def _check_lines(
             expected = event.number + 1
         offset += len(line)
         progress(len(line))
+
+
+def _check_events(
+    totals: BlobTotals, file: io.BufferedReader[BlobFile], progress: Callable[[int], None]
+) -> Iterator[Finding]:
+    """A blob of telemetry events: each line, and that none of them stands there twice; adds to the totals."""
+    offset = 0
+    seen: set[int] = set()
+    while line := file.readline(telemetry.MAX_LINE):
+        totals.first_record = totals.first_record or line
+        try:
+            telemetry.read(line)
+        except telemetry.BadItem as error:
+            yield Finding(totals.name, offset, str(error))
+        else:
+            totals.rows += 1
+            digest = xxhash.xxh3_64_intdigest(line)
+            if digest in seen:
+                yield Finding(totals.name, offset, "the same event stands before this in the blob")
+            elif len(seen) < MOST_EVENTS:
+                seen.add(digest)
+        offset += len(line)
+        progress(len(line))
+    writer = telemetry.writer_of(totals.name)
+    if writer is None:
+        yield Finding(totals.name, None, "its name does not say which daemon wrote it")
+    elif totals.rows:
+        totals.writers[writer] = totals.rows
 
 
 def _first_record(text: bytes) -> bytes:

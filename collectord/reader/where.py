@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 
 from collectord.encode import frame_index
-from collectord.encode.frame import JSONL
+from collectord.encode.frame import JSONL, TELEMETRY
 from collectord.encode.frame_reader import Frame, first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
-from collectord.reader import correlation, events
+from collectord.reader import correlation, events, telemetry
 from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.verify import RecordCounter
 from collectord.upload.naming import codec_of
@@ -111,6 +111,9 @@ def where(
 
 def _search(name: str, file: BlobFile, wanted: str, effort: Effort) -> Iterator[Hit]:
     codec = codec_of(name)
+    if codec == TELEMETRY:
+        yield from _events(name, io.BufferedReader(file, READ_BYTES), wanted)
+        return
     if codec == JSONL:
         yield from _lines(name, io.BufferedReader(file, READ_BYTES), wanted)
         return
@@ -146,6 +149,16 @@ def _lines(name: str, file: io.BufferedReader[BlobFile], wanted: str) -> Iterato
             for at, row in enumerate(event.rows):
                 yield Hit(name, offset, before + at + 1, json.dumps(row, ensure_ascii=False))
         before += count
+        offset += len(line)
+
+
+def _events(name: str, file: io.BufferedReader[BlobFile], wanted: str) -> Iterator[Hit]:
+    """The telemetry events with the id: their own, as that is their correlation id on the way."""
+    begin = telemetry.begin_of(wanted)
+    offset = 0
+    for row, line in enumerate(iter(lambda: file.readline(telemetry.MAX_LINE), b""), 1):
+        if line.startswith(begin):
+            yield Hit(name, offset, row, line.decode().removesuffix("\n"))
         offset += len(line)
 
 

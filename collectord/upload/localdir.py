@@ -17,7 +17,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -181,6 +181,21 @@ class LocalDirectory:
             raise CallHuman(f"{self.describe()} cannot be listed: {error}") from error
         except OSError as error:
             raise TryAgain(f"{self.describe()} could not be listed: {error}") from error
+
+    def expire(self, blob: str, unchanged_since: float, only_look: bool = False) -> int | None:
+        """Removes a blob that has not been appended to since then (seconds since 1970), durably. Returns its bytes; None: it
+        has, or it is gone. No append gets lost: one that comes now finds it absent. `only_look`: it stays. Raises OSError."""
+        path = self._path(blob)
+        with nullcontext() if only_look else self._locked(blob):
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                return None
+            if not stat.S_ISREG(status.st_mode) or status.st_mtime >= unchanged_since:
+                return None
+            if not only_look:
+                files.remove_durably(path)
+        return status.st_size
 
     def get_document(self, name: str) -> GetOutcome:
         try:

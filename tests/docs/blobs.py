@@ -9,15 +9,20 @@ from typing import Any
 
 import pyarrow as pa
 
+from collectord.buffer.assemble import Rows
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
-from collectord.model import Column, ColumnType, FrameIds, FrameTag, IdLayout, Partition, Schema, Stream
+from collectord.encode.telemetry import TelemetryPlan
+from collectord.model import Column, ColumnType, FrameIds, FrameTag, IdLayout, Partition, Schema, Stream, StreamKind
 from collectord.upload.naming import Layout
+from tests.event_batches import event_batch, event_schema
 
 STORE = Path("collectord-data/store")
 MODEL = STORE / "sub/group/workspace/aks-w-collv9/best_model/10"
 MARCH = 1_519_862_400_000_000_000
 """2018-03-01T00:00:00Z in nanoseconds."""
+OPERATION = "12345678901234567890123456789012"
+"""Looks like a number, and is none."""
 DAY = 86_400_000_000_000
 TEXTS = ["plain", "", None, 'a "quoted" word', "comma, comma", "two\nlines", 'three\n\nlines, "quoted"\n', "é漢😀"]
 REQUESTS = 24
@@ -58,6 +63,7 @@ def write(folder: Path, codec: str) -> None:
     """Writes March 1st and 2nd under `folder`: a header frame and several data frames in each blob."""
     encoder, out = FrameEncoder(codec), TextBuffer()
     layout = Layout("documented", suffix=encoder.suffix)
+    _write_telemetry(folder)
     floating, whole, text = ColumnType.FLOAT64, ColumnType.INT64, ColumnType.STRING
     kinds: dict[str, list[tuple[str, ColumnType]]] = {
         "inputs": [("feat1", floating), ("feat2", whole), ("comment", text)],
@@ -87,6 +93,35 @@ def write(folder: Path, codec: str) -> None:
                 text, tag = plan.encode(batch, out, at, stop), FrameTag(bytes(16), at, stop - at)
                 frames.append(encoder.data_frame(text, tag, INDEXES[at // 10 % 2]))
             path.write_bytes(b"".join(frames))
+
+
+def _write_telemetry(folder: Path) -> None:
+    """Traces and requests of one hour."""
+    dimensions = [
+        '{"Contents": {"input": [1]}, "Request Id": "r1"}',
+        "an input, no object",
+        '{"other": {"x": "1"}}',
+        None,
+    ]
+    wanted: dict[StreamKind, list[dict[str, Any]]] = {
+        StreamKind.TRACE: [{"message": "STDOUT", "customDimensions": one} for one in dimensions],
+        StreamKind.REQUEST: [
+            {"operation_Id": OPERATION, "name": "POST /score", "duration": 10 * at + 0.5, "resultCode": "200"}
+            for at in range(5)
+        ],
+    }
+    for kind, events in wanted.items():
+        schema = event_schema(kind, workspace="workspace")
+        times = [MARCH + 1000 * at for at in range(len(events))]
+        ids = [uuid.uuid5(uuid.NAMESPACE_OID, f"{kind}/{at}") for at in range(len(events))]
+        batch = Rows(
+            schema, [(memoryview(event_batch(schema, events, ids, times).SerializeToString()), 0, len(events))]
+        ).batch()
+        path = (
+            folder / STORE / Layout(suffix="", writer="0" * 32).base(schema.stream, Partition.of(schema.id, MARCH, 60))
+        )
+        path.parent.mkdir(parents=True)
+        path.write_bytes(TelemetryPlan(schema).encode(batch, FrameTag(bytes(16), 1, len(events))))
 
 
 def _batch(columns: list[list[Any]], rows: list[Row], start: int) -> pa.RecordBatch:

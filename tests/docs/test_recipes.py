@@ -111,6 +111,18 @@ def check_join(found: list[dict[str, Any]]) -> None:
     assert sorted((one["feat1"], one["prediction"]) for one in relation(by_duckdb)) == sorted(pairs)
 
 
+def check_telemetry(found: list[dict[str, Any]]) -> None:
+    by_duckdb, by_pandas = found
+    traces = relation(by_duckdb["traces"])
+    assert [(one["message"], one["request_id"]) for one in traces] == [("STDOUT", "r1"), ("STDOUT", None)]
+    assert str(traces[0]["timestamp"]).startswith("2018-03-01 00:00:00")
+    assert by_pandas["requests"]["operation_Id"].tolist() == [blobs.OPERATION] * 5
+    slow = by_pandas["slow"]
+    assert slow["duration"].tolist() == [40.5, 30.5, 20.5]
+    assert slow["resultCode"].tolist() == ["200"] * 3
+    assert str(slow["timestamp"].min()) == "2018-03-01 00:00:00.000002+00:00"
+
+
 CHECKS: dict[str, Callable[[list[dict[str, Any]]], None]] = {
     "pandas": check_pandas,
     "pyarrow": check_pyarrow,
@@ -118,6 +130,7 @@ CHECKS: dict[str, Callable[[list[dict[str, Any]]], None]] = {
     "DuckDB": check_duckdb,
     "csv and zstandard": check_csv,
     "Inputs with their predictions": check_join,
+    "Telemetry events": check_telemetry,
 }
 
 

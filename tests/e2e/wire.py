@@ -111,8 +111,12 @@ class WireClient:
 
     def send(self, raw_schema: bytes, numbers: Sequence[int], time_ns: int, columns: int = 1) -> int:
         """The batch's sequence number; it counts as sent although the connection may be down."""
+        return self.post(batch(0, raw_schema, numbers, time_ns, columns))
+
+    def post(self, made: pb.Batch) -> int:
+        """The same of a batch of any content, which gets its sequence number here."""
         self.sent += 1
-        made = batch(self.sent, raw_schema, numbers, time_ns, columns)
+        made.sequence = self.sent
         with self._lock:
             self._unacknowledged[self.sent] = made
         self.raw(pb.ClientMessage(batch=made).SerializeToString())

@@ -20,9 +20,9 @@ from collectord.encode import frame_reader
 from collectord.encode.frame_reader import iter_frames
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
-from collectord.mdc_output import MdcOutput
 from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
+from collectord.outputs import Outputs
 from collectord.pipeline import Pipeline
 from collectord.pipeline.parking import budget_of
 from collectord.quarantine import ROWS_DIRECTORY
@@ -73,7 +73,7 @@ class Node:
         )
         self.marks = Marks()
         self.marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self.ledger.clients())
-        layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex(), mdc=MdcOutput(mdc))
+        layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex(), outputs=Outputs(mdc))
         clock = SystemClock()
         self.metrics = Metrics()
         segments = self.recovered.segments

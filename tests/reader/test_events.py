@@ -10,8 +10,8 @@ import pytest
 
 from collectord.encode.frame_reader import first_frame_text
 from collectord.encode.jsonl import JsonlPlan
-from collectord.mdc_output import MdcOutput
 from collectord.model import ColumnType, FrameTag, IdLayout
+from collectord.outputs import Outputs
 from collectord.reader import events
 from collectord.reader.blobs import data_blobs
 from collectord.reader.cat import cat
@@ -65,7 +65,7 @@ def test_the_books_of_a_stream_are_compared() -> None:
         stream, landed, in_log = "sub/rg/Ws/svc/model/10/inputs/default", 9, 0
 
     report = verified(b"".join(FRAMES))
-    layout = Layout(suffix="", writer=WRITER.hex(), mdc=MdcOutput(["svc/*/*"]))
+    layout = Layout(suffix="", writer=WRITER.hex(), outputs=Outputs(["svc/*/*"]))
     (tally,), strangers = compare(report.blobs, WRITER, layout, {Books.stream: Books()}, {Books.stream: Books()})
     assert (tally.rows, tally.wrong, strangers) == (9, "", 0)
     period = start_of(report.blobs[0])

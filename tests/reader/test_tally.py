@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from collectord.model import Partition, Stream
+from collectord.model import Partition, Stream, StreamKind
 from collectord.reader.tally import Tally, base_of, compare, start_of, stream_of_key
 from collectord.reader.verify import OUR_COLUMNS, BlobTotals
 from collectord.upload.naming import Layout
@@ -38,12 +38,17 @@ def books(**landed: int) -> dict[str, Books]:
         Stream(model="a/b%2F%25", designation="inputs"),
         Stream("s", "g", "w", "x", "m", "1", "d", "c"),
         Stream(model="ä"),
+        Stream("s:1", "g", kind=StreamKind.TRACE),
+        Stream("trace:s", "g"),
+        Stream("trace:trace:s%3A", "g", kind=StreamKind.METRIC),
     ],
 )
 def test_a_key_of_the_ledger_names_its_stream(stream: Stream) -> None:
     """Up to empty parts, which equal `default`."""
     assert stream_of_key(stream.key()).key() == stream.key()
     assert stream_of_key(stream.key()).model == stream.model or not stream.model
+    assert stream_of_key(stream.key()).kind is stream.kind
+    assert stream_of_key(stream.key()).subscription == stream.subscription or not stream.subscription
 
 
 def test_a_key_that_names_no_stream_is_an_error() -> None:

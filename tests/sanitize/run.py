@@ -29,6 +29,7 @@ TESTS = (
     "tests/client/test_core.py",
     "tests/encode/test_csv*.py",
     "tests/encode/test_jsonl.py",
+    "tests/encode/test_telemetry.py",
     "tests/encode/test_frame.py",
 )
 WITHOUT = "tests/client/test_core.py::test_its_own_tests_pass_with_the_core_in_python"

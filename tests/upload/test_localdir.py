@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -239,6 +240,32 @@ def test_somebody_who_may_only_read_sees_whole_appends_and_changes_nothing(
     assert reader.read(NAME, 0, 100) == b"old\n"
     assert reader.read("a/b/other.csv", 0, 100) is None
     assert (store.root / NAME).read_bytes() == b"old\nmin"
+
+
+def test_what_is_removed_is_absent_and_what_was_just_appended_to_is_not_removed(
+    store: LocalDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the lock of its appends, so that none of them goes into a file that has no name any more."""
+    removed: list[Path] = []
+
+    def remove(path: Path) -> None:
+        with store._journal_of(NAME).open("rb") as journal, pytest.raises(BlockingIOError):
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        removed.append(path)
+        path.unlink()
+
+    monkeypatch.setattr(files, "remove_durably", remove)
+    path = store.root / NAME
+    assert isinstance(store.append(NAME, b"abc", 0), Appended)
+    changed = path.stat().st_mtime
+    assert store.expire(NAME, changed) is None
+    assert store.expire(NAME, changed + 1, only_look=True) == 3
+    assert not removed
+    assert store.expire(NAME, changed + 1) == 3
+    assert removed == [path]
+    assert store.append(NAME, b"def", 3) == Absent()
+    assert store.expire(NAME, changed + 1) is None
+    assert store.expire("a", changed + 10**6) is None, "a folder is no blob"
 
 
 def test_many_processes_append_to_one_blob_without_a_gap(store: LocalDirectory) -> None:

@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectord.errors import ConfigError
-from collectord.model import Partition, Stream
-from collectord.upload.naming import MAX_LEVEL, MAX_NAME, Layout, codec_of, content_type, escape
+from collectord.kinds import EVENTS
+from collectord.model import Partition, Stream, StreamKind
+from collectord.outputs import Outputs
+from collectord.upload.naming import Layout, codec_of, content_type, is_telemetry
+from collectord.upload.template import MAX_LEVEL, MAX_NAME, escape
 
 EXAMPLE = Stream(
     "1a2b3c4d-5e6f-7g8h-9i10-j11k12l13m14", "myresourcegrp", "myWorkspace", "aks-w-collv9", "best_model", "10", "inputs"
@@ -259,3 +262,36 @@ def test_a_template_keeps_apart_what_it_names(pair: tuple[Stream, Stream]) -> No
 
     one, two = pair
     assert (layout.base(one, DAY) == layout.base(two, DAY)) == (named(one) == named(two))
+
+
+@pytest.mark.parametrize("template", ["documented", "sdk-v1", "{designation}/{yyyy}/{mm}/{dd}/data.csv"])
+@pytest.mark.parametrize("prefix", ["", "some/prefix"])
+@pytest.mark.parametrize("kind", EVENTS)
+def test_events_lie_at_the_root_of_the_container_by_table_and_hour(
+    template: str, prefix: str, kind: StreamKind
+) -> None:
+    """Whatever layout, codec, prefix, and what the client calls the stream: queries look there."""
+    writer = "0123456789abcdef" * 2
+    layout = Layout(template, suffix=".gz", writer=writer, prefix=prefix, outputs=Outputs(["*/*/*"]))
+    stream = Stream("Sub", "rg", "ws/1", "svc", "best", "", "anything", "else", kind)
+    base = layout.base(stream, Partition.of(b"", 1_519_887_600_000_000_000, 60))
+    assert base == (
+        f"_collectord/telemetry/{EVENTS[kind].table}/Sub/rg/ws%2F1/svc/best/default/2018/03/01/07/{writer}.jsonl"
+    )
+    assert layout.blob(base, 2) == base.replace(".jsonl", ".2.jsonl")
+    assert (codec_of(layout.blob(base, 2)), content_type(base)) == ("telemetry", "application/x-ndjson")
+    with pytest.raises(ConfigError, match="writer"):
+        Layout(suffix="").base(stream, Partition(b"", 0, 60))
+
+
+def test_no_rows_are_named_like_events() -> None:
+    """Neither by a person's template or prefix, nor by what a stream is called."""
+    for wrong in (
+        {"prefix": "_collectord/telemetry"},
+        {"template": "_collectord/{designation}/{yyyy}/{mm}/{dd}/d.csv"},
+    ):
+        with pytest.raises(ConfigError, match="_collectord"):
+            Layout(suffix="", **wrong)
+    name = Layout(suffix="").base(Stream("_collectord", "telemetry", "traces"), Partition(b"", 0, 60))
+    assert not is_telemetry(name)
+    assert not name.startswith("_collectord")

@@ -1,13 +1,16 @@
-"""Which streams are written for Azure ML, and what it calls them."""
+"""What the rows of a stream become, and what Azure ML calls them."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from collectord.config import load
 from collectord.errors import ConfigError
-from collectord.mdc_output import MdcOutput, collection_of
-from collectord.model import Partition, Stream
+from collectord.kinds import EVENTS
+from collectord.model import Partition, Stream, StreamKind
+from collectord.outputs import Form, Outputs, collection_of
 
 STREAM = Stream("sub", "rg", "ws", "svc", "best/model", "10", "inputs")
 
@@ -22,16 +25,23 @@ STREAM = Stream("sub", "rg", "ws", "svc", "best/model", "10", "inputs")
 )  # fmt: skip
 def test_a_pattern_names_service_model_and_designation(patterns: tuple[str, ...], taken: bool) -> None:
     """A `*` stops at the end of its part, whatever characters a name holds."""
-    output = MdcOutput(patterns)
-    assert bool(output) == bool(patterns)
-    assert output.takes(STREAM) == taken
+    output = Outputs(patterns)
+    assert output.any_mdc == bool(patterns)
     assert output.boundary(STREAM, 1440) == (60 if taken else 1440)
-    assert output.holds(STREAM, Partition(b"", 0, 60)) == taken
-    assert not output.holds(STREAM, Partition(b"", 0, 1440)), "the hours of a day's rows are not known"
+    assert output.form(STREAM, Partition(b"", 0, 60)) is (Form.MDC if taken else Form.CSV)
+    assert output.form(STREAM, Partition(b"", 0, 1440)) is Form.CSV, "the hours of a day's rows are not known"
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_what_is_no_row_becomes_lines_of_events_by_the_hour(kind: StreamKind) -> None:
+    """Also where a setting chooses all streams."""
+    for output in (Outputs(), Outputs(["*/*/*"])):
+        assert output.boundary(replace(STREAM, kind=kind), 1440) == 60
+        assert output.form(replace(STREAM, kind=kind), Partition(b"", 0, 60)) is Form.TELEMETRY
 
 
 def test_what_is_not_named_is_default() -> None:
-    assert MdcOutput(["default/default/default"]).takes(Stream())
+    assert Outputs(["default/default/default"]).boundary(Stream(), 1440) == 60
     assert collection_of(Stream()) == "default"
 
 
