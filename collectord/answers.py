@@ -124,6 +124,7 @@ class Answers:
             "here": sorted(board.here),
             "age_seconds": None if board.age is None else round(board.age, 1),
             "problem": board.problem or None,
+            "telemetry_default": board.rules.telemetry,
         }
 
     def _quarantine(self) -> dict[str, int]:

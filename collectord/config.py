@@ -43,7 +43,8 @@ STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "mo
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
 MAX_FILE_BYTES = 1 << 20
 AT_ONCE = (
-    "flush_interval", "flush_bytes", "drain_deadline", "late_days", "early_days", "collect_default", "collect_on", "log_level",
+    "flush_interval", "flush_bytes", "drain_deadline", "late_days", "early_days", "collect_default", "collect_on", "telemetry_default",
+    "log_level",
 )  # fmt: skip
 """Settings that change in a running daemon when their file does; all others wait for a restart."""
 
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
     collect_only: Names = Field(
         (),
         description="The only streams that are taken, whatever is switched on: patterns as of collect_on. Unless set: all.",
+    )
+    telemetry_default: bool = Field(
+        False, description="Whether clients send telemetry events as long as nobody says otherwise."
     )
     switches_interval: float = Field(
         5.0,

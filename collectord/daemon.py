@@ -78,7 +78,12 @@ _log = logging.getLogger("collectord.daemon")
 
 
 def _rules_of(settings: Settings) -> Rules:
-    return Rules(settings.collect_default, StreamPatterns(settings.collect_on), StreamPatterns(settings.collect_only))
+    return Rules(
+        settings.collect_default,
+        StreamPatterns(settings.collect_on),
+        StreamPatterns(settings.collect_only),
+        telemetry=settings.telemetry_default,
+    )
 
 
 def _window_of(settings: Settings) -> Window:

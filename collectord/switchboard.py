@@ -7,11 +7,13 @@ after a restart: it is kept in the spool. Removed, it says nothing any more.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from collectord import files
 from collectord.clock import Clock
 from collectord.errors import CallHuman, TryAgain
 from collectord.logs import event
-from collectord.switches import DOCUMENT, NOTHING, SAMPLING, BadSwitches, Patch, Rules, Switches, parse
+from collectord.switches import DOCUMENT, NOTHING, SAMPLING, BadSwitches, Patch, Rules, Switches, completed, parse
 from collectord.upload.documents import Conflict, Document, DocumentStore, GetOutcome, Written
 from collectord.upload.store import AlreadyExists, Blocked, Created, NoContainer, Unknown
 
@@ -48,6 +50,7 @@ def change(
         CallHuman: the store refuses.
         TryAgain: the store did not answer, or others changed the document all the time.
     """
+    patch = _completed(patch)
     pending: Switches | None = None
     deadline = now() + PATIENCE
     for attempt in range(ATTEMPTS):
@@ -92,6 +95,11 @@ def read(store: DocumentStore) -> Switches:
             raise _refused(store, blocked)
         case Unknown(detail):
             raise TryAgain(f"{store.describe()} did not answer: {detail}")
+
+
+def _completed(patch: Patch) -> Patch:
+    # By the clock of whoever is asked to: it is the same for all nodes.
+    return completed(patch, datetime.now(timezone.utc), os.urandom(6).hex())
 
 
 def _make_container(store: DocumentStore) -> None:
@@ -225,6 +233,7 @@ class Switchboard:
 
     def change_here(self, webservice: str, patch: Patch) -> None:
         """Changes what counts on this node until the document has another version. Raises BadSwitches."""
+        patch = _completed(patch)
         with self._lock:
             merged = self.rules.switches.patched(webservice, patch)
             name = webservice or "default"

@@ -1,10 +1,12 @@
 """What is switched on for which service, for all nodes: one small JSON document in the store, `_collectord/services.json`.
 
     {"format": 1, "version": 3, "services": {
-        "my-service": {"collect_model_data": false, "enable_app_insights": true, "sampling": {"inputs": 0.1}}}}
+        "my-service": {"collect_model_data": false, "enable_app_insights": true, "sampling": {"inputs": 0.1},
+                       "capture": {"id": "5f0c", "requests": 500, "until": "2026-12-01T12:00:00Z"}}}}
 
 `version` grows with each change. What a service does not say is as each daemon's settings, and each scoring pod's environment,
-say. A change is a merge patch (RFC 7396), so that what a later version of ours writes beside our keys is left as it is.
+say. A change is a merge patch (RFC 7396), so that what a later version of ours writes beside our keys is left as it is; but
+a recipe (`recipe.py`) takes the place of the one before as a whole.
 Pure: who reads, writes and distributes it is `switchboard.py`.
 """
 
@@ -14,9 +16,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from collectord import recipe
 from collectord.errors import CallHuman
 from collectord.model import Stream
 from collectord.patterns import StreamPatterns
@@ -32,10 +36,11 @@ MAX_DEPTH: Final = 20
 """Objects and lists in each other. How deep Python reads is not how deep it compares and writes."""
 SWITCHES: Final = ("collect_model_data", "enable_app_insights")
 SAMPLING: Final = "sampling"
+CAPTURE: Final = "capture"
 
 Patch = Mapping[str, Any]
 """`collect_model_data` and `enable_app_insights`: true, false, or null for what the settings say. `sampling`: null, or by
-designation a fraction or null."""
+designation a fraction or null. `capture`: null, or a recipe."""
 
 
 class BadSwitches(CallHuman):
@@ -50,6 +55,7 @@ class Service:
     enable_app_insights: bool | None = None
     sampling: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     """By designation the fraction of requests, in [0, 1]."""
+    capture: recipe.Recipe | None = None
 
 
 SILENT: Final = Service()
@@ -75,6 +81,8 @@ class Switches:
         _check_patch(patch)
         services = dict(self.raw.get("services", {}))
         services[name] = _merged(services.get(name, {}), patch)
+        if isinstance(patch.get(CAPTURE), Mapping):
+            services[name][CAPTURE] = _merged({}, patch[CAPTURE])
         if not services[name]:
             del services[name]
         made = _read({**self.raw, "format": FORMAT, "version": self.version + 1, "services": services})
@@ -106,9 +114,11 @@ class Rules:
     only: StreamPatterns = field(default_factory=StreamPatterns)
     """The only streams that are taken; empty: all."""
     switches: Switches = NOTHING
+    telemetry: bool = False
+    """Whether events are sent where neither the service nor the client's host says so."""
 
     def allows(self, stream: Stream) -> bool:
-        """Whether rows of a stream are taken at all."""
+        """Whether rows of a stream are taken at all; the same of events, whose designation is the name of their table."""
         return not self.only or stream in self.only
 
     def collects(self, stream: Stream) -> bool:
@@ -118,6 +128,12 @@ class Rules:
         if said is None:
             said = self.collect or stream in self.on
         return said and service.sampling.get(stream.designation or "default", 1.0) > 0 and self.allows(stream)
+
+    def sends_events(self, webservice: str) -> bool:
+        """Whether clients of a service are to send telemetry events, as long as their host does not say otherwise. What comes
+        all the same is kept."""
+        said = self.switches.of(webservice).enable_app_insights
+        return self.telemetry if said is None else said
 
 
 def parse(data: bytes) -> Switches:
@@ -134,6 +150,17 @@ def parse(data: bytes) -> Switches:
     if _deeper(found, MAX_DEPTH):
         raise BadSwitches(f"{DOCUMENT} is nested more than {MAX_DEPTH} deep")
     return _read(found)
+
+
+def completed(patch: Patch, now: datetime, id: str) -> Patch:
+    """A change as somebody gives it, with what its recipe, if it has one, needs beside: when it ends, and an `id`. Raises
+    BadSwitches."""
+    if not isinstance(patch, Mapping) or CAPTURE not in patch:
+        return patch
+    try:
+        return {**patch, CAPTURE: recipe.completed(patch[CAPTURE], now, id)}
+    except ValueError as error:
+        raise BadSwitches(f"change.{CAPTURE}: {error}") from None
 
 
 def check_name(webservice: str) -> str:
@@ -197,15 +224,19 @@ def _service(where: str, said: object) -> Service:
         fractions[check_name(designation)] = float(fraction)
     if len(fractions) > MAX_DESIGNATIONS:
         raise BadSwitches(f"{where}.{SAMPLING} names {len(fractions)} designations, {MAX_DESIGNATIONS} are allowed")
-    return Service(said.get(SWITCHES[0]), said.get(SWITCHES[1]), MappingProxyType(fractions))
+    try:
+        capture = None if said.get(CAPTURE) is None else recipe.read(said[CAPTURE])
+    except ValueError as error:
+        raise BadSwitches(f"{where}.{CAPTURE}: {error}") from None
+    return Service(said.get(SWITCHES[0]), said.get(SWITCHES[1]), MappingProxyType(fractions), capture)
 
 
 def _check_patch(patch: object) -> None:
     if not isinstance(patch, Mapping):
         raise BadSwitches(f"a change is an object, not {_kind(patch)}")
     for name in patch:
-        if name not in (*SWITCHES, SAMPLING):
-            raise BadSwitches(f"{str(name)[:80]!r} cannot be changed; {', '.join((*SWITCHES, SAMPLING))} can")
+        if name not in (*SWITCHES, SAMPLING, CAPTURE):
+            raise BadSwitches(f"{str(name)[:80]!r} cannot be changed; {', '.join((*SWITCHES, SAMPLING, CAPTURE))} can")
     _service("change", {**patch})
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from collectord import batch, schema, switches
+from collectord import batch, condition, recipe, schema, switches
 from collectord.address import MAX_SOCKET_PATH
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.config import AT_ONCE, Settings
@@ -156,6 +156,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("scoring time ahead", _days("early_days"), "early_days", "rejected", _REJECTED % "time_out_of_window"),
     ("services that a client follows", f"{session.MAX_FOLLOWED:,}", "", "the stream ends; our client follows no more", '`collectord_streams_refused_total{reason="protocol"}`'),
     ("switches: the document; services; fractions of one", f"{_size(switches.MAX_BYTES)}; {switches.MAX_SERVICES:,}; {switches.MAX_DESIGNATIONS}", "", "not read, the last good ones count; not written", "`collectord_switches_problem`"),
+    ("a recipe's condition; its requests", f"{condition.LONGEST:,} characters; {recipe.MAX_REQUESTS:,}", "", "not read, the last good ones count; not written", "`collectord_switches_problem`"),
     ("schemas of a client", f"{validate.MAX_SCHEMAS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
     ("columns of all schemas of a client", f"{validate.MAX_COLUMNS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
     ("counts in one report of dropped rows", f"{validate.MAX_DROP_COUNTS:,}", "", "the rest of the report is left out", "the daemon's log"),

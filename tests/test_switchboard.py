@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,6 +195,53 @@ def test_a_change_counts_at_once_where_it_was_made(tmp_path: Path) -> None:
     here.look()
     assert len(told) == 2
     assert len(store.requests) == asked + 1
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"requests": -1, "until": "2026-12-01T12:00:00Z"},
+        {"where": "score >> 1", "until": "2026-12-01T12:00:00Z"},
+        {"requests": 1},
+        {"until": "2026-12-01T12:00:00Z"},
+        [],
+    ],
+)
+def test_a_recipe_that_makes_no_sense_leaves_all_switches_as_they_were(tmp_path: Path, recipe: object) -> None:
+    store = MemoryStore()
+    change(store, "s", OFF)
+    here = board(store, tmp_path)
+    here.look()
+    broken = {"format": 1, "version": 2, "services": {"s": ON, "t": {"capture": recipe}}}
+    put(store, json.dumps(broken).encode())
+    here.look()
+    assert switched(here) is False
+    assert "t.capture: " in here.problem
+    with pytest.raises(BadSwitches, match=r"t.capture: "):
+        change(store, "s", ON)
+    for ask in (lambda: change(store, "u", {"capture": recipe}), lambda: here.change_here("u", {"capture": recipe})):
+        if recipe != {"requests": 1}:
+            with pytest.raises(BadSwitches):
+                ask()
+    assert here.rules.switches.version == 1
+
+
+def test_a_recipe_is_given_its_end_and_an_id_of_its_own(tmp_path: Path) -> None:
+    """So that the same one can be given again, and begins anew."""
+    store = MemoryStore()
+    here = board(store, tmp_path)
+    ids = set()
+    for act in here.change, here.change_here, here.change:
+        act("s", {"capture": {"requests": 5}})
+        found = here.rules.switches.of("s").capture
+        assert found is not None
+        left = found.until_ns - time.time_ns()
+        assert 23 * 3600 * 10**9 < left <= 24 * 3600 * 10**9
+        ids.add(found.id)
+    assert len(ids) == 3
+    assert here.rules.switches.of("s").capture == read(store).of("s").capture
+    here.change_here("s", {"capture": None})
+    assert here.rules.switches.of("s").capture is None
 
 
 def test_a_change_for_this_node_only_ends_with_the_next_version(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from collectord.switches import (
     BadSwitches,
     Rules,
     Service,
+    completed,
     parse,
 )
 
@@ -144,6 +146,49 @@ def test_what_is_collected(
     stream = Stream(webservice="s", model="m", designation="inputs")
     assert rules.collects(stream) is collects
     assert rules.allows(stream) is (not only or only == ("s/m/*",))
+
+
+RECIPE = {"id": "x", "requests": 5, "until": "2026-12-01T12:00:00Z"}
+
+
+def test_a_recipe_takes_the_place_of_the_one_before_as_a_whole() -> None:
+    first = NOTHING.patched("s", {"collect_model_data": True, "capture": {**RECIPE, "where": "a > 1"}})
+    second = first.patched("s", {"capture": {"id": "y", "failed": True, "requests": None, "until": RECIPE["until"]}})
+    found = second.of("s").capture
+    assert found is not None
+    assert (found.id, found.requests, found.where, found.failed) == ("y", 0, "", True)
+    assert second.raw["services"]["s"]["capture"] == {"id": "y", "failed": True, "until": RECIPE["until"]}
+    assert second.patched("s", {"sampling": {"inputs": 0.5}}).of("s").capture == found
+    assert second.patched("s", {"capture": None}).raw["services"]["s"] == {"collect_model_data": True}
+
+
+def test_a_recipe_that_makes_no_sense_is_refused_with_its_place() -> None:
+    with pytest.raises(BadSwitches, match=r"change.capture: requests is a whole number"):
+        NOTHING.patched("s", {"capture": {**RECIPE, "requests": -1}})
+    with pytest.raises(BadSwitches, match=r"services.json: s.capture: where: 'a ~ 1': '~' at character 3"):
+        parse(document(s={"capture": {**RECIPE, "where": "a ~ 1"}}))
+    now = datetime(2027, 1, 1, tzinfo=timezone.utc)
+    with pytest.raises(BadSwitches, match=r"change.capture: until 2026-12-01T12:00:00Z lies in the past"):
+        completed({"capture": RECIPE}, now, "id")
+    untouched = {"collect_model_data": True}
+    assert completed(untouched, now, "id") is untouched
+
+
+def test_each_service_may_have_a_recipe() -> None:
+    recipe = {**RECIPE, "where": "score > 0.9 and label == 'fraud'"}
+    services = {f"service-{n:04}": {"capture": recipe} for n in range(MAX_SERVICES)}
+    found = parse(document(**services))
+    assert len(found.render()) <= MAX_BYTES
+    assert {one.capture.where for one in found.services.values() if one.capture is not None} == {recipe["where"]}
+
+
+@pytest.mark.parametrize(
+    ("said", "default", "sends"),
+    [(None, False, False), (None, True, True), (True, False, True), (False, True, False)],
+)
+def test_whether_events_are_sent(said: bool | None, default: bool, sends: bool) -> None:
+    rules = Rules(telemetry=default, switches=NOTHING.patched("s", {"enable_app_insights": said}))
+    assert (rules.sends_events("s"), rules.sends_events("other")) == (sends, default)
 
 
 def test_a_fraction_of_none_is_off() -> None:

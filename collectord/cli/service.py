@@ -1,8 +1,10 @@
-"""What is switched on for which service: service show, service set."""
+"""What is switched on for which service: service show, service set, service capture."""
 
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,74 @@ def set_(
     click.echo(f"{name}: {json.dumps(said['services'].get(name, {}))} ({where})")
 
 
+def _events(service: dict[str, Any], default: bool | None) -> str:
+    """What a daemon, if one was asked, tells the clients of a service about events."""
+    said = service.get("enable_app_insights")
+    if default is None or said is None:
+        return ""
+    return f" (events {'on' if said else 'off'} for all of its pods)"
+
+
+@service.command("capture")
+@click.argument("name")
+@click.option("--requests", type=click.IntRange(1), metavar="N", help="The next N requests, of each client.")
+@click.option("--where", metavar="CONDITION", help="Requests with a prediction of which this holds: 'score > 0.9'.")
+@click.option("--failed", is_flag=True, help="Requests that fail.")
+@click.option("--for", "duration", metavar="TIME", help="How long: 90s, 30m, 2h, 7d. [default: 24h]")
+@click.option("--until", metavar="TIME", help="Until when instead: 2026-12-01T12:00:00Z.")
+@click.option("--stop", is_flag=True, help="End it now.")
+@click.option("--here", is_flag=True, help="Only on this node, until the document is changed again.")
+@settings_options(*STORE_SETTINGS)
+def capture(
+    config_file: Path | None,
+    name: str,
+    requests: int | None,
+    where: str | None,
+    failed: bool,
+    duration: str | None,
+    until: str | None,
+    stop: bool,
+    here: bool,
+    **given: Any,
+) -> None:
+    """Collect only certain requests of service NAME for a while; then what is switched counts again.
+
+    \b
+    collectord service capture my-service --requests 500
+    collectord service capture my-service --where "score > 0.9 and label == 'fraud'" --for 2h
+    collectord service capture my-service --failed --until 2026-12-01T12:00:00Z
+    collectord service capture my-service --stop
+
+    Of several conditions each must be met. It also collects where collecting is switched off, but nothing that the daemon's
+    collect_only or a scoring process itself forbids.
+    """
+    from collectord import services
+
+    told = {"requests": requests, "where": where, "failed": failed or None}
+    conditions = {key: value for key, value in told.items() if value is not None}
+    if stop == bool(conditions):
+        raise click.UsageError("give --requests, --where or --failed, or --stop alone")
+    if (duration is not None or until is not None) and (stop or (duration is not None and until is not None)):
+        raise click.UsageError("an end is given by --for or --until, and --stop has none")
+    if duration is not None:
+        until = (datetime.now(timezone.utc) + _duration(duration)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    patch = {"capture": None if stop else conditions | ({} if until is None else {"until": until})}
+    name = name or "default"
+    said = services.update(load(config_file, given), name, patch, here=here)
+    where_told = "on this node" if here else f"version {said['version']}"
+    click.echo(f"{name}: {json.dumps(said['services'].get(name, {}))} ({where_told})")
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    try:
+        if not found or not float(found[1]):
+            raise ValueError
+        return timedelta(**{{"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]: float(found[1])})
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is no time such as 90s, 30m, 2h or 7d", param_hint="--for") from None
+
+
 def _fraction(text: str) -> tuple[str, float | None]:
     designation, equals, fraction = text.rpartition("=")
     try:
@@ -110,12 +180,19 @@ def _fraction(text: str) -> tuple[str, float | None]:
 
 
 def _print(said: dict[str, Any]) -> None:
+    default = said.get("telemetry_default")
     for name, service in sorted(said["services"].items()):
-        click.echo(f"{name}: {json.dumps(service)}")
+        click.echo(f"{name}: {json.dumps(service)}{_events(service, default)}")
     for name, patch in sorted(said.get("here", {}).items()):
         click.echo(f"{name}, on this node only: {json.dumps(patch)}")
     if not said["services"]:
         click.echo("nothing is said of any service: all are as the settings say")
+    if default is not None:
+        shown = (
+            f"{what} {'on' if on else 'off'}"
+            for what, on in (("collecting", said["collect_default"]), ("events", default))
+        )
+        click.echo(f"where neither a service nor its pods say so: {', '.join(shown)}")
     click.echo(f"version {said['version']}")
     if said.get("problem"):
         click.echo(f"this may be old: {said['problem']}")

@@ -24,7 +24,8 @@ from collectord.ingest.remembered import is_ours
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
 from collectord.model import Entry, EntryKind, Reason
-from collectord.switches import Rules
+from collectord.recipe import Recipe
+from collectord.switches import SILENT, Rules
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
@@ -233,16 +234,20 @@ class Session:
     def _settings(self) -> pb.Settings:
         """What is switched on for the services that the client follows; of others it learns nothing."""
         rules = self._rules_sent = self._gate.rules
-        settings = pb.Settings(collect=rules.collect)
+        settings = pb.Settings(collect=rules.collect, telemetry=rules.telemetry)
         for webservice in self._following:
             settings.on.extend(pattern for pattern in rules.on.of_service(webservice) if pattern not in settings.on)
             settings.only.extend(
                 pattern for pattern in rules.only.of_service(webservice) if pattern not in settings.only
             )
             said = rules.switches.of(webservice)
-            if said.collect_model_data is not None or said.sampling:
+            if said != SILENT:
                 settings.services.add(
-                    webservice=webservice, collect=said.collect_model_data, sampling=dict(said.sampling)
+                    webservice=webservice,
+                    collect=said.collect_model_data,
+                    sampling=dict(said.sampling),
+                    telemetry=said.enable_app_insights,
+                    recipe=None if said.capture is None else _recipe(said.capture),
                 )
         if rules.only and not settings.only:
             settings.only.append(NO_STREAM)
@@ -379,6 +384,10 @@ class Session:
             self._stalled = None
             self._asked_from = None
             self._ask_for(self._gate.marks.taken(self.client) + 1)
+
+
+def _recipe(said: Recipe) -> pb.Recipe:
+    return pb.Recipe(id=said.id, requests=said.requests, where=said.where, failed=said.failed, until=said.until_ns)
 
 
 def _parsed(message: _M, content: memoryview) -> _M:

@@ -136,7 +136,8 @@ class Reading:
 
 _REASONS = frozenset(
     ("outbox_full", "unsupported_media", "unsupported_type", "ragged", "no_rows", "no_columns", "too_many_columns",
-     "row_too_large", "invalid_utf8", "bad_name", "bad_id", "bad_timestamp", "closed", "switched_off", "internal_error")
+     "row_too_large", "invalid_utf8", "bad_name", "bad_id", "bad_timestamp", "closed", "switched_off", "held_full",
+     "internal_error")
 )  # fmt: skip
 
 

@@ -17,9 +17,11 @@ import numpy as np
 import pandas as pd
 from collectord_client import CORE, Client, Context, Request
 from collectord_client.client import NOT_CONNECTED
+from collectord_client.condition import parse
 from collectord_client.core import NO_SHAPE, Correlations, describe
 from collectord_client.page import Page
-from collectord_client.switches import Switches
+from collectord_client.recipe import Recipe
+from collectord_client.switches import Said, Switches
 
 HOUR = 3_600_000_000_000
 SMALL = np.arange(6.0).reshape(1, 6)
@@ -56,6 +58,14 @@ DATA: list[Any] = [
 ]
 USUAL = [0, 0, 0, 1, 1, 2, 14, 15, 18, 18, 19, 21, 22]
 REQUESTS = [None, "0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1", "gateway-7"]
+
+
+FAR = 1 << 62
+RECIPES = [
+    Recipe("next", 3, until=FAR),
+    Recipe("large", condition=parse("prediction > 0.3"), until=FAR),
+    Recipe("any", 1, parse("prediction >= 0"), until=FAR),
+]
 
 
 class Tape:
@@ -109,6 +119,10 @@ def play(seed: int) -> dict[str, Any]:
 
     for _ in range(choose.randrange(5, 80)):
         act = choose.random()
+        if act < 0.008:
+            recipe = choose.choice(RECIPES)
+            client._outbox.obey(Switches(services={"": Said(choose.random() < 0.5, recipe=recipe)}))
+            continue
         if act < 0.04:
             client._outbox.obey(Switches(choose.random() < 0.5))
             continue

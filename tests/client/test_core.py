@@ -51,6 +51,8 @@ def test_the_same_calls_give_the_same_pages_and_books() -> None:
     reasons = {reason for example in examples for reason in example["books"]["dropped"]}
     assert {"outbox_full", "unsupported_media", "closed"} <= reasons
     assert any(example["books"]["notes"].get("uncorrelated") for example in examples)
+    held = [example for example in examples if any(call[0] == "Held" for call in example["calls"])]
+    assert any(example["books"]["recipe"]["selected"] for example in held if example["books"]["recipe"]), "recipes too"
     pages = [page for example in examples for page in example["pages"]]
     assert any(page[5] for page in pages), "with request ids"
     assert any(page[2] > LARGE for page in pages), "with a pooled buffer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,41 @@ def test_who_decides(said: Switches, host: bool | None, collects: bool) -> None:
     assert said.collects(stream, host) is collects
     if collects:
         assert said.collects_some(Stream(webservice="s", model="a/b"), host)
+
+
+@pytest.mark.parametrize(
+    ("said", "host", "sends"),
+    [
+        (Switches(), None, False),
+        (Switches(telemetry=True), None, True),
+        (Switches(telemetry=True), False, False),
+        (Switches(), True, True),
+        (Switches(services={"s": Said(telemetry=True)}), False, True),
+        (Switches(telemetry=True, services={"s": Said(telemetry=False)}), True, False),
+        (Switches(services={"s": Said(True), "t": Said(telemetry=True)}), None, False),
+        (Switches(False, services={"s": Said(False, telemetry=True)}), None, True),
+    ],
+)
+def test_who_decides_about_events(said: Switches, host: bool | None, sends: bool) -> None:
+    """A person who switches the service, then the host, then the daemon's default; collecting has no say."""
+    assert said.sends_events("s", host) is sends
+    traces = Stream(webservice="s", model="m", designation="traces")
+    assert said.sends(traces, host) is sends
+    for only, allowed in ("*/*/inputs", False), ("s/*/tr*", sends):
+        assert replace(said, only=(only,)).sends(traces, host) is allowed
+
+
+def test_the_switch_for_events_reaches_a_running_client(make: Any, daemon: FakeDaemon) -> None:
+    daemon.settings(telemetry=True)
+    client = make(webservice="a")
+    client.collect(ROW)
+    assert client.flush(10)
+    switches = client._outbox.switches
+    assert switches.sends_events("a", None)
+    assert not switches.sends_events("a", False)
+    daemon.settings(services=[pb.ServiceSettings(webservice="a", telemetry=False)])
+    eventually(lambda: not client._outbox.switches.sends_events("a", True), "the client hears of it")
+    assert client.stats()["collecting"]
 
 
 def test_hello_names_the_services_and_later_ones_follow(make: Any, daemon: FakeDaemon) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectord_client import Client
+from collectord_client import Client, Request
 from collectord_client.azureml import AksWebservice, Webservice
 
 from collectord.errors import CallHuman
@@ -105,6 +105,86 @@ def test_without_a_daemon_the_store_is_written_to(
     with pytest.raises(CallHuman, match="fraction between 0 and 1"):
         Webservice(None, "svc").update(sampling={"inputs": 7})
     assert "collect_model_data" in collectord("service", "show", "svc", "--spool", str(daemon.spool)).stdout
+
+
+def test_the_switch_for_events_is_told_to_clients_and_shown(make_daemon: MakeDaemon, folder: Path) -> None:
+    daemon = make_daemon(store=folder / "store", telemetry_default="true").start()
+    client = client_of(daemon)
+    client.collect([[1.0]])
+    assert client.flush(10)
+    assert client._outbox.switches.sends_events("svc", None)
+    switch("--enable-app-insights=false", "--spool", str(daemon.spool))
+    eventually(lambda: not client._outbox.switches.sends_events("svc", True), "its client hears of it")
+    shown = collectord("service", "show", "--spool", str(daemon.spool)).stdout.splitlines()
+    assert shown == [
+        'svc: {"enable_app_insights": false} (events off for all of its pods)',
+        "where neither a service nor its pods say so: collecting on, events on",
+        "version 1",
+    ]
+    with daemon.control() as control:
+        assert control.status()["switches"]["telemetry_default"] is True
+    client.close()
+
+
+def test_a_recipe_reaches_clients_and_what_it_selects_lands(make_daemon: MakeDaemon, folder: Path) -> None:
+    """Where collecting is off, for a request that its prediction selects, and for one that fails."""
+    daemon = make_daemon(store=folder / "store", collect_default="false", flush_interval=3600).start()
+    spool = ("--spool", str(daemon.spool))
+    client = client_of(daemon)
+    client.collect([[0.0]])
+    assert client.flush(10)
+
+    def holds(id: str) -> Callable[[], bool]:
+        def told() -> bool:
+            recipe = client.stats()["recipe"]
+            return recipe is not None and recipe["id"] != id and recipe["holds"]
+
+        return told
+
+    def capture(*words: str, env: dict[str, str] | None = None) -> Any:
+        return collectord("service", "capture", "svc", *words, *spool, env=env)
+
+    def score(value: float, prediction: float) -> None:
+        with Request():
+            client.collect([[value]])
+            if prediction < 0:
+                raise ValueError("no")
+            client.collect([[prediction]], "predictions", ["score"])
+
+    told = capture("--where", "score > 0.9", "--requests", "2", "--for", "2h")
+    said = json.loads(told.stdout.removeprefix("svc: ").partition(" (")[0])["capture"]
+    assert (said["where"], said["requests"]) == ("score > 0.9", 2)
+    eventually(holds(""), "its client hears of it")
+    for value, prediction in (1.0, 0.5), (2.0, 0.95), (3.0, 0.1), (4.0, 0.99), (5.0, 0.99):
+        score(value, prediction)
+    assert not client.stats()["collecting"]
+    first = client.stats()["recipe"]["id"]
+    assert capture("--failed").returncode == 0
+    eventually(holds(first), "its client hears of it")
+    score(6.0, 0.99)
+    with pytest.raises(ValueError, match="no"):
+        score(7.0, -1.0)
+    capture("--stop")
+    eventually(lambda: client.stats()["recipe"] is None, "its client hears of it")
+    score(8.0, 0.99)
+    assert client.flush(10)
+    client.close()
+    daemon.flush()
+    rows = landed.rows(landed.directory(folder / "store"))
+    assert sorted(row["column_1"] for row in rows if "column_1" in row) == ["2.0", "4.0", "7.0"]
+    assert sorted(row["score"] for row in rows if "score" in row) == ["0.95", "0.99"]
+    assert [row["error_type"] for row in rows if "error_type" in row] == ["ValueError"]
+    assert len(rows) == 6
+    for words, why in [
+        (("--where", "score >> 1"), "'>>' at character 7 is not a comparison"),
+        (("--requests", "5", "--until", "2020-01-01T00:00:00Z"), "lies in the past"),
+        (("--requests", "-5"), "-5"),
+        (("--stop", "--failed"), "or --stop alone"),
+        (("--failed", "--for", "soon"), "'soon' is no time such as"),
+        ((), "give --requests, --where or --failed"),
+    ]:
+        refused = capture(*words)
+        assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_switch_for_one_node_needs_its_daemon(make_daemon: MakeDaemon, folder: Path) -> None:

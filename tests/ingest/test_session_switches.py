@@ -7,10 +7,13 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import ProtocolError
 from collectord.ingest.session import MAX_FOLLOWED, NO_STREAM
-from collectord.model import Stream
+from collectord.kinds import EVENTS
+from collectord.model import Stream, StreamKind
 from collectord.patterns import StreamPatterns
+from collectord.schema import parse_schema
 from collectord.switches import NOTHING, Rules
-from tests.ingest.fakes import SCHEMA, World, declare, hello, in_loop, said, send, words
+from tests.ingest.fakes import CLIENT, SCHEMA, World, declare, hello, in_loop, said, send, words
+from tests.reference_batch import schema_message
 
 SWITCHES = NOTHING.patched("a", {"collect_model_data": False, "sampling": {"inputs": 0.25}}).patched(
     "b", {"collect_model_data": True}
@@ -65,6 +68,62 @@ async def test_a_switch_is_told_to_whom_it_concerns() -> None:
     assert message.settings == pb.Settings(collect=True)
     world.gate.switch(Rules(collect=False))
     assert [one.settings.collect for one in (*said(first), *said(second))] == [False, False]
+
+
+@in_loop
+async def test_whether_events_are_sent_is_told_at_once_and_on_change() -> None:
+    world = World()
+    world.gate.switch(Rules(telemetry=True, switches=NOTHING.patched("a", {"enable_app_insights": False})))
+    session = world.session()
+    await session.receive(hello(webservices=["a", "b"]))
+    settings = said(session)[0].welcome.settings
+    assert settings.telemetry is True
+    assert [(one.webservice, one.HasField("collect"), one.telemetry) for one in settings.services] == [
+        ("a", False, False)
+    ]
+    world.gate.switch(Rules(switches=NOTHING.patched("b", {"enable_app_insights": True})))
+    (message,) = said(session)
+    assert message.settings.telemetry is False
+    assert [(one.webservice, one.telemetry) for one in message.settings.services] == [("b", True)]
+    world.gate.switch(Rules(switches=NOTHING.patched("b", {"collect_model_data": True})))
+    assert not said(session)[0].settings.services[0].HasField("telemetry")
+
+
+@in_loop
+async def test_events_that_are_switched_off_are_kept_and_those_not_allowed_are_rejected() -> None:
+    """What a client sends before it hears of a switch is not lost; `collect_only` is what nobody gets around."""
+    columns = EVENTS[StreamKind.TRACE].columns
+    message = schema_message(
+        *[column.type for column in columns],
+        names=[column.name for column in columns],
+        webservice="s",
+        designation="traces",
+    )
+    message.stream.kind = pb.STREAM_KIND_TRACE
+    traces = parse_schema(message.SerializeToString())
+    for only, end in ((), "ack 1"), (("s/*/traces",), "ack 1"), (("s/*/inputs",), "reject 1 not_allowed 1"):
+        world = World()
+        world.gate.switch(
+            Rules(only=StreamPatterns(only), switches=NOTHING.patched("s", {"enable_app_insights": False}))
+        )
+        session = await world.greeted(CLIENT, traces)
+        await session.receive(send(1, schema=traces))
+        await world.commit()
+        assert end in words(session)
+
+
+@in_loop
+async def test_recipes_are_told() -> None:
+    world = World()
+    capture = {"id": "x", "requests": 5, "where": "a > 1", "failed": True, "until": "2026-12-01T12:00:00Z"}
+    world.gate.switch(Rules(switches=NOTHING.patched("a", {"capture": capture}).patched("b", {"capture": capture})))
+    session = world.session()
+    await session.receive(hello(webservices=["a"]))
+    (service,) = said(session)[0].welcome.settings.services
+    assert service.recipe == pb.Recipe(id="x", requests=5, where="a > 1", failed=True, until=1_796_126_400_000_000_000)
+    assert not service.HasField("collect")
+    world.gate.switch(Rules(switches=NOTHING.patched("a", {"collect_model_data": True})))
+    assert not said(session)[0].settings.services[0].HasField("recipe")
 
 
 @in_loop

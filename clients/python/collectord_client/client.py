@@ -14,7 +14,7 @@ from .budget import read as read_budget
 from .call import refusal
 from .collector import Collector
 from .columns import read as read_rules
-from .context import Context, pending
+from .context import Context, Held, pending
 from .core import CORE, CorrelationId, RequestId, Timestamp
 from .endpoint import check
 from .errors import CollectError
@@ -22,7 +22,7 @@ from .features import names_of
 from .names import check as check_name
 from .notices import once, trace
 from .outbox import Outbox
-from .request import current
+from .request import Request, current
 from .sampling import Fractions, Sampler, fraction_of
 from .sampling import read as read_fractions
 from .wire import Stream
@@ -171,6 +171,7 @@ class Client:
                 context = found
         if isinstance(context, Context):
             context._taken = True
+        self._try(context, request)
         if self._errors == failures.OFF:
             return context if isinstance(context, Context) else refusal(None, None, request)
         if context is None:
@@ -186,6 +187,14 @@ class Client:
             )
             return context if isinstance(context, Context) else refusal(None, None, request)
         return self.collect(table, failures.DESIGNATION, failures.NAMES, context=context)
+
+    def _try(self, context: Context | None, request: Request | None) -> None:
+        """A capture recipe may want failed requests."""
+        trial = context._trial if isinstance(context, Held) else None
+        if trial is None and request is not None:
+            trial = request.trials.get(self._pending)
+        if trial is not None:
+            trial.fail()
 
     def flush(self, timeout: float | None = 10.0) -> bool:
         """Sends what was collected so far; True once all of it is durable or rejected for good, False after `timeout`.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from . import process
 from .block import Block
 from .call import Call, refusal
 from .columns import Plan, outcome
-from .context import Context, Refused, Thinned
+from .context import Context, Held, Recalled, Refused, Thinned
 from .core import (
     HOUR,
     LARGE,
@@ -26,11 +28,14 @@ from .core import (
     only_block,
 )  # fmt: skip
 from .errors import CollectError
-from .ids import Keys, is_list
+from .failures import DESIGNATION as ERRORS
+from .ids import Keys, is_list, parse_id, parse_ids
 from .intake import count_rows, tabulate
 from .names import resolve
 from .notices import accident, once
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
+from .recipe import PIECE_BYTES, Piece, Selection, Trial
+from .request import current
 from .sampling import Sampler
 from .values import Memory
 from .wire import NO_IDS, TEXTS, UUIDS, Schema
@@ -58,7 +63,10 @@ class Collector(ShortWay):
         self._client = client
         self._stream = replace(client._stream, designation=designation)
         self._names = names
+        self._predicts = self._takes
+        """Whether capture recipes look at its rows. The faces of SDKs that call predictions otherwise say so."""
         self._dates = designation == "labels"
+        self._errs = designation == ERRORS
         self._rules = client._rules
         self._budget = client._budget
         self._memory = Memory()
@@ -66,20 +74,30 @@ class Collector(ShortWay):
         self._columns = 0
         self._on = True
         """False while the daemon has switched this stream off."""
+        self._allowed = True
+        """False where it may not be collected whatever is switched on."""
+        self._selection: Selection | None = None
         self._sampler: Sampler | None = None
         self._fraction = 0.0
         self._outbox.tell(self)
 
     @property
     def collecting(self) -> bool:
-        """Whether rows are taken in, as far as host and daemon decide it."""
-        return self._outbox.collecting and self._on
+        """Whether rows may be taken in, as far as host and daemon decide it."""
+        return (self._outbox.collecting and self._on) or (self._allowed and self._outbox.careful())
 
     def obey(self) -> None:
         """Does what the outbox has heard of switches; from any thread. Calls that are under way end as they began."""
-        fraction, on = self._outbox.switches.fraction(self._stream), self._outbox.collects(self._stream)
-        if (fraction, on) == (self._fraction, self._on):
+        outbox = self._outbox
+        fraction, on, selection = (
+            outbox.switches.fraction(self._stream),
+            outbox.collects(self._stream),
+            outbox.selection,
+        )
+        self._allowed = outbox.enabled is not False and outbox.switches.allows(self._stream)
+        if (fraction, on) == (self._fraction, self._on) and selection is self._selection:
             return
+        self._selection = selection
         if fraction != self._fraction:
             self._fraction = fraction
             if fraction:
@@ -151,7 +169,15 @@ class Collector(ShortWay):
         request = call.request
         source = self._source(call)
         sampler = self._sampler
-        if not self.collecting:
+        trial = self._trial(call, source)
+        if trial is not None:
+            if self._errs:
+                trial.fail()
+            if trial.left or not self._allowed:
+                return self._pass_by(call, source, trial)
+            # It has been selected, or will be: nothing else decides.
+            sampler = None
+        elif not (self._outbox.collecting and self._on):
             return self._pass_by(call, source)
         known = call.identify(source, self._offers)
         expected = source._request_rows if source is not None else 0
@@ -177,6 +203,8 @@ class Collector(ShortWay):
         asked = known._request if keys is None or keys.requests is None else keys.requests[0]
         made = Context(id, time_ns, rows, asked, ids)
         sent, share = made, 1.0
+        if trial is not None:
+            made = Held(id, time_ns, rows, asked, ids, trial)
         if sampler is not None:
             share = sampler.fraction * factor
             if factor != 1.0:
@@ -206,6 +234,9 @@ class Collector(ShortWay):
             self._pending.set(request, made)
         if notes or changed:
             self._outbox.note([*notes, *changed])
+        if trial is not None:
+            self._put_tried(trial, ids or (id,), slot, block, pieces, keys, sent)
+            return made
         if several:
             self._put_by_hour(slot, block, keys, sent, share)
             return made
@@ -216,12 +247,77 @@ class Collector(ShortWay):
             self._remember(data, slot, block)
         return made
 
+    def _trial(self, call: Call, source: Context | None) -> Trial | None:
+        """What decides about the rows of a call while a capture recipe holds, and about those of its requests later on. None:
+        what is switched does, as it does about requests that began before."""
+        if isinstance(source, Held):
+            return source._trial
+        selection = self._outbox.selection
+        if selection is None:
+            return None
+        if isinstance(source, Recalled):
+            return selection.named([source._id])
+        given = call.correlation_id
+        if given is not None and not self._offers:
+            return selection.named(parse_ids(given) if is_list(given) else [parse_id(given)])
+        trials = None if call.request is None else call.request.trials
+        if source is not None and (trials is None or self._pending not in trials):
+            return None
+        return selection.begin(trials, self._pending)
+
+    def begun(self, source: Context) -> Context:
+        """`source` as that of a request that begins here, if a capture recipe decides about it."""
+        selection = self._outbox.selection
+        if selection is None or isinstance(source, Held):
+            return source
+        request = current()
+        trial = selection.begin(None if request is None else request.trials, self._pending)
+        if trial is None:
+            return source
+        return Held(source._id, source.time_ns, source.rows, source._request, source._keys, trial)
+
+    def _put_tried(
+        self,
+        trial: Trial,
+        ids: Sequence[bytes | str],
+        slot: Slot,
+        block: Block,
+        pieces: list[tuple[int, Block]],
+        keys: Keys | None,
+        sent: Context,
+    ) -> None:
+        """Puts the rows of a request that is selected; else they are held, with all that is needed to put them later."""
+        if self._predicts:
+            trial.look(slot.schema, block)
+        put = partial(self._put_selected, trial.selection, ids, slot, block, pieces, keys, sent)
+        size = block.size + PIECE_BYTES + (0 if keys is None else 64 * block.rows)
+        trial.selection.take(trial, ids[0], Piece(put, size, self._stream, block.rows, self._outbox.drop))
+
+    def _put_selected(
+        self,
+        selection: Selection,
+        ids: Sequence[bytes | str],
+        slot: Slot,
+        block: Block,
+        pieces: list[tuple[int, Block]],
+        keys: Keys | None,
+        sent: Context,
+    ) -> None:
+        selection.remember(ids)
+        if not pieces:
+            # The rows of several hours.
+            self._put_by_hour(slot, block, keys, sent, 1.0)
+            return
+        refused = self._put(slot, pieces, block.rows, keys, sent, 1.0)
+        if refused is not None:
+            self._client._refuse(self._stream, refused)
+
     def _short(self, plan: Plan | None) -> bool:
         """True where nothing decides about a call but its kind of data: then the next one like it may go the short way."""
         return self._sampler is None and plan is None and (self._rules is None or not self._rules.of_ids)
 
-    def _pass_by(self, call: Call, source: Context | None) -> Context:
-        """The context of a call while nothing is collected."""
+    def _pass_by(self, call: Call, source: Context | None, trial: Trial | None = None) -> Context:
+        """The context of a call while nothing is collected; what follows it goes by the `trial` of its request, if it has one."""
         if source is not None:
             return source
         try:
@@ -230,7 +326,11 @@ class Collector(ShortWay):
         except CollectError:
             # An unusable id, and nothing is lost with it.
             known = None
-        left = refusal(known, None, call.request)
+        left: Context = refusal(known, None, call.request)
+        if trial is not None:
+            held = Held(left._id, left.time_ns, 0, left._request, left._keys, trial)
+            held._expected = None
+            left = held
         if self._offers:
             self._pending.set(call.request, left)
         return left
@@ -340,6 +440,6 @@ class Collector(ShortWay):
         most_rows = max(0, self._outbox.page_bytes - REQUEST_BYTES - 16) // width
         marked = type(None) if slot.schema.request == NO_IDS else bytes
         self._shape = (kind, array.dtype, array.shape[1:], most_rows, LARGE // width + 1, slot, marked, labels)
-        if self._sampler is not None or not self._on:
+        if self._sampler is not None or not self._on or self._outbox.careful():
             # Switched meanwhile.
             self._forget()

@@ -9,8 +9,9 @@ from typing import Any
 
 from .core import Context, Correlations, Pending
 from .ids import time_of
+from .recipe import Trial
 
-__all__ = ["Context", "Pending", "Recalled", "Refused", "Thinned", "left_of", "pending", "recalled"]
+__all__ = ["Context", "Held", "Pending", "Recalled", "Refused", "Thinned", "left_of", "pending", "recalled"]
 
 
 class Thinned(Context):
@@ -49,6 +50,30 @@ class Refused(Context):
         super().__init__(id, time_ns, 0, request, keys)
         self._expected = expected
         self._left = left
+
+    @property
+    def _request_rows(self) -> int | None:
+        return self._expected
+
+
+class Held(Context):
+    """The context of a request on which a capture recipe decides, or has decided. `rows` is 0 where they were not taken, but
+    the request may still have some."""
+
+    __slots__ = ("_expected", "_trial")
+
+    def __init__(
+        self,
+        id: bytes | str,
+        time_ns: int,
+        rows: int,
+        request: bytes | str | None,
+        keys: Sequence[bytes | str] | None,
+        trial: Trial,
+    ) -> None:
+        super().__init__(id, time_ns, rows, request, keys)
+        self._trial = trial
+        self._expected: int | None = rows
 
     @property
     def _request_rows(self) -> int | None:
@@ -130,7 +155,7 @@ def _revived_by_value(told: dict[str, Any], context: Context) -> Correlations:
     return made
 
 
-KINDS: dict[str, type[Context]] = {kind.__name__: kind for kind in (Context, Thinned, Refused, Recalled)}
+KINDS: dict[str, type[Context]] = {kind.__name__: kind for kind in (Context, Thinned, Refused, Held, Recalled)}
 for _kind in KINDS.values():
     copyreg.pickle(_kind, _parts)
 copyreg.pickle(Correlations, _parts_by_value)

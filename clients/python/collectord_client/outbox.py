@@ -6,6 +6,7 @@ sender's threads take sealed pages from the sender's queue and settle them here.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from .block import Block
 from .core import HOUR, REQUEST_BYTES, Lock, Slot, Tray
 from .ids import Keys
 from .page import PAGE_BYTES, Page, overhead
+from .recipe import Recipe, Selection
 from .switches import UNKNOWN, Switches
 from .wire import Schema, Stream
 
@@ -26,6 +28,10 @@ MAX_SLOT_COLUMNS = 100_000
 MOST = 1 << 62
 FULL_PAGES = 4
 """So many full pages wake the sender, which else looks when a page has lingered; fewer where the outbox is small."""
+HELD_SHARE = 10
+"""That part of the limit is for what a capture recipe has yet to decide on."""
+CAREFUL_SECONDS = 60.0
+"""After a recipe has ended, so long there may be requests that began while it held."""
 Id = bytes | str
 
 
@@ -69,7 +75,7 @@ class Outbox(Tray):
     ) -> None:
         self._carrier = carrier
         # The compiled core counts in 64 bits.
-        self.limit = min(int(limit), MOST)
+        self._whole = self.limit = min(int(limit), MOST)
         self.page_bytes = page_bytes
         self._enough = max(1, min(FULL_PAGES, self.limit // (4 * page_bytes)))
         self.linger = linger
@@ -80,6 +86,11 @@ class Outbox(Tray):
         self._stream = stream
         self.service = stream.webservice
         self._collectors: WeakSet[Switched] = WeakSet()
+        self._followed: Selection | None = None
+        """How the recipe is followed that the daemon has named, also once it is over: it may be named again."""
+        self.selection: Selection | None = None
+        """The same while it holds."""
+        self._careful_until = 0.0
         self.abandoned = False
         """True once nobody is left who could collect."""
         self.given_up = False
@@ -103,6 +114,8 @@ class Outbox(Tray):
         self._switching = threading.RLock()
         """One switch after the other, and no collector between them. The innermost of all locks."""
         # Another process: it asks for itself.
+        if self._followed is not None:
+            self._followed.after_fork()
         self.told = False
         """True once a daemon has said what is switched on for this service."""
         self.obey(UNKNOWN)
@@ -137,10 +150,52 @@ class Outbox(Tray):
         """What the daemon says about collecting."""
         with self._switching:
             self.switches = switches
-            self.collecting = switches.collects_some(self._stream, self.enabled)
+            self._follow(switches.recipe(self.service))
+            self.collecting = self.selection is not None or switches.collects_some(self._stream, self.enabled)
             """False where that is so for all designations."""
             for collector in list(self._collectors):
                 collector.obey()
+
+    def _follow(self, recipe: Recipe | None) -> None:
+        """Nothing here waits for the lock, which whoever calls may hold."""
+        found, held = self._followed, self.selection is not None
+        if found is not None and (recipe is None or recipe.id != found.recipe.id):
+            found.end()
+            found = None
+        if found is None and recipe is not None and not recipe.problem and self.enabled is not False:
+            found = Selection(recipe, self._whole // HELD_SHARE, self.look_again)
+        self._followed = found
+        self.selection = found if found is not None and found.holds() else None
+        if held and self.selection is None:
+            self._careful_until = time.monotonic() + CAREFUL_SECONDS
+        keeps = self.selection is not None and self.selection.recipe.waits
+        # What is held and what is collected have the limit together.
+        self.limit = self._whole - self._whole // HELD_SHARE if keeps else self._whole
+
+    def look_again(self) -> None:
+        """A recipe has ended of itself: what is switched counts."""
+        with self._switching:
+            self.obey(self.switches)
+
+    def look_at_recipe(self) -> float:
+        """Ends a recipe whose time has come, though nothing is collected. Returns the seconds until one will end."""
+        selection = self.selection
+        if selection is None:
+            return math.inf
+        if selection.holds():
+            return max(0.001, (selection.recipe.until - time.time_ns()) / 1e9)
+        self.look_again()
+        return math.inf
+
+    def careful(self) -> bool:
+        """Whether a call may belong to a request on which a recipe decides: then it must go the long way."""
+        return self.selection is not None or (self._careful_until > 0.0 and time.monotonic() < self._careful_until)
+
+    def _told_of_recipe(self) -> dict[str, Any] | None:
+        recipe, followed = self.switches.recipe(self.service), self._followed
+        if followed is not None:
+            return followed.stats()
+        return None if recipe is None else {"id": recipe.id, "holds": False, "problem": recipe.problem or None}
 
     def tell(self, collector: Switched) -> None:
         """Has a collector obey, now and whenever there are other switches."""
@@ -308,6 +363,8 @@ class Outbox(Tray):
 
     def stats(self) -> dict[str, Any]:
         """What a client's `stats` say about its rows."""
+        recipe = self._told_of_recipe()
+        held = 0 if recipe is None else recipe.get("held_bytes", 0)
         with self.lock:
             return {
                 "collected": self.collected,
@@ -319,9 +376,10 @@ class Outbox(Tray):
                 "thinned_out": self.thinned_out,
                 "waiting": self._waiting(),
                 "lost": self.lost,
-                "outbox_bytes": self.bytes,
-                "outbox_limit_bytes": self.limit,
+                "outbox_bytes": self.bytes + held,
+                "outbox_limit_bytes": self._whole,
                 "collecting": self.collecting,
+                "recipe": recipe,
                 "closed": self.closed,
             }
 
@@ -332,6 +390,9 @@ class Outbox(Tray):
 
     def close(self) -> None:
         """No more rows are taken; who waits for room is sent away."""
+        selection = self.selection
+        if selection is not None:
+            selection.end()
         with self.lock:
             self.closed = True
             self.changed.notify_all()

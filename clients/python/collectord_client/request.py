@@ -19,6 +19,7 @@ from .notices import say, trace
 
 if TYPE_CHECKING:
     from .context import Context
+    from .recipe import Trial
 
 ENVIRON_KEY = "collectord.request"
 """Where in a WSGI environment the request is kept: it ends with the environment."""
@@ -32,13 +33,15 @@ class Request:
     1,024 bytes, not Unicode) is left out: a client's header must not cost a row.
     """
 
-    __slots__ = ("error", "id", "inputs")
+    __slots__ = ("error", "id", "inputs", "trials")
 
     def __init__(self, request_id: str | int | uuid.UUID | None = None) -> None:
         self.id = _usable(request_id)
         """As the wire has it; None where the request has none."""
         self.inputs: dict[object, Context] = {}
         """The last inputs of each model."""
+        self.trials: dict[object, Trial] = {}
+        """What a capture recipe makes of it, for each model."""
         self.error: BaseException | None = None
         """What went wrong, where the host has seen it and answers for it later."""
 
@@ -65,6 +68,8 @@ class Request:
 
         Only what a request collected can be said to have failed: one that broke before its inputs leaves nothing.
         """
+        for trial in list(self.trials.values()):
+            trial.fail()
         for pending, context in list(self.inputs.items()):
             if not context._taken:
                 store(pending, error, context)

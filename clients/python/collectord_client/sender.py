@@ -328,7 +328,7 @@ class Sender:
         with self._lock:
             if not link.alive:
                 return
-            connects, before = session.connects, session.collecting
+            connects, before, switches = session.connects, session.collecting, session.switches
             refused = link.receive(message)
             wakes = link.waiting or session.connects != connects
         if wakes:
@@ -338,6 +338,10 @@ class Sender:
             say(logging.WARNING, f"reject {why}", "rejected %d rows: %s (%s)", refused.rows, why, detail)
         if session.connects > max(1, connects):
             say(logging.INFO, f"back {self.endpoint}", "connected to collectord again")
+        if session.switches is not switches:
+            for service, problem in session.problems.items():
+                say(logging.WARNING, f"recipe {service} {problem}", "a recipe of service %s is not followed: %s",
+                    service or "default", problem)  # fmt: skip
         for service, collecting in session.collecting.items():
             if before.get(service, True) != collecting:
                 shown = "on" if collecting else "off"

@@ -55,6 +55,12 @@ class Session:
         return {outbox.service: outbox.collecting for outbox in self.outboxes}
 
     @property
+    def problems(self) -> dict[str, str]:
+        """By service why its capture recipe is not followed."""
+        recipes = {} if self.switches is None else {name: said.recipe for name, said in self.switches.services.items()}
+        return {name: recipe.problem for name, recipe in recipes.items() if recipe is not None and recipe.problem}
+
+    @property
     def services(self) -> tuple[str, ...]:
         """Those whose settings are wanted."""
         return tuple(dict.fromkeys(outbox.service for outbox in self.outboxes))[:MAX_FOLLOWED]
@@ -63,17 +69,19 @@ class Session:
         """The daemon has said something new of collecting, of these `services` in particular."""
         self.switches, self._heard = switches, frozenset(services)
         for outbox in self.outboxes:
-            outbox.obey(switches)
             if outbox.service in self._heard and not outbox.told:
-                # It began before anybody could tell whether it was to collect.
+                # It began before anybody could tell whether it was to collect. What a recipe selects comes after that.
+                outbox.obey(switches.without_recipes())
                 outbox.told = True
                 outbox.seal_unwanted()
                 self._give_up(outbox, "switched_off", outbox.passes_by)
+            outbox.obey(switches)
 
     def seal_aged(self, now: float) -> float:
         """Seals the pages that have lingered. Returns in how many seconds the next one will have."""
         wait = LONGEST_WAIT
         for outbox in tuple(self.outboxes):
+            wait = min(wait, outbox.look_at_recipe())
             opened = outbox.seal(now - outbox.linger)
             if opened is not None:
                 wait = min(wait, max(0.001, opened + outbox.linger - now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -32,6 +33,33 @@ def test_the_documents_snippets_name_what_they_switch(monkeypatch: pytest.Monkey
         ("my-service-name", {"sampling": 0.5}),
         ("other", {"collect_model_data": True, "enable_app_insights": True}),
     ]
+
+
+def test_a_service_is_told_what_to_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    class Services:
+        @staticmethod
+        def update(settings: object, name: str, patch: dict[str, Any]) -> None:
+            told.append(patch["capture"])
+
+    monkeypatch.setattr("collectord_client.azureml.webservice._operator", lambda: (Services, None))
+    service = Webservice("ws", "s")
+    service.capture(500, until="2026-12-01T12:00:00Z")
+    service.capture(where="score > 0.9", failed=True)
+    service.capture(failed=True, hours=2)
+    service.update(capture={"requests": 3})
+    service.stop_capture()
+    until = datetime.fromisoformat(told[2].pop("until")) - datetime.now(timezone.utc)
+    assert timedelta(hours=1) < until <= timedelta(hours=2)
+    assert told == [
+        {"requests": 500, "until": "2026-12-01T12:00:00Z"}, {"where": "score > 0.9", "failed": True}, {"failed": True},
+        {"requests": 3}, None,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="selects by requests, where or failed"):
+        service.capture(hours=1)
+    with pytest.raises(ValueError, match="not both"):
+        service.capture(1, hours=1, until="2026-12-01T12:00:00Z")
 
 
 def test_a_deployment_may_say_it_to_its_pods_alone() -> None:

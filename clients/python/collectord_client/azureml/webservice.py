@@ -6,6 +6,7 @@ that say where the store is (COLLECTORD_STORE, or the spool of a daemon on this 
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import logging
 import os
@@ -57,11 +58,13 @@ class Webservice:
         enable_app_insights: bool | None = None,
         *,
         sampling: dict[str, float | None] | None = None,
+        capture: dict[str, Any] | None = None,
         **others: Any,
     ) -> None:
         """Switches the service on all nodes; running clients follow within seconds. What is None stays as it is.
 
-        `sampling` is the fraction of requests by designation; a fraction of None removes it. What else azureml-core takes,
+        `sampling` is the fraction of requests by designation; a fraction of None removes it. `capture` is a recipe, as `capture`
+        makes one; an empty one ends it. What else azureml-core takes,
         such as `cpu_cores`, is for whoever deploys: it is told and means nothing here.
 
         Raises RuntimeError where collectord is not installed, and its errors (`collectord.errors`) where the settings name no
@@ -79,9 +82,42 @@ class Webservice:
         patch: dict[str, Any] = {name: switch for name, switch in switches.items() if switch is not None}
         if sampling is not None:
             patch["sampling"] = dict(sampling) if isinstance(sampling, Mapping) else sampling
+        if capture is not None:
+            patch["capture"] = capture or None
         if patch:
             services, settings = _operator()
             services.update(settings, self.name, patch)
+
+    def capture(
+        self,
+        requests: int | None = None,
+        where: str | None = None,
+        failed: bool = False,
+        *,
+        hours: float | None = None,
+        until: datetime.datetime | str | None = None,
+    ) -> None:
+        """For a while, collects only the next so many `requests` of each client, those with a prediction of which `where` holds,
+        such as `"score > 0.9"`, or those that `failed`; of several conditions each must be met. Then what is switched
+        counts again. It lasts 24 hours, or so many `hours`, or `until` a time (UTC if it has no zone).
+
+        Raises as `update`, and ValueError where no condition is given.
+        """
+        if hours is not None and until is not None:
+            raise ValueError("a recipe ends after so many hours, or at a time, not both")
+        if hours is not None:
+            until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
+        if isinstance(until, datetime.datetime):
+            until = until.isoformat()
+        recipe = {"requests": requests, "where": where, "failed": failed or None, "until": until}
+        given = {name: value for name, value in recipe.items() if value is not None}
+        if not given.keys() - {"until"}:
+            raise ValueError("a recipe selects by requests, where or failed; stop_capture() ends one")
+        self.update(capture=given)
+
+    def stop_capture(self) -> None:
+        """Ends a recipe now. Raises as `update`."""
+        self.update(capture={})
 
     @staticmethod
     def deploy_configuration(

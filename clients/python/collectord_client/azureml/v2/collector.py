@@ -10,7 +10,7 @@ from typing import Any
 
 from ... import process
 from ...client import Client
-from ...context import Context, Recalled, Refused
+from ...context import Context, Held, Recalled, Refused
 from ...errors import CollectError
 from ...notices import accident, once
 from ...request import current
@@ -73,6 +73,7 @@ class Collector:
         try:
             self._client = _client(self.identity, found.fraction, self._settings.wanted if self._sent else False)
             self._bound = self._client.collector(self.name or "default")
+            self._bound._predicts = self._takes
         except ValueError as error:
             # A script that fails in init() serves nobody. It goes on, and every call is reported.
             self._refusal, self._unusable, self._sent = self._refusal or str(error), True, False
@@ -154,9 +155,11 @@ class Collector:
         return given if hasattr(given, "get_id") else contexts.of(source), source
 
     def _begin(self, source: Context) -> Context:
-        """`source` as that of a request which begins here: the latency budget decides on it now, for all that follows."""
+        """`source` as that of a request which begins here: a capture recipe decides on it, or the latency budget does now, for
+        all that follows."""
+        source = self._bound.begun(source)
         budget = self._client._budget
-        if budget is None:
+        if budget is None or isinstance(source, Held):
             return source
         expected = source._request_rows
         return Refused(source._id, source.time_ns, expected, source._request, source._keys, budget.factor)
