@@ -1,4 +1,5 @@
-"""`python -m benchmarks.client`: the tables of docs/client.md, for this machine. `core`, `features` or `sending` prints one."""
+"""`python -m benchmarks.client`: the tables of docs/client.md and docs/telemetry.md, for this machine. `core`, `features`, `events` or
+`sending` prints one."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import collectord_client
 import numpy as np
 
+from benchmarks.client.events import event_rounds
 from benchmarks.client.features import SHAPES, feature_rounds
 from benchmarks.client.measure import (
     IDLE_TARGET,
@@ -60,6 +62,18 @@ def features_table(rounds: int = FEATURE_ROUNDS) -> Iterator[str]:
         yield (f"| {name} | " + " | ".join(short(by[rows]) for rows in SHAPES) + " |")
 
 
+def events_table(rounds: int = FEATURE_ROUNDS) -> Iterator[str]:
+    """What telling an event costs the caller, and its row the thread that makes it."""
+    yield "| µs per call | without | off | on | its row |"
+    yield "|---|---|---|---|---|"
+    for name, by in event_rounds(rounds).items():
+        yield (
+            f"| {name} | "
+            + " | ".join(short(by[one]) if one in by else "" for one in ("without", "off", "on", "row"))
+            + " |"
+        )
+
+
 def sending_table(loads: int = LOADS) -> Iterator[str]:
     """What the client costs its process in all, collecting and sending."""
     yield "| linger | records per second | CPU per record, µs | lowest to highest | target |"
@@ -85,7 +99,7 @@ def sending_table(loads: int = LOADS) -> Iterator[str]:
     )
 
 
-TABLES = {"core": core_table, "features": features_table, "sending": sending_table}
+TABLES = {"core": core_table, "features": features_table, "events": events_table, "sending": sending_table}
 
 
 def main(wanted: list[str]) -> None:

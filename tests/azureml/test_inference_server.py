@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,19 +48,19 @@ def score(bind: Path, body: Any, request_id: str) -> Any:
 
 @contextmanager
 def serving(
-    python: Path, script: Path, folder: Path, variables: dict[str, str], *options: str
+    python: Path, script: Path, folder: Path, variables: dict[str, str], *options: str, through: Sequence[str] = ()
 ) -> Iterator[tuple[Path, Path]]:
-    """The socket of an inference server, and its log. It is stopped right behind the last answer."""
+    """The socket of an inference server, and its log. It is started `through` another module, if one is named, and stopped right
+    behind the last answer."""
     bind, log = folder / "g.sock", folder / "server.log"
-    variables = hosts.environment(False) | variables | {
+    variables = hosts.environment(False) | {"AML_APP_INSIGHTS_ENABLED": "false"} | variables | {
         "PYTHONPATH": str(service.SHIMS),
         "AML_APP_ROOT": str(service.HERE),
         "AZUREML_ENTRY_SCRIPT": str(script),
-        "AML_APP_INSIGHTS_ENABLED": "false",
         "HOME": str(folder),
     }  # fmt: skip
     command = [
-        python, "-m", "gunicorn", "-b", f"unix:{bind}", *options, "azureml_inference_server_http.server.entry:app",
+        *([python, "-m", *through, python] if through else [python]), "-m", "gunicorn", "-b", f"unix:{bind}", *options, "azureml_inference_server_http.server.entry:app",
     ]  # fmt: skip
     with log.open("w") as out:
         server = subprocess.Popen(command, env=variables, cwd=folder, stdout=out, stderr=out)

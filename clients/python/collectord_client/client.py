@@ -25,12 +25,14 @@ from .outbox import Outbox
 from .request import Request, current
 from .sampling import Fractions, Sampler, fraction_of
 from .sampling import read as read_fractions
+from .telemetry import switch
+from .telemetry.reporter import Reporter
 from .wire import Stream
 
 NOT_CONNECTED: dict[str, Any] = {"connected": False, "reconnects": 0, "resent_elsewhere": 0, "last_error": ""}
 
 
-class Client:
+class Client(Reporter):
     """Collects what one model sees and says. Thread-safe; may be made before a fork and used on both sides.
 
     `workspace` is `subscription/resource_group/workspace`, or the last one or two of them. `endpoint` is `unix:/path`,
@@ -44,7 +46,8 @@ class Client:
     `sampling` is the fraction of requests that is collected, for all designations or one for each of some. `columns` says what
     is done with a column before it leaves the process: "drop", "mask", or "hmac" with the `columns_key`. `max_us_per_call` is
     what a call may take on average: above that, fewer requests are collected. `errors` says what is stored of failed requests:
-    "full", "types" or "off". Each of them is by default what the environment says (docs/client.md).
+    "full", "types" or "off". `telemetry` says whether events are sent, unless the daemon says something of the service. Each of
+    them is by default what the environment says (docs/client.md).
 
     Nothing is connected before the first `collect()`. Raises ValueError for arguments that can never work, and later
     nothing at all unless `strict`, which is for tests.
@@ -71,6 +74,7 @@ class Client:
         columns_key: bytes | str | None = None,
         max_us_per_call: float | None = None,
         errors: str | None = None,
+        telemetry: bool | None = None,
     ) -> None:
         levels = workspace.split("/") if workspace else []
         if len(levels) > 3:
@@ -103,6 +107,7 @@ class Client:
         self._outbox = Outbox(
             carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block", enabled, self._stream
         )
+        self._report_through(self._outbox, self._stream, switch.read(telemetry), self._rules)
         process.outboxes.add(self._outbox)
         if process.sender_there(endpoint, token):
             # What is known of the daemon counts from the first call on: it may have switched collecting off.
@@ -210,6 +215,8 @@ class Client:
         answer as `unconfirmed`, if the connection ends with this client.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        self._release()
+        self._feed.close()
         self._outbox.close()
         entered = self._outbox.wait_entered(deadline)
         done = self._outbox.wait_settled(deadline) and entered

@@ -40,9 +40,14 @@ def join(pending: object, client: Client) -> None:
     _clients[pending] = [*(one for one in _clients.get(pending, ()) if one() is not None), weakref.ref(client)]
 
 
+def clients(pending: object) -> list[Client]:
+    """Those of a model that take rows."""
+    return [client for one in _clients.get(pending, ()) if (client := one()) is not None and client.takes]
+
+
 def store(pending: object, error: BaseException | str, context: Context) -> None:
     """The request of these inputs has failed: one of the model's clients stores it."""
-    living = [client for one in _clients.get(pending, ()) if (client := one()) is not None and client.takes]
+    living = clients(pending)
     if living:
         # There may be one for a collection of its own beside that for the model.
         min(living, key=lambda client: client.collection).failed(error, context)

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import process
 from .request import Request, of_environ
+from .telemetry import exchange
 
 WSGIApp = Callable[..., Iterable[bytes]]
 ASGIApp = Callable[..., Awaitable[None]]
@@ -27,6 +28,7 @@ class WSGIMiddleware:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = of_environ(environ)
+        begun = exchange.of_wsgi(request, environ)
         statuses: list[str] = []
 
         def start(status: str, headers: Any, exc_info: Any = None) -> Any:
@@ -36,23 +38,31 @@ class WSGIMiddleware:
             request.error = exc_info[1]
             return start_response(status, headers, exc_info)
 
-        with request:
-            body = self.app(environ, start)
+        try:
+            with request:
+                body = self.app(environ, start)
+        except BaseException:
+            if begun is not None:
+                begun.end(500)
+            raise
         if isinstance(body, (list, tuple)):
-            _answered(request, statuses)
+            _answered(request, statuses, begun)
             return body
         # A generator has not begun: what it collects belongs to the request too.
-        return _Body(body, request, statuses)
+        return _Body(body, request, statuses, begun)
 
 
 class _Body:
     """An application's answer, made piece by piece in its request."""
 
-    def __init__(self, body: Iterable[bytes], request: Request, statuses: list[str]) -> None:
+    def __init__(
+        self, body: Iterable[bytes], request: Request, statuses: list[str], begun: exchange.Exchange | None
+    ) -> None:
         self._body = body
         self._pieces = iter(body)
         self._request = request
         self._statuses = statuses
+        self._begun = begun
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -66,13 +76,16 @@ class _Body:
         if close is not None:
             with self._request:
                 close()
-        _answered(self._request, self._statuses)
+        _answered(self._request, self._statuses, self._begun)
 
 
-def _answered(request: Request, statuses: list[str]) -> None:
+def _answered(request: Request, statuses: list[str], begun: exchange.Exchange | None) -> None:
     for status in statuses:
-        code, _, reason = status.partition(" ")
-        request.answered(int(code) if code.isdecimal() else 0, reason)
+        text, _, reason = status.partition(" ")
+        code = int(text) if text.isdecimal() else 0
+        request.answered(code, reason)
+        if begun is not None:
+            begun.end(code)
 
 
 class ASGIMiddleware:
@@ -97,9 +110,17 @@ class ASGIMiddleware:
                 status = message["status"]
             await send(message)
 
-        with Request(next((sent[name].decode("latin-1") for name in HEADERS if sent.get(name)), None)) as request:
-            await self.app(scope, receive, answer)
-            request.answered(status, REASONS.get(status, ""))
+        id = next((sent[name].decode("latin-1") for name in HEADERS if sent.get(name)), None)
+        trace = sent.get(b"traceparent")
+        asked = Request(id, traceparent=None if trace is None else trace.decode("latin-1"))
+        begun = exchange.of_asgi(asked, scope, sent)
+        try:
+            with asked as request:
+                await self.app(scope, receive, answer)
+                request.answered(status, REASONS.get(status, ""))
+        finally:
+            if begun is not None:
+                begun.end(status or 500)
 
 
 class _Shutdown:

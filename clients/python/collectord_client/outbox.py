@@ -20,7 +20,7 @@ from .ids import Keys
 from .page import PAGE_BYTES, Page, overhead
 from .recipe import Recipe, Selection
 from .switches import UNKNOWN, Switches
-from .wire import Schema, Stream
+from .wire import UUIDS, Schema, Stream
 
 MAX_SLOTS = 1000
 MAX_SLOT_COLUMNS = 100_000
@@ -32,6 +32,8 @@ HELD_SHARE = 10
 """That part of the limit is for what a capture recipe has yet to decide on."""
 CAREFUL_SECONDS = 60.0
 """After a recipe has ended, so long there may be requests that began while it held."""
+EVENTS_SHARE = 2
+"""Events take one part in so many of the outbox at most: a flood of them costs no row."""
 Id = bytes | str
 
 
@@ -44,6 +46,26 @@ class Switched(Protocol):
     def obey(self) -> None:
         """The outbox has heard of other switches. Returns at once; from any thread."""
         ...
+
+
+class Source(Protocol):
+    """What has been told and is not in rows yet, such as events."""
+
+    def write(self) -> None:
+        """Puts it into the outbox, or counts it as dropped. Takes the outbox's lock, and the sender's."""
+        ...
+
+    def idle(self) -> bool: ...
+
+    def sends(self, stream: Stream) -> bool:
+        """Whether it is switched on for a stream of its own."""
+        ...
+
+    def judge(self) -> None:
+        """What was told before a daemon could say whether it is wanted goes by what has been said now."""
+        ...
+
+    def after_fork(self) -> None: ...
 
 
 class Carrier(Protocol):
@@ -91,6 +113,7 @@ class Outbox(Tray):
         self.selection: Selection | None = None
         """The same while it holds."""
         self._careful_until = 0.0
+        self.source: Source | None = None
         self.abandoned = False
         """True once nobody is left who could collect."""
         self.given_up = False
@@ -127,6 +150,10 @@ class Outbox(Tray):
         self._entering = 0
         """Calls that have begun to put pieces and wait for room for the next one."""
         self.bytes = 0
+        self.event_bytes = 0
+        """Of them, those of events."""
+        self.events = 0
+        """Of what was collected, that is events."""
         self.sealed = 0
         self.settled = 0
         self.lost = 0
@@ -140,6 +167,8 @@ class Outbox(Tray):
         """Rows of requests that sampling left out; nobody took them in."""
         self.thinned_out = 0
         """Rows that it would have taken, and the latency budget left out."""
+        if self.source is not None:
+            self.source.after_fork()
 
     def attach(self) -> None:
         """Finds its sender now, not with the first rows."""
@@ -205,6 +234,8 @@ class Outbox(Tray):
 
     def collects(self, stream: Stream) -> bool:
         """Whether a stream's rows are taken in now."""
+        if stream.kind:
+            return self.source is not None and self.source.sends(stream)
         return self.switches.collects(stream, self.enabled)
 
     def passes_by(self, stream: Stream) -> bool:
@@ -244,13 +275,15 @@ class Outbox(Tray):
         hour = time_ns // HOUR
         sizes = [_cost(piece, at, extra, id, keys) for at, piece in pieces]
         waits = entered = False
+        event = slot.schema.stream.kind != 0
         try:
             with self.lock:
+                before = self.bytes
                 # Each piece may begin a page, and does if there are several.
                 pages = len(sizes) * overhead(slot.schema) if len(sizes) > 1 else self._for_page(slot, hour, sizes[0])
                 whole = sum(sizes) + pages
-                waits = self.block and whole > self.limit
-                if not waits and not self._admit(whole):
+                waits = self.block and not event and whole > self.limit
+                if not waits and not (self._admit_event(whole) if event else self._admit(whole)):
                     return "closed" if self.closed else "outbox_full", sum(piece.rows for _, piece in pieces)
                 if waits and self.closed:
                     return "closed", sum(piece.rows for _, piece in pieces)
@@ -269,6 +302,9 @@ class Outbox(Tray):
                     page.size += size
                     self.bytes += size
                     self.collected += piece.rows
+                if event:
+                    self.events += sum(piece.rows for _, piece in pieces)
+                    self.event_bytes += self.bytes - before
         finally:
             if entered:
                 with self.lock:
@@ -297,7 +333,10 @@ class Outbox(Tray):
             self.thinned_out += thinned
 
     def seal(self, older_than: float | None = None) -> float | None:
-        """Hands open pages to the sender: all, or those opened before `older_than`. Returns when the next was opened."""
+        """Hands open pages to the sender: all, and what is told up to now; or those opened before `older_than`. Returns when
+        the next was opened."""
+        if older_than is None:
+            self.draw()
         with self.lock:
             while self._open:
                 page = next(iter(self._open))
@@ -310,8 +349,15 @@ class Outbox(Tray):
             self._watched = False
         return None
 
+    def draw(self) -> None:
+        """Takes over what has been told."""
+        if self.source is not None:
+            self.source.write()
+
     def seal_unwanted(self) -> None:
         """Hands over the open pages of streams that are switched off; what is wanted lingers as ever."""
+        if self.source is not None:
+            self.source.judge()
         with self.lock:
             for page in [page for page in self._open if self.passes_by(page.schema.stream)]:
                 self._seal(page)
@@ -328,6 +374,8 @@ class Outbox(Tray):
                 self.rejected[reason] += rows
             if page is not None:
                 self.bytes -= page.size + page.overhead
+                if page.schema.stream.kind:
+                    self.event_bytes -= page.size + page.overhead
                 self.settled += 1
                 self.changed.notify_all()
 
@@ -356,6 +404,16 @@ class Outbox(Tray):
             self.given_up = True
             self.changed.notify_all()
 
+    def held(self, stream: Stream, id: bytes, most: int) -> tuple[Schema, Block] | None:
+        """Of the request with this id, the first rows that it has put into a stream, as far as their page is still open."""
+        with self.lock:
+            for page in self._open:
+                if page.schema.stream == stream and page.schema.correlation == UUIDS:
+                    found = page.find(id, most)
+                    if found is not None:
+                        return page.schema, found
+        return None
+
     def waiting(self) -> int:
         """Rows that have no answer yet."""
         with self.lock:
@@ -363,11 +421,13 @@ class Outbox(Tray):
 
     def stats(self) -> dict[str, Any]:
         """What a client's `stats` say about its rows."""
+        self.draw()
         recipe = self._told_of_recipe()
         held = 0 if recipe is None else recipe.get("held_bytes", 0)
         with self.lock:
             return {
                 "collected": self.collected,
+                "events": self.events,
                 "acknowledged": self.acknowledged,
                 "rejected": dict(self.rejected),
                 "dropped": dict(self.dropped),
@@ -386,7 +446,7 @@ class Outbox(Tray):
     def idle(self) -> bool:
         """True where nothing is held."""
         with self.lock:
-            return not self._open and self.settled == self.sealed
+            return (self.source is None or self.source.idle()) and not self._open and self.settled == self.sealed
 
     def close(self) -> None:
         """No more rows are taken; who waits for room is sent away."""
@@ -420,6 +480,14 @@ class Outbox(Tray):
             self._sender().wake()
             self.changed.wait()
         return not (self.given_up if begun else self.closed)
+
+    def _admit_event(self, size: int) -> bool:
+        """The same for events, which never wait: what tells them may be what makes room."""
+        return (
+            not self.closed
+            and self.bytes + size <= self.limit
+            and self.event_bytes + size <= self.limit // EVENTS_SHARE
+        )
 
     def _make_room(self, slot: Slot, hour: int, size: int) -> str | None:
         # Pages of a tensor schema, whose cost beside the rows is always the same, begin here in the middle of a call: so

@@ -269,6 +269,21 @@ class Page(Sheet):
             return [(self.rows, pieces)]
         return [body for half in self._halves() for body in half.fitting(limit)]
 
+    def find(self, id: bytes, most: int) -> Block | None:
+        """Of the request with this id, in a schema of such ids, the first rows, at most so many."""
+        self.fold()
+        at = self.ids.find(id)
+        while at > 0 and at % len(id):
+            at = self.ids.find(id, at + 1)
+        if at < 0:
+            return None
+        place = at // len(id)
+        first = sum(self.counts[:place])
+        whole = Block(None, self.schema.types, self.rows, None, tuple([column.part() for column in self.columns]))
+        if self.schema.tensor:
+            whole = Block(None, self.schema.types, self.rows, bytes(self._values()))
+        return whole.between([(first, first + min(most, self.counts[place]))])[0]
+
     def _halves(self) -> tuple[Page, Page]:
         half = self.rows // 2
         pages = (Page(self.schema, self.hour, self.opened), Page(self.schema, self.hour, self.opened))

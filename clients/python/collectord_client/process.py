@@ -89,10 +89,16 @@ def exit_timeout(endpoint: str | None) -> float:
 def drain() -> None:
     """Sends what is held, by the threads that already run, and puts the connections down. Takes at most the timeout."""
     began = time.monotonic()
-    with _lock:
-        senders = list(_senders.values())
-    for sender in senders:
+    for sender in _drawn():
         sender.finish(began + exit_timeout(sender.endpoint))
+
+
+def _drawn() -> list[Sender]:
+    """The senders, once the outboxes have taken over what was told."""
+    for outbox in list(outboxes):
+        outbox.draw()
+    with _lock:
+        return list(_senders.values())
 
 
 def settle() -> None:
@@ -101,9 +107,7 @@ def settle() -> None:
     For hosts that end by a signal as soon as they have shut down: exit handlers do not run then.
     """
     began = time.monotonic()
-    with _lock:
-        senders = list(_senders.values())
-    for sender in senders:
+    for sender in _drawn():
         sender.settle(began + exit_timeout(sender.endpoint))
 
 

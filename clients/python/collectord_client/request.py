@@ -10,16 +10,19 @@ import contextvars
 import logging
 import sys
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import CollectError
 from .failures import is_failure, store
-from .ids import NIL, parse_id
+from .ids import NIL, parse_id, show_id
 from .notices import say, trace
 
 if TYPE_CHECKING:
     from .context import Context
     from .recipe import Trial
+    from .telemetry.exchange import Exchange
+    from .telemetry.operation import Operation
 
 ENVIRON_KEY = "collectord.request"
 """Where in a WSGI environment the request is kept: it ends with the environment."""
@@ -30,12 +33,13 @@ class Request:
     in threads and tasks that were given this context, find each other, and nothing of an earlier request.
 
     `request_id` becomes the `$aml_request_id` of its rows, unless a call names another. One that cannot be used (over
-    1,024 bytes, not Unicode) is left out: a client's header must not cost a row.
+    1,024 bytes, not Unicode) is left out: a client's header must not cost a row. `traceparent` is the header of that name, by
+    which a caller says what trace its request belongs to.
     """
 
-    __slots__ = ("error", "id", "inputs", "trials")
+    __slots__ = ("error", "exchange", "id", "inputs", "operation", "told", "trials")
 
-    def __init__(self, request_id: str | int | uuid.UUID | None = None) -> None:
+    def __init__(self, request_id: str | int | uuid.UUID | None = None, *, traceparent: str | None = None) -> None:
         self.id = _usable(request_id)
         """As the wire has it; None where the request has none."""
         self.inputs: dict[object, Context] = {}
@@ -44,6 +48,19 @@ class Request:
         """What a capture recipe makes of it, for each model."""
         self.error: BaseException | None = None
         """What went wrong, where the host has seen it and answers for it later."""
+        self.operation: Operation | None = None
+        """What the events of this request belong to, once that is known."""
+        self.exchange: Exchange | None = None
+        """What will be told of it when it is answered, where somebody wants to know."""
+        self.told: BaseException | None = None
+        """The exception that was told last."""
+        if traceparent is not None:
+            # It knows requests itself.
+            from .telemetry.operation import called
+
+            called(self, traceparent)
+        if _listener is not None:
+            _listener.known(self, None)
 
     def __enter__(self) -> Request:
         _current.set((self, _current.get()))
@@ -73,6 +90,25 @@ class Request:
         for pending, context in list(self.inputs.items()):
             if not context._taken:
                 store(pending, error, context)
+        if _listener is not None and isinstance(error, BaseException):
+            _listener.failed(self, error)
+
+
+class Listener(NamedTuple):
+    """Whoever wants to know of requests. Returns at once, and does not raise."""
+
+    known: Callable[[Request, dict[str, Any] | None], None]
+    """One has come up, with its WSGI environment where it has one."""
+    failed: Callable[[Request, BaseException], None]
+
+
+_listener: Listener | None = None
+
+
+def listen_by(listener: Listener) -> None:
+    """From now on `listener` is told, in all of the process."""
+    global _listener
+    _listener = listener
 
 
 Entered = tuple[Request, Any]
@@ -102,10 +138,13 @@ def of_environ(environ: dict[str, Any], request_id: object = None) -> Request:
             environ.get("HTTP_X_REQUEST_ID"),
             environ.get("HTTP_X_MS_REQUEST_ID"),
         ):
-            found = Request(id)  # type: ignore[arg-type]
-            if found.id is not None:
+            usable = _usable(id)
+            if usable is not None:
                 break
+        found = Request(show_id(usable) if usable is not None else None, traceparent=environ.get("HTTP_TRACEPARENT"))
         environ[ENVIRON_KEY] = found
+        if _listener is not None:
+            _listener.known(found, environ)
     assert isinstance(found, Request)
     return found
 
@@ -129,6 +168,12 @@ def _of_flask(flask: Any) -> Request | None:
 
 _listening: list[Any] = []
 """Flask, once it tells how its requests end."""
+
+
+def listen_to_flask(flask: Any) -> None:
+    """The same, before anything was collected."""
+    if not _listening:
+        _listen(flask)
 
 
 def _listen(flask: Any) -> None:
@@ -166,10 +211,12 @@ def _server_error(record: logging.LogRecord) -> bool:
 
 
 def _known() -> Request | None:
-    """The request of Flask, if anything was collected in it."""
+    """The request of Flask, if anything was collected in it, or somebody listens."""
     flask = _listening[0]
     if not flask.has_request_context():
         return None
+    if _listener is not None:
+        return of_environ(flask.request.environ, flask.g.get("request_id"))
     found = flask.request.environ.get(ENVIRON_KEY)
     return found if isinstance(found, Request) else None
 

@@ -22,7 +22,7 @@ MESSAGE_ROOM = 64
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Who speaks, in the order of the proto's fields. An empty part means `default`."""
+    """Who speaks, in the order of the proto's fields, and of what. An empty part means `default`."""
 
     subscription: str = ""
     resource_group: str = ""
@@ -32,9 +32,13 @@ class Stream:
     version: str = ""
     designation: str = ""
     collection: str = ""
+    kind: int = 0
+    """With the numbers of `StreamKind` in the proto: 0 rows, above it events."""
 
     def encode(self) -> bytes:
-        return b"".join(blob(number, part.encode()) for number, part in enumerate(astuple(self), 2) if part)
+        *parts, _ = astuple(self)
+        named = b"".join(blob(tag, part.encode()) for tag, part in enumerate(parts, 2) if part)
+        return number(1, self.kind) + named
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """`python -m collectord_client.azureml MODEL`: what a `ModelDataCollector` would do here; with `--collection NAME` in place of the
-model, what a `Collector` would. In a Dockerfile it fails the build where the package is not whole."""
+model, what a `Collector` would. In a Dockerfile it fails the build where the package is not whole. With `run -- COMMAND …`, it runs
+a command whose scripts tell events: see `run.py`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from ..endpoint import EndpointError, resolve
 from ..version import VERSION
 from . import Collector, ModelDataCollector
 from .identity import Identity
+from .run import run
 
 V1 = (ModelDataCollector, ("azureml.monitoring", "azureml.datacollector"), "collectord-azureml", "azureml-monitoring")
 V2 = (
@@ -22,6 +24,8 @@ V2 = (
 
 def main(arguments: list[str]) -> int:
     """Prints, and returns the exit status."""
+    if arguments[:1] == ["run"]:
+        return run(arguments[1:])
     print(f"collectord-client {VERSION}")
     if arguments[:1] == ["--collection"]:
         status = _names(*V2)

@@ -1,0 +1,116 @@
+"""Python's logging, each record a trace; one with an exception, an exception."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import audience, prints, severity
+
+if TYPE_CHECKING:
+    from .reporter import Reporter
+
+OWN = ("collectord.", "collectord_client.")
+"""Loggers of ours and those below them: what they say is about this very path."""
+HOSTS = ("azmlinfsrv.", "gunicorn.", "uvicorn.", "werkzeug.", "hypercorn.")
+"""Loggers of servers. Of what they say below a warning, the requests are told by themselves."""
+CUSTOM = "custom_dimensions"
+"""What a record carries for us, by `extra`: the name that OpenCensus has for it."""
+LOGGER = "Logger"
+
+
+class _Here(threading.local):
+    handling = False
+
+
+_here = _Here()
+_hooked: Callable[..., None] | None = None
+
+
+class Handler(logging.Handler):
+    """Hands records to a client. Needs no lock, and so may be entered anywhere."""
+
+    def __init__(self, client: Reporter, level: int | str = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._client = client
+
+    def createLock(self) -> None:
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _tell((self._client,), record)
+
+
+def capture(client: Reporter, level: int | str) -> None:
+    """From now on `client` tells records from `level` on, of all loggers.
+
+    A handler would not do: with one at the root, `logging.basicConfig` would leave it at that, `dictConfig` would take it away,
+    and loggers that do not propagate would be missing.
+    """
+    global _hooked
+    # Checks the level, and takes its name as well.
+    client._log_level = logging.Handler(level).level
+    audience.logs.join(client)
+    original = logging.Logger.callHandlers
+    if original is _hooked:
+        return
+
+    @functools.wraps(original)
+    def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+        clients = audience.logs.clients
+        if clients:
+            # Where nothing is sent, nothing is looked at.
+            _tell([one for one in clients if record.levelno >= one._log_level and one._feed.kinds], record)
+        original(self, record)
+
+    _hooked = call_handlers
+    logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+
+
+def release(client: Reporter) -> None:
+    """No more; with the last one, logging is what it was, if it is still ours to say."""
+    global _hooked
+    audience.logs.leave(client)
+    if not audience.logs.clients and _hooked is not None and logging.Logger.callHandlers is _hooked:
+        logging.Logger.callHandlers = _hooked.__wrapped__  # type: ignore[method-assign, attr-defined]
+        _hooked = None
+
+
+def _tell(clients: list[Reporter] | tuple[Reporter, ...], record: logging.LogRecord) -> None:
+    """Never raises, and tells nothing of what is logged while a record is put into words."""
+    name = f"{record.name}."
+    if not clients or _here.handling or name.startswith(OWN):
+        return
+    if record.name == prints.SERVER and audience.prints.clients:
+        # It has been told already, or is being told.
+        return
+    if record.levelno < logging.WARNING and name.startswith(HOSTS):
+        return
+    _here.handling = True
+    try:
+        dimensions: dict[str, Any] = {LOGGER: record.name}
+        given = getattr(record, CUSTOM, None)
+        if isinstance(given, Mapping):
+            dimensions.update(given)
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        text, grave = _text(record), severity.of_level(record.levelno)
+        for one in clients:
+            one._logged(text, grave, dict(dimensions), error)
+    finally:
+        _here.handling = False
+
+
+def _text(record: logging.LogRecord) -> str:
+    if not record.args and type(record.msg) is str:
+        return record.msg
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001
+        # Words and values do not fit each other: other handlers say so, and here the words are told.
+        try:
+            return str(record.msg)
+        except Exception as error:  # noqa: BLE001
+            return f"(its text failed with {type(error).__name__})"
