@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from collectord import __version__
@@ -17,6 +17,7 @@ from collectord.model import Lsn
 from collectord.pipeline import Pipeline
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
+from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 from collectord.reloading import Reloading
 from collectord.switchboard import Switchboard
 from collectord.switches import Patch
@@ -26,6 +27,8 @@ from collectord.wal.writer import LogWriter
 
 WHERE_BYTES = 64 << 20
 """Of the log that one `collectord where` has the daemon search."""
+WAITING_BYTES = 256 << 20
+"""Of the log that one question makes text of, at most."""
 
 
 class Answers:
@@ -143,6 +146,16 @@ class Answers:
 
     def where(self, needles: Sequence[bytes]) -> tuple[list[tuple[str, Lsn, int]], int, bool]:
         return self._pipeline.overview.search(needles, WHERE_BYTES)
+
+    def waiting_streams(self) -> list[WaitingStream]:
+        return self._pipeline.snapshots.streams()
+
+    def waiting(
+        self, streams: frozenset[str], first_hour: int, last_hour: int, most_bytes: int
+    ) -> Iterator[WaitingPiece | WaitingEnd]:
+        return self._pipeline.snapshots.take(
+            lambda stream: stream.key() in streams, first_hour, last_hour, min(most_bytes, WAITING_BYTES)
+        )
 
     def switches(self) -> dict[str, Any]:
         """What is switched on for which service, as JSON values; docs/switches.md describes the fields."""

@@ -16,7 +16,7 @@ SOURCES = [
 ]
 UNITS = ("_bytes", "_seconds", "_records", "_sessions", "_partitions", "_segments", "_depth", "_info", "_failures",
          "_connections", "_payloads", "_version")  # fmt: skip
-FLAGS = ("_needed", "_held", "_draining", "_lost", "_problem")
+FLAGS = ("_needed", "_held", "_draining", "_lost", "_problem", "_pending")
 """Gauges that are 0 or 1."""
 LABELS = {"version", "reason", "cause", "remedy", "code", "finding"}
 

@@ -227,6 +227,19 @@ class Index:
             start = 0
         return slices
 
+    def slices(self, partition: Partition) -> Iterator[Slice]:
+        """Everything that waits of a partition, oldest first, as long as nothing changes."""
+        waiting = self._waiting.get(partition)
+        start = waiting.landed_rows if waiting is not None else 0
+        for place, rows in waiting.entries if waiting is not None else ():
+            yield Slice(place, rows, start, rows)
+            start = 0
+
+    def rows_of(self, partition: Partition) -> int:
+        """How many rows wait of a partition."""
+        waiting = self._waiting.get(partition)
+        return waiting.rows if waiting is not None else 0
+
     def oldest(self) -> float | None:
         """When the longest waiting entry came, in monotonic seconds."""
         return min((waiting.entries.came for waiting in self._waiting.values()), default=None)

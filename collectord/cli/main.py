@@ -9,6 +9,7 @@ from collectord.cli.erase import erase
 from collectord.cli.ledger import ledger
 from collectord.cli.options import Group
 from collectord.cli.quarantine import quarantine
+from collectord.cli.query import query
 from collectord.cli.retention import retention
 from collectord.cli.service import service
 
@@ -27,6 +28,6 @@ def main() -> None:
 
 for command in (
     run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, service, read.ls, read.cat,
-    read.verify, read.where, retention, erase, wal.wal,
+    read.verify, read.where, query, retention, erase, wal.wal,
 ):  # fmt: skip
     main.add_command(command)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ import grpc
 
 from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
-from collectord.errors import CallHuman, TryAgain
+from collectord.errors import CallHuman, CollectordError, TryAgain
 
 
 class NoDaemon(CallHuman):
@@ -73,6 +73,18 @@ class ControlClient:
         """Which entries that have not landed hold one of `needles`. Raises NoDaemon."""
         answer: pb.WhereResponse = self._call("Where", pb.WhereRequest(needles=needles), pb.WhereResponse, 120.0)
         return answer
+
+    def waiting(self, request: pb.WaitingRequest) -> Iterator[pb.WaitingResponse]:
+        """The rows that wait at one moment, or their streams. Raises NoDaemon while it is read."""
+        call = self._channel.unary_stream(
+            "/collectord.v1.Control/Waiting",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=pb.WaitingResponse.FromString,
+        )
+        try:
+            yield from call(request, timeout=600.0)
+        except grpc.RpcError as error:
+            raise self._failure("Waiting", error) from None
 
     def rebuild_ledger(self, request: pb.RebuildLedgerRequest) -> pb.RebuildLedgerResponse:
         """Begins to rebuild a lost ledger, or asks how far it is. Raises NoDaemon."""
@@ -139,18 +151,21 @@ class ControlClient:
         try:
             return call(request, timeout=timeout)
         except grpc.RpcError as error:
-            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise self._nobody() from None
-            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-                raise CallHuman(error.details() or "") from None
-            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.ABORTED:
-                raise TryAgain(error.details() or "") from None
-            if isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                raise CallHuman(
-                    f"the daemon at {self._path} is of an earlier version: it does not know {method}"
-                ) from None
-            code = error.code().name if isinstance(error, grpc.Call) else "no code"
-            raise TryAgain(f"the daemon at {self._path} did not answer {method}: {code}") from None
+            raise self._failure(method, error) from None
+
+    def _failure(self, method: str, error: grpc.RpcError) -> CollectordError:
+        """What to raise for an answer that failed."""
+        code = error.code() if isinstance(error, grpc.Call) else None
+        match code:
+            case grpc.StatusCode.UNAVAILABLE:
+                return self._nobody()
+            case grpc.StatusCode.FAILED_PRECONDITION:
+                return CallHuman(error.details() or "")
+            case grpc.StatusCode.ABORTED:
+                return TryAgain(error.details() or "")
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return CallHuman(f"the daemon at {self._path} is of an earlier version: it does not know {method}")
+        return TryAgain(f"the daemon at {self._path} did not answer {method}: {code.name if code else 'no code'}")
 
 
 def _books(message: pb.StreamBooks) -> StreamBooks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +16,9 @@ from google.protobuf.message import Message
 from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
 from collectord.errors import CollectordError, TryAgain
+from collectord.model import Stream
 from collectord.pipeline.rebuilding import Account
+from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 
 
 class Questions(Protocol):
@@ -69,11 +71,23 @@ class Questions(Protocol):
         """Gives an item up for good and returns its rows. Raises CollectordError."""
         ...
 
+    def waiting_streams(self) -> Iterable[WaitingStream]:
+        """The streams with rows that wait."""
+        ...
+
+    def waiting(
+        self, streams: frozenset[str], first_hour: int, last_hour: int, most_bytes: int
+    ) -> Iterator[WaitingPiece | WaitingEnd]:
+        """Their rows that wait now, by keys of streams; see `pipeline.snapshot`."""
+        ...
+
 
 LONGEST_WAIT = 60.0
 MOST_NOTES = 1000
 LONGEST_FLUSH = 3600.0
 FLUSHES = 4
+TEXT_BYTES = 1 << 20
+"""Of rows in one message."""
 
 
 class ControlService:
@@ -86,6 +100,8 @@ class ControlService:
         self._flushes = ThreadPoolExecutor(FLUSHES, thread_name_prefix="collectord-flush")
         # One at a time asks the store to change a document; others wait, and flushes do not wait for them.
         self._changes = ThreadPoolExecutor(1, thread_name_prefix="collectord-change")
+        # One question makes text of rows at a time; the others wait for the next piece of theirs.
+        self._texts = ThreadPoolExecutor(1, thread_name_prefix="collectord-text")
 
     def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """What a server registers."""
@@ -101,17 +117,18 @@ class ControlService:
             "Switches": (self.switches, pb.SwitchesRequest),
             "Switch": (self.switch, pb.SwitchRequest),
         }
-        return grpc.method_handlers_generic_handler(
-            "collectord.v1.Control",
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    method,
-                    request_deserializer=request.FromString,
-                    response_serializer=_serialized,
-                )
-                for name, (method, request) in methods.items()
-            },
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                method,
+                request_deserializer=request.FromString,
+                response_serializer=_serialized,
+            )
+            for name, (method, request) in methods.items()
+        }
+        handlers["Waiting"] = grpc.unary_stream_rpc_method_handler(
+            self.waiting, request_deserializer=pb.WaitingRequest.FromString, response_serializer=_serialized
         )
+        return grpc.method_handlers_generic_handler("collectord.v1.Control", handlers)
 
     async def status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:
         status = await asyncio.to_thread(self._answers.status)
@@ -190,6 +207,23 @@ class ControlService:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return pb.SwitchesResponse(json=json.dumps(said))
 
+    async def waiting(self, request: pb.WaitingRequest, context: object) -> AsyncIterator[pb.WaitingResponse]:
+        run = asyncio.get_running_loop().run_in_executor
+        if request.names_only:
+            for one in await run(self._texts, self._answers.waiting_streams):
+                told = pb.WaitingStream(stream=_stream(one.stream), key=one.stream.key(), rows=one.rows)
+                yield pb.WaitingResponse(stream=told)
+            return
+        pieces = self._answers.waiting(
+            frozenset(request.streams), request.first_hour, request.last_hour, request.most_bytes
+        )
+        while (piece := await run(self._texts, next, pieces, None)) is not None:
+            if isinstance(piece, WaitingEnd):
+                yield pb.WaitingResponse(end=pb.WaitingEnd(writer=piece.writer, left_out=piece.left_out))
+                continue
+            for message in _rows(piece):
+                yield pb.WaitingResponse(rows=message)
+
     async def drain(self, request: pb.DrainRequest, context: object) -> pb.DrainResponse:
         wait = _bounded(request.wait_seconds)
         draining, rows, reason = await asyncio.get_running_loop().run_in_executor(
@@ -200,6 +234,24 @@ class ControlService:
 
 def _bounded(seconds: float) -> float:
     return min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
+
+
+def _stream(stream: Stream) -> pb.Stream:
+    return pb.Stream(**dataclasses.asdict(stream))
+
+
+def _rows(piece: WaitingPiece) -> Iterator[pb.WaitingRows]:
+    """The piece, in messages of a bounded size; what all have goes with the first."""
+    for at in range(0, len(piece.text), TEXT_BYTES):
+        text, more = piece.text[at : at + TEXT_BYTES], at + TEXT_BYTES < len(piece.text)
+        if at:
+            yield pb.WaitingRows(text=text, more=more)
+            continue
+        yield pb.WaitingRows(
+            stream=_stream(piece.stream), start_hour=piece.partition.start_hour,
+            boundary_minutes=piece.partition.boundary_minutes, base=piece.base, form=piece.form, header=piece.header,
+            schema=piece.schema, known=piece.known, rows=piece.rows, text=text, more=more,
+        )  # fmt: skip
 
 
 def _serialized(message: Message) -> bytes:

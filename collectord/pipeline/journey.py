@@ -34,6 +34,7 @@ from collectord.pipeline.reading import Reading
 from collectord.pipeline.rebuild import Found, Options, Search
 from collectord.pipeline.sending import Sending
 from collectord.pipeline.shelf import Shelf
+from collectord.pipeline.snapshot import Snapshots
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
 from collectord.pipeline.upkeep import Upkeep
@@ -119,6 +120,8 @@ class Pipeline:
             begun=tuple(state.intents.values()),
         )  # fmt: skip
         """Answers to whoever asks."""
+        self.snapshots = Snapshots(state, ledger=ledger, known=self._known, sources=self._sources, framer=self._framer)
+        """What waits, for questions about rows."""
         self._reading = Reading(
             state, reader=reader, ledger=ledger, known=self._known, parked=parked, returning=self.shelf.returning,
             marks=marks, openings=self._openings, metrics=metrics, clock=clock, received_to=received_to,

@@ -27,7 +27,7 @@ from collectord.model import BlobInfo
 from collectord.reader import correlation, events
 from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.tally import period_of
-from collectord.reader.where import plain_frames, records
+from collectord.reader.where import pieces_of_text, records
 from collectord.upload.naming import codec_of
 from collectord.upload.store import CONTROL_PREFIX, BlobStore
 
@@ -103,7 +103,7 @@ def cuts(store: BlobStore, blob: BlobInfo, wanted: Wanted, progress: Callable[[i
             elif codec_of(blob.name) == JSONL:
                 _lines(found, file, lambda line: _event(found, line, wanted))
             elif codec_of(blob.name) == "none":
-                _frames(found, plain_frames(file), wanted, None, progress)
+                _frames(found, pieces_of_text(file), wanted, None, progress)
             else:
                 codec = codec_of(blob.name)
                 frames = iter_frames(codec, BlobFile(store, blob), wanted.may_be_in if wanted.ids else None)

@@ -118,7 +118,7 @@ def _search(name: str, file: BlobFile, wanted: str, effort: Effort) -> Iterator[
         yield from _lines(name, io.BufferedReader(file, READ_BYTES), wanted)
         return
     if codec == "none":
-        pieces = plain_frames(io.BufferedReader(file, READ_BYTES))
+        pieces = pieces_of_text(io.BufferedReader(file, READ_BYTES))
     else:
         pieces = iter_frames(codec, file, lambda index: frame_index.may_hold(index.ids, wanted))
     column = correlation.place_of(correlation.cells(next(pieces).text))
@@ -204,7 +204,7 @@ def _line_end_behind(text: bytes, at: int, quoted: int) -> int:
     return len(text)
 
 
-def plain_frames(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
+def pieces_of_text(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
     """Plain text as its header, then pieces of whole records, as if they were frames."""
     rest = file.read(READ_BYTES)
     header = first_frame_text("none", rest) or b""

@@ -54,6 +54,15 @@ def test_a_frame_has_a_bounded_number_of_rows() -> None:
     assert spans(made.take(A)) == [(0, 999_995, 1_000_000), (2000, 0, MAX_FRAME_ROWS - 5)]
 
 
+def test_all_that_waits_of_a_partition_is_seen_without_being_taken() -> None:
+    made = index(entry(0, rows=10), entry(1000, rows=4), entry(2000, partition=B))
+    made.landed(A, Cursor(Lsn(0), 3), 0.0)
+    assert spans(list(made.slices(A))) == [(0, 3, 10), (1000, 0, 4)]
+    assert made.rows_of(A) == 11
+    made.landed(A, Cursor(Lsn(1001), 0), 0.0)
+    assert (list(made.slices(A)), made.rows_of(A)) == ([], 0)
+
+
 def test_the_cursor_after_a_slice_is_behind_its_last_row() -> None:
     stored = entry(100, rows=5)
     place = Place(stored.lsn, stored.length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,9 +18,11 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
 from collectord.control.client import ControlClient, NoDaemon
-from collectord.control.service import FLUSHES, LONGEST_FLUSH, LONGEST_WAIT, MOST_NOTES, ControlService
+from collectord.control.service import FLUSHES, LONGEST_FLUSH, LONGEST_WAIT, MOST_NOTES, TEXT_BYTES, ControlService
 from collectord.errors import CallHuman, TryAgain
+from collectord.model import Partition, Stream, StreamKind
 from collectord.pipeline.rebuilding import Account
+from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 
 T = TypeVar("T")
 
@@ -97,6 +99,20 @@ class FakeDaemon:
     def drop_quarantined(self, id_: bytes) -> int:
         return 6
 
+    def waiting_streams(self) -> list[WaitingStream]:
+        return [WaitingStream(Stream(model="m", kind=StreamKind.TRACE), 7)]
+
+    def waiting(
+        self, streams: frozenset[str], first_hour: int, last_hour: int, most_bytes: int
+    ) -> Iterator[WaitingPiece | WaitingEnd]:
+        self.asked.append((streams, first_hour, last_hour, most_bytes))
+        text = bytes(range(256)) * (2 * TEXT_BYTES // 256) + b"rest"
+        partition = Partition(b"", -5, 60)
+        yield WaitingPiece(Stream(model="m"), partition, "b.csv", "csv", b"h\n", b"{}", {0: 1 << 40, 2: 0}, 9, text)
+        if self.error:
+            raise ValueError(self.error)
+        yield WaitingEnd(b"w", 3)
+
 
 @contextlib.asynccontextmanager
 async def serving(path: Path, daemon: FakeDaemon) -> AsyncIterator[Path]:
@@ -147,6 +163,28 @@ def test_a_spool_whose_path_has_a_comma_is_reached(tmp_path: Path, name: str) ->
             client.status()
     assert ask(folder, daemon, lambda client: client.status()) == daemon.status()
     assert not held()
+
+
+def test_what_waits_is_told_in_messages_of_a_bounded_size(tmp_path: Path) -> None:
+    daemon = FakeDaemon()
+    request = pb.WaitingRequest(streams=["a", "b"], first_hour=-7, last_hour=8, most_bytes=1 << 33)
+    *pieces, end = ask(tmp_path, daemon, lambda client: list(client.waiting(request)))
+    assert daemon.asked == [(frozenset(("a", "b")), -7, 8, 1 << 33)]
+    assert [len(one.rows.text) for one in pieces] == [TEXT_BYTES, TEXT_BYTES, 4]
+    assert [one.rows.more for one in pieces] == [True, True, False]
+    first = pieces[0].rows
+    assert (first.start_hour, first.boundary_minutes, first.base, first.rows) == (-5, 60, "b.csv", 9)
+    assert (dict(first.known), first.header, first.schema) == ({0: 1 << 40, 2: 0}, b"h\n", b"{}")
+    assert (end.end.writer, end.end.left_out) == (b"w", 3)
+    (stream,) = ask(tmp_path, daemon, lambda client: list(client.waiting(pb.WaitingRequest(names_only=True))))
+    assert (stream.stream.key, stream.stream.rows, stream.stream.stream.kind) == (
+        "trace:default/default/default/default/m/default/default/default", 7, StreamKind.TRACE,
+    )  # fmt: skip
+    daemon.error = "broken"
+    with pytest.raises(TryAgain, match="did not answer Waiting: UNKNOWN"):
+        ask(tmp_path, daemon, lambda client: list(client.waiting(request)))
+    with ControlClient(tmp_path / "nobody.sock") as client, pytest.raises(NoDaemon):
+        list(client.waiting(request))
 
 
 def test_a_complete_flush_says_so(tmp_path: Path) -> None:
