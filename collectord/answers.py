@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from collectord import __version__
 from collectord.books import StreamBooks
@@ -13,8 +14,11 @@ from collectord.claiming import Claiming
 from collectord.clock import Clock
 from collectord.config import Settings
 from collectord.door import Door
-from collectord.model import Lsn
-from collectord.pipeline import Pipeline
+from collectord.kinds import EVENTS
+from collectord.logline import TABLES, LogLine
+from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream
+from collectord.notes import Notes
+from collectord.pipeline import Pipeline, typeset
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
 from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
@@ -48,6 +52,7 @@ class Answers:
         switchboard: Switchboard,
         rebuilding: Rebuilding,
         reloading: Reloading | None,
+        notes: Notes,
         log_lost: bool,
         started: float,
     ) -> None:
@@ -63,6 +68,7 @@ class Answers:
         self._switchboard = switchboard
         self._rebuilding = rebuilding
         self._reloading = reloading
+        self._notes = notes
         self._log_lost = log_lost
         self._started = started
 
@@ -156,6 +162,39 @@ class Answers:
         return self._pipeline.snapshots.take(
             lambda stream: stream.key() in streams, first_hour, last_hour, min(most_bytes, WAITING_BYTES)
         )
+
+    # ------------------------------------------------------------------ what services say
+
+    def waiting_events(self, webservice: str, since_ns: int, after: Lsn) -> Iterator[tuple[Schema, Buffer]]:
+        """The batches of a service's log that have not landed, the newest first."""
+        return self._pipeline.overview.newest(lambda stream: self.says(stream, webservice), since_ns // HOUR_NS, after)
+
+    def position(self) -> Lsn:
+        """How far the log is durable."""
+        return self._log.durable
+
+    @staticmethod
+    def says(stream: Stream, webservice: str) -> bool:
+        """Whether a service's log is made of such a stream."""
+        kind = EVENTS.get(stream.kind)
+        named = (stream.webservice or "default") == (webservice or "default")
+        return named and kind is not None and kind.table in TABLES
+
+    def notes(self, webservice: str, after: int) -> tuple[list[LogLine], int]:
+        """Our messages about a service behind a number, oldest first, and the number of the newest."""
+        return self._notes.lines(webservice, after)
+
+    def services(self) -> list[str]:
+        """The names of the services that this daemon has heard of."""
+        keys = (book.stream.split("/") for book in self._pipeline.overview.books())
+        heard = {unquote(parts[3]) for parts in keys if len(parts) == 8}
+        return sorted(heard | self._switchboard.rules.switches.services.keys())
+
+    def text(self, entry: Entry, form: str) -> tuple[bytes, bytes]:
+        """A batch that has arrived, as header and text: `csv` or `jsonl`."""
+        if form == "jsonl":
+            return b"", typeset.jsonl_of(entry)
+        return typeset.csv_of(entry, lowercase_workspace=self._settings.layout == "sdk-v1")
 
     def switches(self) -> dict[str, Any]:
         """What is switched on for which service, as JSON values; docs/switches.md describes the fields."""

@@ -25,6 +25,7 @@ from collectord.config import Settings
 from collectord.destination import layout_of, open_store
 from collectord.door import Door
 from collectord.encode import frame_reader
+from collectord.errors import CollectordError
 from collectord.gauges import set_gauges
 from collectord.ingest.admission import Admission
 from collectord.ingest.intake import Intake
@@ -34,6 +35,8 @@ from collectord.ingest.validate import DAY_NS, Window
 from collectord.listeners import Listeners, group_id
 from collectord.logs import event
 from collectord.metrics import Metrics
+from collectord.notes import FILE as NOTES_FILE
+from collectord.notes import Notes
 from collectord.outputs import Outputs
 from collectord.patterns import StreamPatterns
 from collectord.pipeline import Pipeline, parking
@@ -113,6 +116,7 @@ class Daemon:
         self._door = Door()
         self._spool_lock: int | None = None
         self._widen: Callable[[Settings], None] = lambda _: None
+        self._notes: Notes | None = None
         # Started before it is needed: while an interpreter ends, no thread starts any more.
         self._aside = Workers(1, "collectord-end")
 
@@ -127,6 +131,25 @@ class Daemon:
         settings = self.settings
         spool = settings.spool.resolve()
         self._spool_lock = lock_spool(spool)
+        self._notes = notes = Notes(settings.node, spool / NOTES_FILE)
+        notes.open()
+        try:
+            self._open(spool, notes)
+        except Exception as error:
+            self._say_failed(error)
+            raise
+
+    def _say_failed(self, error: Exception) -> None:
+        """For whoever asks later why nothing runs here."""
+        event(_log, logging.ERROR, "the start failed", why=str(error))
+        self._close_notes()
+
+    def _close_notes(self) -> None:
+        if self._notes is not None:
+            self._notes.close()
+
+    def _open(self, spool: Path, notes: Notes) -> None:
+        settings = self.settings
         opened = open_ledger(spool, spool / LOG_DIRECTORY)
         self._ledger = opened.ledger
         layout = layout_of(settings, self._ledger.writer_id.hex())
@@ -167,7 +190,7 @@ class Daemon:
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
             store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
             rebuilding=Rebuilding(self._pipeline, self._store, lambda: self.rebuild_needed, self._hindrance),
-            reloading=self.reloading, log_lost=opened.log_lost, started=self._started,
+            reloading=self.reloading, notes=notes, log_lost=opened.log_lost, started=self._started,
         )  # fmt: skip
         self._log_writer.start()
         self._pipeline.start()
@@ -268,7 +291,11 @@ class Daemon:
         if self.reloading is not None:
             self.reloading.start()
         servers = Servers(settings, self._listeners, self._metrics)
-        await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.held)
+        try:
+            await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.held)
+        except CollectordError as error:
+            self._say_failed(error)
+            raise
         await self._door.open(servers.health.say)
         # Also while it drains: it is asked how far it is, and told to take in again.
         await servers.admin_health.say(True)
@@ -367,7 +394,9 @@ class Daemon:
         self.release_locks()
 
     def release_locks(self) -> None:
-        """Also for a child of a fork, which would hold them as long as it lives. May be repeated."""
+        """And writes no message into the spool any more. Also for a child of a fork, which would do so as long as it lives. May
+        be repeated."""
+        self._close_notes()
         self._listeners.release_locks()
         if self._spool_lock is not None:
             os.close(self._spool_lock)

@@ -73,6 +73,20 @@ def write_durably(path: Path, data: bytes | memoryview, over: Path | None = None
         raise
 
 
+def write_unsynced(path: Path, data: bytes) -> None:
+    """Creates or replaces `path`, for what a power loss may take: whoever reads sees the old bytes or all of the new ones, and
+    nobody waits for the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_FILE)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def rename_durably(source: Path, target: Path) -> None:
     """Renames within one directory and syncs it."""
     source.replace(target)

@@ -29,14 +29,17 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
     catch_strays()
     # Pure-Python work must not hold the GIL for 5 ms while batches wait.
     sys.setswitchinterval(0.0005)
-    for name in unknown_environment():
-        event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
     # While the log is replayed nothing can be lost, so a signal ends it; as PID 1 nobody else would see to that.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     daemon = Daemon(settings)
     if file is not None:
         daemon.reloading = Reloading(file, load, settings, daemon.tune)
-    daemon.open()
+    try:
+        daemon.open()
+    finally:
+        # Now it is also kept for whoever asks for the log of a service.
+        for name in unknown_environment():
+            event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
     asyncio.run(_run_until_signal(daemon))
 
 

@@ -66,7 +66,7 @@ class Servers:
                 self._listeners.bind(self._clients, address)
             self._admin, self.admin_health = await new_server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
             undo.push_async_callback(self._admin.stop, None)
-            self._admin.add_generic_rpc_handlers((ControlService(answers).handler(),))
+            self._admin.add_generic_rpc_handlers((ControlService(answers, gate.arrivals).handler(),))
             self._listeners.bind_admin(self._admin, settings.admin_socket)
             await self._clients.start()
             await self._admin.start()

@@ -30,6 +30,8 @@ ATTEMPTS = 20
 """At a change, while others change the document too."""
 PATIENCE = 15.0
 """Seconds after which a store that did not answer is not asked once more for a change."""
+MOST_TOLD = 100
+"""Services whose change is said one by one."""
 SPREAD = 0.2
 """Of the interval, so that a fleet does not ask in step."""
 
@@ -257,8 +259,17 @@ class Switchboard:
         self._count(switches)
 
     def _count(self, switches: Switches) -> None:
+        before = self.rules.switches
         self.rules = replace(self.rules, switches=switches)
         event(_log, logging.INFO, "switches", version=switches.version, services=len(switches.services))
+        changed = [
+            name
+            for name in sorted(before.services.keys() | switches.services.keys())
+            if before.of(name) != switches.of(name)
+        ]
+        for name in changed[:MOST_TOLD]:
+            said = switches.raw.get("services", {}).get(name, {})
+            event(_log, logging.INFO, "a service is switched", webservice=name, to=said)
         self._tell(self.rules)
 
     def _note(self, problem: str, detail: str = "") -> None:

@@ -14,6 +14,7 @@ from collectord import embedded, files
 from collectord.config import Settings
 from collectord.embedded import DEFAULTS, Embedded, settings_of
 from collectord.errors import CallHuman, ConfigError
+from collectord.notes import FILE, read
 from collectord.spool import LOCK_FILE
 
 
@@ -104,4 +105,7 @@ def test_a_start_that_fails_leaves_the_spool_free(
     with pytest.raises(CallHuman, match="is a file and no socket"):
         Embedded(settings_of(*place)).start()
     assert free(place[1])
+    left = [(note.message, str(note.fields["why"])) for note in read(Path(place[1]) / FILE)]
+    assert [message for message, _ in left] == ["the start failed"] * 2
+    assert "layout" in left[0][1] and "is a file and no socket" in left[1][1]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("collectord")]

@@ -189,3 +189,15 @@ def test_a_refused_lock_leaks_no_descriptor(tmp_path: Path) -> None:
     assert files.try_lock(tmp_path / "lock") is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     os.close(held)
+
+
+def test_what_may_be_lost_is_replaced_as_a_whole_and_privately(tmp_path: Path) -> None:
+    path = tmp_path / "messages"
+    for data in (b"one" * 1000, b"two"):
+        files.write_unsynced(path, data)
+        assert path.read_bytes() == data
+        assert path.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        files.write_unsynced(tmp_path / "folder", b"x")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["folder", "messages"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import stat
 import threading
 import time
@@ -98,6 +99,21 @@ def test_a_broken_document_is_not_written_over() -> None:
 
 
 # ---------------------------------------------------------------------- following it
+
+
+def test_each_service_that_is_switched_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    here = board(store, tmp_path)
+    with caplog.at_level(logging.INFO, "collectord.switches"):
+        for service, patch in (("s", OFF), ("t", ON), ("s", ON)):
+            change(store, service, patch)
+            here.look()
+        del store.blobs[DOCUMENT]
+        here.look()
+    said = [record.__dict__["fields"] for record in caplog.records if record.getMessage() == "a service is switched"]
+    assert [(fields["webservice"], fields["to"]) for fields in said] == [
+        ("s", OFF), ("t", ON), ("s", ON), ("s", {}), ("t", {})
+    ]  # fmt: skip
 
 
 def test_rules_follow_the_document_and_are_told_once(tmp_path: Path) -> None:

@@ -76,6 +76,11 @@ class Entries:
         for at in range(self._first, len(self._lsns)):
             yield Place(Lsn(self._lsns[at]), self._lengths[at]), self._rows[at]
 
+    def __reversed__(self) -> Iterator[tuple[Place, int]]:
+        """Newest first."""
+        for at in range(len(self._lsns) - 1, self._first - 1, -1):
+            yield Place(Lsn(self._lsns[at]), self._lengths[at]), self._rows[at]
+
     def between(self, begin: Lsn, end: Lsn) -> Iterator[tuple[Place, int]]:
         """`(place, rows)` of each entry at a position in [begin, end), oldest first."""
         for at in range(self._at(begin), self._at(end)):

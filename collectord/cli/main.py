@@ -7,6 +7,7 @@ import click
 from collectord.cli import ask, node, read, run, wal
 from collectord.cli.erase import erase
 from collectord.cli.ledger import ledger
+from collectord.cli.logs import logs, tail
 from collectord.cli.options import Group
 from collectord.cli.quarantine import quarantine
 from collectord.cli.query import query
@@ -28,6 +29,6 @@ def main() -> None:
 
 for command in (
     run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, service, read.ls, read.cat,
-    read.verify, read.where, query, retention, erase, wal.wal,
+    read.verify, read.where, query, logs, tail, retention, erase, wal.wal,
 ):  # fmt: skip
     main.add_command(command)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import click
 
 from collectord import __version__
 from collectord.cli.options import joined, json_option, load, settings_options
+from collectord.errors import CallHuman
 
 
 @click.command()
@@ -26,9 +29,16 @@ def serve(config_file: Path | None, **given: Any) -> None:
     Every option is also an environment variable, COLLECTORD_ and its name, and a key of the TOML file; secrets are only
     those. SIGTERM uploads what fits into the drain deadline; the rest stays in the log for the next start.
     """
-    from collectord import logs, process
+    from collectord import config, logs, notes, process
 
-    settings = load(config_file, given)
+    try:
+        settings = load(config_file, given)
+    except CallHuman as error:
+        usual = config.Settings.model_fields["spool"].default
+        notes.note_failed_start(
+            Path(given["spool"] or os.environ.get("COLLECTORD_SPOOL") or usual), str(error), socket.gethostname()
+        )
+        raise
     logs.configure(settings.log_format, settings.log_level)
     process.serve(settings, config_file, lambda: load(config_file, given))
 

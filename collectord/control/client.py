@@ -18,6 +18,9 @@ from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
 from collectord.errors import CallHuman, CollectordError, TryAgain
 
+MAX_ANSWER = 16 << 20
+"""Bytes. A batch and its schema have 5 MiB."""
+
 
 class NoDaemon(CallHuman):
     """Nobody answers on the admin socket."""
@@ -40,7 +43,9 @@ class ControlClient:
         self._path = path
         self._folder: int | None = None
         # Without an authority of its own gRPC makes one of the path, and some paths make none.
-        self._channel = grpc.insecure_channel(self._address(), [("grpc.default_authority", "localhost")])
+        self._channel = grpc.insecure_channel(
+            self._address(), [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", MAX_ANSWER)]
+        )
 
     def __enter__(self) -> ControlClient:
         return self
@@ -76,15 +81,7 @@ class ControlClient:
 
     def waiting(self, request: pb.WaitingRequest) -> Iterator[pb.WaitingResponse]:
         """The rows that wait at one moment, or their streams. Raises NoDaemon while it is read."""
-        call = self._channel.unary_stream(
-            "/collectord.v1.Control/Waiting",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=pb.WaitingResponse.FromString,
-        )
-        try:
-            yield from call(request, timeout=600.0)
-        except grpc.RpcError as error:
-            raise self._failure("Waiting", error) from None
+        return self._stream("Waiting", request, pb.WaitingResponse, 600.0)
 
     def rebuild_ledger(self, request: pb.RebuildLedgerRequest) -> pb.RebuildLedgerResponse:
         """Begins to rebuild a lost ledger, or asks how far it is. Raises NoDaemon."""
@@ -111,6 +108,18 @@ class ControlClient:
         request = pb.SwitchRequest(webservice=webservice, patch=json.dumps(dict(patch)), here=here)
         answer: dict[str, Any] = json.loads(self._call("Switch", request, pb.SwitchesResponse, 120.0).json)
         return answer
+
+    def logs(
+        self, webservice: str, since_ns: int = 0, after: int = 0, *, follow: bool = False, own_only: bool = False
+    ) -> Iterator[pb.LogsResponse]:
+        """What a service said lately, as far as this daemon has it; and, if wanted, what comes. Who has enough closes it. Raises
+        NoDaemon, CallHuman, TryAgain."""
+        request = pb.LogsRequest(webservice=webservice, since=since_ns, after=after, follow=follow, own_only=own_only)
+        return self._stream("Logs", request, pb.LogsResponse, None if follow else 120.0)
+
+    def tail(self, pattern: str, form: str) -> Iterator[pb.TailResponse]:
+        """Rows as they arrive, without end. `form`: csv or jsonl. Raises NoDaemon, CallHuman, TryAgain."""
+        return self._stream("Tail", pb.TailRequest(pattern=pattern, format=form), pb.TailResponse, None)
 
     def retry_quarantined(self, ids: Iterable[bytes]) -> pb.QuarantineResponse:
         """Puts items of the quarantine through the log again; without ids names those there are. Raises NoDaemon."""
@@ -151,20 +160,32 @@ class ControlClient:
         try:
             return call(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise self._failure(method, error) from None
+            raise self._failure(error, method) from None
 
-    def _failure(self, method: str, error: grpc.RpcError) -> CollectordError:
-        """What to raise for an answer that failed."""
+    def _stream(self, method: str, request: Any, response: Any, timeout: float | None) -> Iterator[Any]:
+        call = self._channel.unary_stream(
+            f"/collectord.v1.Control/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )(request, timeout=timeout)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise self._failure(error, method) from None
+        finally:
+            call.cancel()  # type: ignore[no-untyped-call]
+
+    def _failure(self, error: grpc.RpcError, method: str) -> CollectordError:
         code = error.code() if isinstance(error, grpc.Call) else None
-        match code:
-            case grpc.StatusCode.UNAVAILABLE:
-                return self._nobody()
-            case grpc.StatusCode.FAILED_PRECONDITION:
-                return CallHuman(error.details() or "")
-            case grpc.StatusCode.ABORTED:
-                return TryAgain(error.details() or "")
-            case grpc.StatusCode.UNIMPLEMENTED:
-                return CallHuman(f"the daemon at {self._path} is of an earlier version: it does not know {method}")
+        details = (error.details() or "") if isinstance(error, grpc.Call) else ""
+        if code == grpc.StatusCode.UNAVAILABLE:
+            return self._nobody()
+        if code == grpc.StatusCode.FAILED_PRECONDITION:
+            return CallHuman(details)
+        if code == grpc.StatusCode.ABORTED:
+            return TryAgain(details)
+        if code == grpc.StatusCode.UNIMPLEMENTED:
+            return CallHuman(f"the daemon at {self._path} is of an earlier version: it does not know {method}")
         return TryAgain(f"the daemon at {self._path} did not answer {method}: {code.name if code else 'no code'}")
 
 

@@ -15,13 +15,15 @@ from google.protobuf.message import Message
 
 from collectord._pb import collector_pb2 as pb
 from collectord.books import StreamBooks
+from collectord.control.watching import Lines, Watching
 from collectord.errors import CollectordError, TryAgain
+from collectord.ingest.arrivals import Arrivals
 from collectord.model import Stream
 from collectord.pipeline.rebuilding import Account
 from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 
 
-class Questions(Protocol):
+class Questions(Lines, Protocol):
     """What a daemon is asked; from any thread."""
 
     def status(self) -> dict[str, Any]: ...
@@ -93,8 +95,10 @@ TEXT_BYTES = 1 << 20
 class ControlService:
     """Answers on the admin socket."""
 
-    def __init__(self, answers: Questions) -> None:
+    def __init__(self, answers: Questions, arrivals: Arrivals | None = None) -> None:
+        """`arrivals`: of the batches that somebody may watch; None: there are none."""
         self._answers = answers
+        self._watching = Watching(answers, arrivals or Arrivals())
         # Flushes wait for the store, so they have threads of their own: status, and the daemon's own end, need not
         # queue behind them.
         self._flushes = ThreadPoolExecutor(FLUSHES, thread_name_prefix="collectord-flush")
@@ -117,18 +121,22 @@ class ControlService:
             "Switches": (self.switches, pb.SwitchesRequest),
             "Switch": (self.switch, pb.SwitchRequest),
         }
-        handlers = {
-            name: grpc.unary_unary_rpc_method_handler(
-                method,
-                request_deserializer=request.FromString,
-                response_serializer=_serialized,
-            )
-            for name, (method, request) in methods.items()
+        streams: dict[str, tuple[Callable[..., Any], Any]] = {
+            "Waiting": (self.waiting, pb.WaitingRequest),
+            "Logs": (self._watching.logs, pb.LogsRequest),
+            "Tail": (self._watching.tail, pb.TailRequest),
         }
-        handlers["Waiting"] = grpc.unary_stream_rpc_method_handler(
-            self.waiting, request_deserializer=pb.WaitingRequest.FromString, response_serializer=_serialized
+        return grpc.method_handlers_generic_handler(
+            "collectord.v1.Control",
+            {
+                name: make(method, request_deserializer=request.FromString, response_serializer=_serialized)
+                for make, of in (
+                    (grpc.unary_unary_rpc_method_handler, methods),
+                    (grpc.unary_stream_rpc_method_handler, streams),
+                )
+                for name, (method, request) in of.items()
+            },
         )
-        return grpc.method_handlers_generic_handler("collectord.v1.Control", handlers)
 
     async def status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:
         status = await asyncio.to_thread(self._answers.status)

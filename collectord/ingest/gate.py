@@ -11,7 +11,9 @@ from typing import Protocol
 from collectord.clock import Clock
 from collectord.errors import CollectordError, TakenOver, TooManyClients
 from collectord.ingest.admission import Account, Admission, credit
+from collectord.ingest.arrivals import Arrivals
 from collectord.ingest.marks import Marks
+from collectord.ingest.rejections import Rejections
 from collectord.ingest.validate import MAX_SCHEMA_BYTES, Refusal, Shared, Window
 from collectord.metrics import Metrics
 from collectord.model import Entry, Partition
@@ -111,6 +113,8 @@ class Outcome:
     """Of a batch that is not refused."""
     epoch: int = 0
     error: Exception | None = None
+    entry: Entry | None = None
+    """If somebody watches what arrives."""
 
 
 @dataclass(slots=True)
@@ -130,6 +134,8 @@ class Gate:
     loop: asyncio.AbstractEventLoop
     sessions: set[Party] = field(default_factory=set)
     schemas: Shared = field(default_factory=Shared)
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    rejections: Rejections = field(default_factory=Rejections)
     outcomes: deque[Outcome] = field(default_factory=deque)
     scheduled: bool = False
     closed: str = ""
@@ -235,6 +241,8 @@ class Gate:
                 rows += outcome.rows
                 batches += 1
                 size += outcome.size
+                if outcome.entry is not None:
+                    self.arrivals.offer(outcome.entry)
         if batches:
             self.metrics.count("collectord_records_received_total", rows)
             self.metrics.count("collectord_batches_received_total", batches)

@@ -220,7 +220,8 @@ class MdcDoor:
         entry = Entry(EntryKind.BATCH, client, 1, judged.rows, raw, judged.schema, judged.partition)
         posting = Posting(gate.loop.create_future())
         outcome = Outcome(
-            posting, client, 1, len(raw), len(raw) + ENTRY_OVERHEAD, judged.rows, None, judged.partition
+            posting, client, 1, len(raw), len(raw) + ENTRY_OVERHEAD, judged.rows, None, judged.partition,
+            entry=entry if gate.arrivals.watched else None,
         )  # fmt: skip
         if not await _acquire(gate.admission, posting.account, outcome.charged):
             return BUSY
@@ -257,6 +258,7 @@ class MdcDoor:
     async def _refuse(self, refusal: Refusal, rows: int, rules: batch.Rules | None) -> Answer:
         """What is refused for good goes into the books, which are kept by the log."""
         gate = self._gate
+        gate.rejections.tell(rules.schema if rules else None, refusal, rows, gate.clock.monotonic())
         reason = str(refusal.reason).encode()
         entry = Entry(EntryKind.REJECT, untraced_client(), 0, rows, reason, rules.schema if rules else None)
         posting = Posting(gate.loop.create_future())

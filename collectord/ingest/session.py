@@ -299,6 +299,7 @@ class Session:
             )
         else:
             schema = self._declared.schema(found.schema_id)
+            gate.rejections.tell(schema, refusal, found.rows, gate.clock.monotonic())
             reason = str(refusal.reason).encode()
             entry = Entry(EntryKind.REJECT, self.client, found.sequence, found.rows, reason, schema)
         await self._submit(entry, refusal)
@@ -318,8 +319,9 @@ class Session:
         gate = self._gate
         size = len(entry.payload)
         outcome = Outcome(
-            self, self.client, entry.sequence, size, size + ENTRY_OVERHEAD, entry.rows, refusal, entry.partition
-        )
+            self, self.client, entry.sequence, size, size + ENTRY_OVERHEAD, entry.rows, refusal, entry.partition,
+            entry=entry if gate.arrivals.watched else None,
+        )  # fmt: skip
         held = handed_over = False
         try:
             await gate.admission.acquire(self.account, outcome.charged, gate.credit)

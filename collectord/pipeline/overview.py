@@ -5,13 +5,16 @@ Threads: any. Each answer holds the lock for as long as it looks, and no longer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from heapq import merge
 from typing import NamedTuple
 
 from collectord.books import StreamBooks
 from collectord.buffer.entries import Entries
+from collectord.buffer.index import BEGINNING
 from collectord.clock import Clock
-from collectord.model import Lsn, Partition, Place
+from collectord.errors import Rejected
+from collectord.model import Lsn, Partition, Place, Schema, Stream
 from collectord.pipeline.known import Known
 from collectord.pipeline.parking import Parking
 from collectord.pipeline.sources import Sources
@@ -63,20 +66,24 @@ class Overview:
 
     def books(self) -> list[StreamBooks]:
         """Every stream's books, at one moment, after everything that is durable by now was taken in, if that does not last."""
-        durable = self._log.durable
-        deadline = self._clock.monotonic() + BOOKS_PATIENCE
-        state = self._state
-        with state.lock:
-            while state.taken_to < durable and not state.stopping and self._clock.monotonic() < deadline:
-                state.wake()
-                state.lock.wait(0.01)
+        with self._state.lock:
+            self._take_in()
             parked = self._parking.rows()
             in_log = [*self.rows_in_log(), *((stream, -rows) for stream, rows in parked)]
-            books = {book.stream: book for book in state.books.view(in_log, parked)}
+            books = {book.stream: book for book in self._state.books.view(in_log, parked)}
         for stream, count in self._log.counts().items():
             if count.rejected:
                 books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
         return sorted(books.values(), key=lambda book: book.stream)
+
+    def _take_in(self) -> None:
+        """Waits until everything that is durable by now was taken in, if that does not last. With the lock held."""
+        durable = self._log.durable
+        deadline = self._clock.monotonic() + BOOKS_PATIENCE
+        state = self._state
+        while state.taken_to < durable and not state.stopping and self._clock.monotonic() < deadline:
+            state.wake()
+            state.lock.wait(0.01)
 
     def rows_in_log(self) -> list[tuple[str, int]]:
         """Rows per stream that have not landed, the parked ones included; of entries that are gone, what the frames under way
@@ -154,9 +161,40 @@ class Overview:
             size += len(payload)
         return found, size, complete
 
+    def newest(
+        self, wanted: Callable[[Stream], bool], from_hour: int = 0, after: Lsn = BEGINNING
+    ) -> Iterator[tuple[Schema, memoryview]]:
+        """The batches that wait of the streams that are `wanted`, at or behind `after`, the newest first, of partitions that end behind
+        `from_hour` (hours since 1970). Some rows of the oldest of a partition may have landed. Not under the lock while it reads."""
+        chosen: list[Iterator[tuple[Lsn, Place, Schema]]] = []
+        with self._state.lock:
+            self._take_in()
+        for partition, _ in self.waiting_partitions():
+            if partition.start_hour + partition.boundary_minutes // 60 <= from_hour:
+                continue
+            try:
+                schema = self._known.schema(partition.schema_id)
+            except (DamagedEntry, Rejected):
+                # The pipeline says so when its turn comes.
+                continue
+            if wanted(schema.stream):
+                chosen.append(_backwards(self.waiting_entries(partition), schema))
+        for lsn, place, schema in merge(*chosen, key=lambda one: -one[0]):
+            if lsn < after:
+                return
+            try:
+                yield schema, self._sources.read_payload(place)
+            except DamagedEntry:
+                # It has landed meanwhile, or the pipeline will say so.
+                continue
+
     # ------------------------------------------------------------------ what is in trouble
 
     def troubles(self) -> list[tuple[str, Trouble]]:
         """Blobs that take nothing at the moment, and why."""
         with self._state.lock:
             return self._state.troubles.all()
+
+
+def _backwards(entries: Entries, schema: Schema) -> Iterator[tuple[Lsn, Place, Schema]]:
+    return ((place.lsn, place, schema) for place, _ in reversed(entries))

@@ -27,6 +27,8 @@ from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 
 READ_AT_ONCE = 1000
+MOST_TOLD = 100
+"""Streams and reasons of dropped rows that are said, of what is read at once; the books have all."""
 
 _log = logging.getLogger("collectord.pipeline")
 
@@ -64,6 +66,8 @@ class Reading:
         self._pending: deque[Stored] = deque()
         """Read from the log and not taken in yet: more than nothing only while taking in fails."""
         self._damages: deque[Damage] = deque()
+        self._dropped: list[tuple[str, str, int]] = []
+        """Stream, reason and rows that clients gave up, to be said when the lock is free."""
 
     def read(self) -> bool:
         """Takes in the next entries of the log; False when caught up. Without the lock."""
@@ -89,6 +93,7 @@ class Reading:
                 # What could not be taken in is tried again, and until then nothing behind it counts as read.
                 self._state.taken_to = self._pending[0].lsn if self._pending else self._reader.position
         self._returning.settle_round()
+        self._tell_dropped()
         return found
 
     def _take(self, stored: Stored, now: float, wall: int) -> None:
@@ -120,8 +125,16 @@ class Reading:
                 more = self._state.books.drop((stored.client, stream_of(count.stream).key(), reason), count.rows)
                 if more:
                     self._metrics.count("collectord_client_dropped_total", more, reason=_bounded(reason))
+                    # That of a switch was said when it was switched.
+                    if reason != "switched_off" and len(self._dropped) < MOST_TOLD:
+                        self._dropped.append((stream_of(count.stream).key(), _bounded(reason), more))
         except (DamagedEntry, Rejected) as error:
             event(_log, logging.WARNING, "a client's report of dropped rows is unreadable", why=str(error))
+
+    def _tell_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, []
+        for stream, reason, rows in dropped:
+            event(_log, logging.WARNING, "a client has dropped rows", stream=stream, reason=reason, rows=rows)
 
     def lose(self, stream: str, rows: int, why: str) -> None:
         """Rows that were acknowledged cannot be read back: the worst there is, and at least never silent."""

@@ -78,14 +78,17 @@ class Sending:
         if intent is not None:
             self._attempt(base, intent)
 
-    def failed(self, base: str, seconds: float, detail: str, code: str = "") -> None:
+    def failed(self, base: str, seconds: float, detail: str, code: str = "", stream: str = "") -> None:
         """An attempt for a blob has failed; the next one in `seconds`. `code` is the reason why the store refuses; empty if
-        trying again may help."""
+        trying again may help. `stream`: whose rows it held."""
         with self._state.lock:
             self._state.troubles.add(base, self._clock.monotonic(), seconds, detail, code)
         self._state.last_error = f"{base}: {detail}"
         self._metrics.count("collectord_upload_failures_total", code=code or "retry")
-        event(_log, logging.WARNING, "an upload did not succeed", blob=base, why=detail, again_in=round(seconds, 1))
+        of = {"stream": stream} if stream else {}
+        event(
+            _log, logging.WARNING, "an upload did not succeed", blob=base, why=detail, again_in=round(seconds, 1), **of
+        )
 
     def found(self, finding: str, blob: str) -> None:
         """What the appender has met at a blob; only what somebody else has done to it is worth a line."""
@@ -167,11 +170,11 @@ class Sending:
             case Landed():
                 self._landed(base, intent, result)
             case Retry(after_seconds, detail):
-                self.failed(base, after_seconds, detail)
+                self.failed(base, after_seconds, detail, stream=intent.stream_key)
             case BlockedFor(after_seconds, reason, detail):
                 hopeless = self._refusals.refused(intent.frame_id, result, self._clock.monotonic())
                 if not (hopeless and self._give_up(intent, result)):
-                    self.failed(base, after_seconds, f"{reason}: {detail}", reason)
+                    self.failed(base, after_seconds, f"{reason}: {detail}", reason, intent.stream_key)
 
     def _landed(self, base: str, intent: Intent, result: Landed) -> None:
         self._refusals.over(intent.frame_id)
@@ -183,7 +186,7 @@ class Sending:
             self._state.books.land(intent.stream_key, intent.rows)
         self._publish(intent.partition)
         if recovered is not None and self._clock.monotonic() - recovered.since > TELL_RECOVERY_AFTER:
-            event(_log, logging.INFO, "uploading again", blob=result.blob)
+            event(_log, logging.INFO, "uploading again", blob=result.blob, stream=intent.stream_key)
         self._metrics.count("collectord_records_landed_total", intent.rows)
         self._metrics.count("collectord_frames_landed_total")
         self._metrics.observe(

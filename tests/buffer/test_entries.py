@@ -31,6 +31,7 @@ def test_it_is_a_queue(steps: list[int]) -> None:
                 entries.leave()
         assert len(entries) == len(model)
     assert list(entries) == model
+    assert list(reversed(entries)) == model[::-1]
 
 
 def test_a_million_waiting_entries_need_a_few_megabytes() -> None:

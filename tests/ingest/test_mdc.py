@@ -14,6 +14,7 @@ from collectord.ingest import mdc
 from collectord.ingest.columns import covers
 from collectord.ingest.mdc import ASIDE_BYTES, MAX_BODY_BYTES, STATUSES, Answer, MdcDoor, new_id
 from collectord.ingest.remembered import client_of, is_ours
+from collectord.ingest.validate import Refusal
 from collectord.model import EntryKind, Reason, Stream
 from collectord.switches import Rules
 from tests.ingest.fakes import World, in_loop
@@ -222,6 +223,16 @@ async def test_while_the_daemon_drains_nothing_is_read() -> None:
 
 
 @in_loop
+async def test_who_watches_sees_payloads_too() -> None:
+    world = World(eager=True)
+    with world.gate.arrivals.watch(lambda _: True) as watch:
+        assert (await post(door(world))).status == 202
+        assert watch is not None
+        batches, _ = watch.take()
+        assert batches == world.log.entries and batches
+
+
+@in_loop
 async def test_where_collecting_is_off_a_payload_is_not_wanted() -> None:
     """2xx, so that the SDK does not complain; another one than for what is stored."""
     world = World(eager=True)
@@ -250,8 +261,11 @@ def test_rows_that_can_never_be_stored_are_refused_and_in_the_books(
     @in_loop
     async def run() -> None:
         world = World(eager=True)
+        told: list[Refusal] = []
+        world.gate.rejections.tell = lambda _, refusal, *__: told.append(refusal)  # type: ignore[method-assign]
         answer = await post(door(world), body, **more)
         assert (answer.status, answer.retry_after) == (status, 0)
+        assert [str(refusal.reason) for refusal in told] == [reason]
         assert answer.text.startswith(f"{reason}: ")
         (entry,) = world.log.entries
         assert (entry.kind, entry.sequence, entry.rows, bytes(entry.payload)) == (

@@ -68,8 +68,10 @@ def test_a_restart_continues_inside_a_batch(tmp_path: Path, store: MemoryStore) 
         second.stop()
 
 
-def test_one_blocked_blob_holds_up_nobody_else(node: Callable[..., Node], store: MemoryStore) -> None:
-    """While one stream's blob refuses, another stream lands; the first lands when it heals."""
+def test_one_blocked_blob_holds_up_nobody_else(
+    node: Callable[..., Node], store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While one stream's blob refuses, another stream lands; the first lands when it heals. The log says whose it was."""
     running = node(flush_interval=0.1)
     refused, healthy = Client(schema("inputs")), Client(schema("labels"))
     store.plan("append", *[Fault(Blocked("authorization", "no"))] * 1)
@@ -78,6 +80,8 @@ def test_one_blocked_blob_holds_up_nobody_else(node: Callable[..., Node], store:
     running.append(healthy.batch(4))
     wait_until(lambda: len(landed_ids(store, "labels")) == 4)
     assert any(trouble.blocked for _, trouble in running.pipeline.overview.troubles())
+    said = [record.__dict__["fields"] for record in caplog.records if "did not succeed" in record.getMessage()]
+    assert [fields["stream"] for fields in said] == [refused.schema.stream.key()]
     assert running.balanced()
     assert running.pipeline.flush(10)
     assert landed_ids(store, "inputs") == refused.ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+from collectord.model import Partition
 from tests.pipeline.node import Client, Node, schema, wait_until
 
 
@@ -28,3 +29,33 @@ def test_an_entry_that_waits_is_found_by_what_it_holds(node: Callable[..., Node]
     assert pipeline.overview.search([], 1 << 20)[0] == []
     assert pipeline.flush(10)
     assert pipeline.overview.search([wanted], 1 << 20) == ([], 0, True)
+
+
+def test_the_newest_batches_that_wait_come_first_and_only_those_that_are_wanted(node: Callable[..., Node]) -> None:
+    running = node()
+    of, other = Client(schema()), Client(schema("outputs"))
+    first, between, last = of.batch(10), other.batch(3), of.batch(7)
+    running.append(first)
+    running.append(between)
+    running.append(last)
+    overview = running.pipeline.overview
+    # What is durable is seen at once, also before the pipeline has taken it in.
+    assert [bytes(payload) for _, payload in overview.newest(lambda _: True)] == [
+        bytes(entry.payload) for entry in (last, between, first)
+    ]
+    wanted = [(found.stream, bytes(payload)) for found, payload in overview.newest(lambda one: one == of.schema.stream)]
+    assert wanted == [(of.schema.stream, bytes(entry.payload)) for entry in (last, first)]
+    position = running.pipeline._log.durable
+    late = of.batch(4)
+    running.append(late)
+    assert [bytes(payload) for _, payload in overview.newest(lambda _: True, after=position)] == [bytes(late.payload)]
+    partition = first.partition
+    assert isinstance(partition, Partition)
+    end = partition.start_hour + partition.boundary_minutes // 60
+    assert len(list(overview.newest(lambda _: True, end - 1))) == 4
+    assert list(overview.newest(lambda _: True, end)) == []
+    looking = overview.newest(lambda _: True)
+    next(looking)
+    assert running.pipeline.flush(10)
+    assert list(overview.newest(lambda _: True)) == []
+    looking.close()

@@ -19,12 +19,14 @@ def dropped(running: Node) -> int:
     return sum(book.dropped_by_clients.get("outbox_full", 0) for book in running.pipeline.overview.books())
 
 
-def test_dropped_rows_are_kept_in_the_books(tmp_path: Path, store: MemoryStore) -> None:
-    """What clients say to have dropped is a running total: repeated reports and restarts add nothing."""
+def test_dropped_rows_are_kept_in_the_books(
+    tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What clients say to have dropped is a running total: repeated reports and restarts add nothing, and say nothing."""
     client = os.urandom(16)
 
-    def report(rows: int) -> Entry:
-        count = pb.DropCount(stream=pb.Stream(model="m", designation="inputs"), reason="outbox_full", rows=rows)
+    def report(rows: int, reason: str = "outbox_full") -> Entry:
+        count = pb.DropCount(stream=pb.Stream(model="m", designation="inputs"), reason=reason, rows=rows)
         return Entry(EntryKind.DROPPED, client, 0, 0, pb.Dropped(counts=[count]).SerializeToString())
 
     first = Node(tmp_path / "spool", store)
@@ -35,9 +37,17 @@ def test_dropped_rows_are_kept_in_the_books(tmp_path: Path, store: MemoryStore) 
     second = Node(tmp_path / "spool", store)
     try:
         second.append(report(11))
+        second.append(report(50, "switched_off"))
         wait_until(lambda: dropped(second) == 11)
     finally:
         second.stop()
+    said = [
+        record.__dict__["fields"] for record in caplog.records if record.getMessage() == "a client has dropped rows"
+    ]
+    assert {(fields["stream"], fields["reason"]) for fields in said} == {
+        ("default/default/default/default/m/default/inputs/default", "outbox_full")
+    }
+    assert sum(fields["rows"] for fields in said) == 11
 
 
 def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(

@@ -19,7 +19,7 @@ def test_the_documents_snippets_name_what_they_switch(monkeypatch: pytest.Monkey
         def update(settings: object, name: str, patch: object) -> None:
             told.append((name, patch))
 
-    monkeypatch.setattr("collectord_client.azureml.webservice._operator", lambda: (Services, None))
+    monkeypatch.setattr("collectord_client.azureml.webservice._operator", lambda *_: (Services, None))
     service = Webservice("ws", "my-service-name")
     service.update(enable_app_insights=True)
     service.update(collect_model_data=False)
@@ -43,7 +43,7 @@ def test_a_service_is_told_what_to_capture(monkeypatch: pytest.MonkeyPatch) -> N
         def update(settings: object, name: str, patch: dict[str, Any]) -> None:
             told.append(patch["capture"])
 
-    monkeypatch.setattr("collectord_client.azureml.webservice._operator", lambda: (Services, None))
+    monkeypatch.setattr("collectord_client.azureml.webservice._operator", lambda *_: (Services, None))
     service = Webservice("ws", "s")
     service.capture(500, until="2026-12-01T12:00:00Z")
     service.capture(where="score > 0.9", failed=True)
@@ -89,3 +89,37 @@ def test_without_the_package_collectord_the_remedy_is_said(monkeypatch: pytest.M
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RuntimeError, match="collectord service set"):
         Webservice(None, "s").update(True)
+
+
+def test_the_log_is_one_text_as_azureml_core_gives_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[Any] = []
+
+    class Found:
+        notices = ("no daemon answers",)
+
+        def text(self) -> str:
+            return "a\nb\n"
+
+    class Logs:
+        @staticmethod
+        def read_log(settings: object, name: str, lines: int, *, own_only: bool) -> Found:
+            asked.append((settings, name, lines, own_only))
+            return Found()
+
+    monkeypatch.setattr("collectord_client.azureml.webservice._operator", lambda module, *_: (Logs, module))
+    service = Webservice("ws", "svc")
+    assert service.get_logs() == "a\nb\n"
+    service.get_logs(10, init=True)
+    assert asked == [("servicelogs", "svc", 5000, False), ("servicelogs", "svc", 10, True)]
+    assert [record.getMessage() for record in caplog.records] == ["no daemon answers"] * 2
+    for lines in (0, -1, True, "5", None):
+        with pytest.raises(ValueError, match="num_lines is a number of lines"):
+            service.get_logs(lines)  # type: ignore[arg-type]
+
+
+def test_without_the_package_collectord_a_log_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectord_client.azureml.webservice.PACKAGE", "collectord_absent")
+    with pytest.raises(RuntimeError, match=r"reading a service's log needs the package collectord.*`collectord logs`"):
+        Webservice(None, "s").get_logs()

@@ -1,6 +1,7 @@
-"""`Webservice(workspace, name).update(...)` as azureml-core has it: switches a deployed service, without deploying it again.
+"""`Webservice(workspace, name).update(...)` as azureml-core has it: switches a deployed service, without deploying it again; and
+`get_logs()`.
 
-The switches are a document in collectord's store, so this needs the package `collectord` beside the client, and the settings
+The switches are a document in collectord's store, and logs lie there too, so this needs the package `collectord` beside the client, and the settings
 that say where the store is (COLLECTORD_STORE, or the spool of a daemon on this machine). Scoring needs neither.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..notices import once
+from ..notices import log, once
 
 PACKAGE = "collectord"
 
@@ -85,7 +86,7 @@ class Webservice:
         if capture is not None:
             patch["capture"] = capture or None
         if patch:
-            services, settings = _operator()
+            services, settings = _operator("services", "switching a service", "collectord service set")
             services.update(settings, self.name, patch)
 
     def capture(
@@ -119,6 +120,24 @@ class Webservice:
         """Ends a recipe now. Raises as `update`."""
         self.update(capture={})
 
+    def get_logs(self, num_lines: int = 5000, init: bool = False) -> str:
+        """The newest lines of the service's log, oldest first, as azureml-core gives them: one text.
+
+        What its scripts printed and logged, exceptions and failed requests, of all nodes as far as they have landed, and what waits on
+        this one; and what the collector has to say about the service, such as a start that failed. Also of a service that
+        was deployed long ago. `init`: only what the collector says.
+
+        Raises RuntimeError where collectord is not installed, ValueError for a number of lines that is none, and its errors
+        (`collectord.errors`) where nothing is known of the service, the settings name no store, or the store refuses.
+        """
+        if isinstance(num_lines, bool) or not isinstance(num_lines, int) or num_lines < 1:
+            raise ValueError(f"num_lines is a number of lines, such as 5000, not {num_lines!r}")
+        logs, settings = _operator("servicelogs", "reading a service's log", "collectord logs")
+        found = logs.read_log(settings, self.name, num_lines, own_only=bool(init))
+        for notice in found.notices:
+            log.warning("%s", notice)
+        return str(found.text())
+
     @staticmethod
     def deploy_configuration(
         collect_model_data: bool | None = None, enable_app_insights: bool | None = None, **others: Any
@@ -138,13 +157,14 @@ class AciWebservice(Webservice):
     """A service on Azure Container Instances."""
 
 
-def _operator() -> tuple[Any, Any]:
+def _operator(module: str, purpose: str, command: str) -> tuple[Any, Any]:
+    """A module of collectord, and the settings it works with."""
     try:
-        config, services = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("config", "services"))
+        config, found = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("config", module))
     except ImportError as error:
         raise RuntimeError(
-            f"switching a service needs the package collectord on this machine, and {error.name} cannot be imported; "
-            "or use `collectord service set` where it is installed"
+            f"{purpose} needs the package collectord on this machine, and {error.name} cannot be imported; "
+            f"or use `{command}` where it is installed"
         ) from None
     file = os.environ.get("COLLECTORD_CONFIG")
-    return services, config.load(Path(file) if file else None)
+    return found, config.load(Path(file) if file else None)
