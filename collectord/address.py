@@ -32,13 +32,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_loopback(address: str, host: str) -> None:
-    """Raises ValueError where others could reach the host; `address` is what was said."""
-    if not is_loopback(host):
-        raise ValueError(
-            f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
-            "(127.0.0.1, [::1], localhost) are accepted"
-        )
+def check_guarded(address: str, tls: bool, identified: bool) -> None:
+    """Raises ValueError where others could reach an address, `HOST:PORT`, in the clear or without saying who they are."""
+    if is_loopback(split_address(address)[0]) or (tls and identified):
+        return
+    missing = [
+        what for what, there in (("tls_cert and tls_key", tls), ("tenants or tls_client_ca", identified)) if not there
+    ]
+    raise ValueError(
+        f"{address} is reachable from other machines; without TLS and a token only loopback addresses "
+        f"(127.0.0.1, [::1], localhost) are accepted. Set {', and '.join(missing)}"
+    )
 
 
 def check_socket_path(path: Path) -> None:

@@ -10,14 +10,18 @@ from urllib.parse import unquote
 
 from collectord import __version__
 from collectord.books import StreamBooks
+from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.clock import Clock
 from collectord.config import Settings
 from collectord.door import Door
+from collectord.ingest.gate import Party
 from collectord.kinds import EVENTS
+from collectord.listeners import socket_path
 from collectord.logline import TABLES, LogLine
 from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream
 from collectord.notes import Notes
+from collectord.peers import Peer, Peers, connected
 from collectord.pipeline import Pipeline, typeset
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
@@ -25,6 +29,7 @@ from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 from collectord.reloading import Reloading
 from collectord.switchboard import Switchboard
 from collectord.switches import Patch
+from collectord.tenants import Tenants
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import BlobStore
 from collectord.wal.writer import LogWriter
@@ -55,6 +60,8 @@ class Answers:
         notes: Notes,
         log_lost: bool,
         started: float,
+        certificates: Certificates | None = None,
+        tenants: Tenants | None = None,
     ) -> None:
         """`started`: seconds since 1970."""
         self._settings = settings
@@ -71,6 +78,8 @@ class Answers:
         self._notes = notes
         self._log_lost = log_lost
         self._started = started
+        self._certificates = certificates
+        self._tenants = tenants or Tenants()
 
     # ------------------------------------------------------------------ how it stands
 
@@ -78,6 +87,7 @@ class Answers:
         """What the daemon is doing, as JSON values; docs/operations.md describes the fields."""
         settings, pipeline, claiming = self._settings, self._pipeline, self._claiming
         waiting = pipeline.overview.waiting()
+        peers, clients = self._clients()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -92,8 +102,28 @@ class Answers:
             "mdc_output": list(settings.mdc_output),
             "node": settings.node,
             "clients": [
-                {"pid": session.pid, "sdk": session.sdk, "rows": session.rows} for session in self._door.sessions()
+                {
+                    "pid": session.pid,
+                    "sdk": session.sdk,
+                    "rows": session.rows,
+                    "listener": session.listener,
+                    "tenant": session.tenant.name or None,
+                    "peer": None if peer is None else {"pid": peer.pid or None, "uid": peer.uid, "gid": peer.gid},
+                }
+                for session, peer in clients
             ],
+            "peers": [
+                {
+                    "listener": peer.listener,
+                    "pid": peer.pid or None,
+                    "uid": peer.uid,
+                    "gid": peer.gid,
+                    "connections": count,
+                }
+                for peer, count in peers.connections.items()
+            ],
+            "tls": self._tls(),
+            "tenants": {"names": self._tenants.names, "problem": self._tenants.problem or None},
             "waiting": {
                 "rows": waiting.rows,
                 "partitions": waiting.partitions,
@@ -124,6 +154,18 @@ class Answers:
             "log_lost": self._log_lost,
             "last_error": pipeline.last_error or None,
         }
+
+    def _clients(self) -> tuple[Peers, list[tuple[Party, Peer | None]]]:
+        """Who is connected to the sockets, and who of them each client is."""
+        sessions = self._door.sessions()
+        listen = self._settings.listen
+        peers = connected([(address, socket_path(address)) for address in listen if address.startswith("unix:")])
+        who = peers.of([(session.listener, session.pid) for session in sessions])
+        return peers, list(zip(sessions, who, strict=True))
+
+    def _tls(self) -> dict[str, Any] | None:
+        found = self._certificates
+        return None if found is None else {"expires": found.expires, "problem": found.problem or None}
 
     def _switches(self) -> dict[str, Any]:
         board = self._switchboard

@@ -21,7 +21,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_core import PydanticUndefinedType
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from collectord.address import check_for_clients, check_loopback, check_socket_path, split_address
+from collectord.address import check_for_clients, check_guarded, check_socket_path, is_loopback, split_address
 from collectord.errors import ConfigError
 from collectord.model import Stream
 from collectord.notation import MaskedStr, Mode, Names, Size, forms, is_masked, is_secret, parse_pairs
@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     spool: Path = Field(Path("./collectord-data/spool"), description="Directory of the log and the ledger; private.")
     listen: Names = Field(
         ("unix:./collectord-data/collectord.sock",),
-        description="Where clients connect: unix:PATH or HOST:PORT, comma-separated. Without TLS only loopback hosts.",
+        description="Where clients connect: unix:PATH or HOST:PORT, comma-separated. Other than loopback hosts need TLS, and "
+        "tokens or certificates of the clients.",
     )
     admin: str | None = Field(
         None, description="HOST:PORT of the HTTP side: /livez, /readyz, /metrics. Off unless set."
@@ -68,7 +69,23 @@ class Settings(BaseSettings):
     mdc: str | None = Field(
         None,
         description=f"HOST:PORT, HOST or PORT where payloads of azureml-ai-monitoring are taken; port {MDC_PORT} unless "
-        "named. Without TLS only loopback hosts. Off unless set.",
+        "named. Hosts as of listen. Off unless set.",
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description="Certificate and chain, PEM: all ports of listen, and mdc, speak TLS. Read again when it changes.",
+    )
+    tls_key: Path | None = Field(None, description="Private key of tls_cert, PEM, not encrypted.")
+    tls_client_ca: Path | None = Field(
+        None, description="Authorities, PEM: over TLS only clients come in with a certificate of one of them (mTLS)."
+    )
+    admin_tls: bool = Field(
+        False,
+        description="Whether the HTTP side speaks TLS too, with tls_cert. Whoever asks there needs no certificate.",
+    )
+    tenants: Path | None = Field(
+        None,
+        description="TOML file of tenants: tokens, streams and quotas (docs/security.md). Read again when it changes.",
     )
     mdc_names: str = Field(
         "",
@@ -111,6 +128,13 @@ class Settings(BaseSettings):
     early_days: float = Field(
         1.0, ge=0, le=MOST_DAYS, description="Scoring times further ahead than this many days are rejected."
     )
+    quota_bytes: Size | None = Field(
+        None,
+        ge=1,
+        description="Bytes a second that are taken of a tenant that has no quota of its own, or of each service where clients "
+        "name no tenant; more waits with the clients.",
+    )
+    quota_rows: int | None = Field(None, ge=1, description="Rows a second, likewise.")
     collect_default: bool = Field(True, description="Whether clients collect as long as nobody says otherwise.")
     collect_on: Names = Field(
         (),
@@ -185,8 +209,7 @@ class Settings(BaseSettings):
                 check_for_clients(Path(address[5:]))
                 check_socket_path(Path(address[5:]).resolve())
             else:
-                host, _ = split_address(address)
-                check_loopback(address, host)
+                split_address(address)
         return value
 
     @field_validator("mdc_output", "collect_on", "collect_only")
@@ -211,8 +234,7 @@ class Settings(BaseSettings):
             value = f"127.0.0.1:{value}"
         elif re.fullmatch(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]", value):
             value = f"{value}:{MDC_PORT}"
-        host, _ = split_address(value)
-        check_loopback(value, host)
+        split_address(value)
         return value
 
     @field_validator("mdc_names")
@@ -252,6 +274,27 @@ class Settings(BaseSettings):
         if value.startswith("az://") and not value[5:].split("/")[0]:
             raise ValueError("az:// needs a container: az://modeldata")
         return value
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert: set COLLECTORD_TLS_CERT and COLLECTORD_TLS_KEY, or neither")
+        for name in ("tls_client_ca", "admin_tls"):
+            if getattr(self, name) and self.tls_cert is None:
+                raise ValueError(f"{name}: needs tls_cert and tls_key")
+        return self
+
+    @model_validator(mode="after")
+    def _others_are_kept_out(self) -> Settings:
+        identified = self.tenants is not None or self.tls_client_ca is not None
+        for name, addresses in (("listen", self.listen), ("mdc", (self.mdc,) if self.mdc else ())):
+            for address in addresses:
+                if not address.startswith("unix:"):
+                    try:
+                        check_guarded(address, self.tls_cert is not None, identified)
+                    except ValueError as error:
+                        raise ValueError(f"{name}: {address!r} is not accepted: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _azure_has_an_account(self) -> Settings:
@@ -322,6 +365,12 @@ class Settings(BaseSettings):
     @property
     def boundary_minutes(self) -> int:
         return 60 if self.boundary == "hour" else 1440
+
+    @property
+    def reachable(self) -> list[str]:
+        """The listeners that other machines can reach, `mdc` among them, as tenants know them."""
+        found = [address for address in self.listen if not address.startswith("unix:") and _is_reachable(address)]
+        return [*found, *(["mdc"] if self.mdc and _is_reachable(self.mdc) else [])]
 
     @property
     def admin_socket(self) -> Path:
@@ -444,12 +493,16 @@ def option_names() -> list[str]:
     return [name for name, field in Settings.model_fields.items() if not is_secret(field.annotation)]
 
 
+def _is_reachable(address: str) -> bool:
+    return not is_loopback(split_address(address)[0])
+
+
 # Read by the client, or by the command line itself.
 _NOT_SETTINGS = {
     "COLLECTORD_CLIENT_PURE", "COLLECTORD_CONFIG", "COLLECTORD_ENDPOINT", "COLLECTORD_ERRORS", "COLLECTORD_EXIT_TIMEOUT",
     "COLLECTORD_MAX_US_PER_CALL", "COLLECTORD_MODEL", "COLLECTORD_MODEL_CONFIG_MAP", "COLLECTORD_MODEL_VERSION",
-    "COLLECTORD_PRINTS",
-    "COLLECTORD_SAMPLING",
+    "COLLECTORD_PRINTS", "COLLECTORD_SAMPLING", "COLLECTORD_TLS_CA", "COLLECTORD_TLS_NAME", "COLLECTORD_TOKEN",
+    "COLLECTORD_TOKEN_FILE",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from typing import ParamSpec, TypeVar
 from collectord import __version__, files
 from collectord.answers import Answers
 from collectord.buffer.seal import SealRules
+from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.clock import SystemClock
 from collectord.config import Settings
@@ -30,6 +31,7 @@ from collectord.gauges import set_gauges
 from collectord.ingest.admission import Admission
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
+from collectord.ingest.purses import Purses
 from collectord.ingest.session import Gate
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.listeners import Listeners, group_id
@@ -48,6 +50,7 @@ from collectord.servers import Servers
 from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
 from collectord.switchboard import Switchboard
 from collectord.switches import Rules
+from collectord.tenants import Tenants
 from collectord.upload.appender import Appender
 from collectord.upload.claim import Claim, place_of
 from collectord.upload.guarded import Guarded
@@ -111,7 +114,9 @@ class Daemon:
         self._force = force
         self._clock = SystemClock()
         self._metrics = Metrics()
-        self._listeners = Listeners(settings.socket_mode, settings.socket_group)
+        self._certificates = certificates_of(settings)
+        self._tenants = Tenants(settings.tenants, settings.reachable)
+        self._listeners = Listeners(settings.socket_mode, settings.socket_group, self._certificates)
         self._started = time.time()
         self._door = Door()
         self._spool_lock: int | None = None
@@ -185,12 +190,14 @@ class Daemon:
         set_gauges(
             self._metrics, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger, door=self._door,
             claiming=self.claiming, switchboard=self._switchboard, reloading=self.reloading, log_lost=opened.log_lost,
+            certificates=self._certificates, tenants=self._tenants,
         )  # fmt: skip
         self.answers = Answers(
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
             store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
             rebuilding=Rebuilding(self._pipeline, self._store, lambda: self.rebuild_needed, self._hindrance),
             reloading=self.reloading, notes=notes, log_lost=opened.log_lost, started=self._started,
+            certificates=self._certificates, tenants=self._tenants,
         )  # fmt: skip
         self._log_writer.start()
         self._pipeline.start()
@@ -290,7 +297,7 @@ class Daemon:
         await self._blocking(self._switchboard.await_look, SWITCHES_PATIENCE)
         if self.reloading is not None:
             self.reloading.start()
-        servers = Servers(settings, self._listeners, self._metrics)
+        servers = Servers(settings, self._listeners, self._metrics, self._certificates)
         try:
             await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.held)
         except CollectordError as error:
@@ -325,6 +332,8 @@ class Daemon:
             clock=self._clock,
             metrics=self._metrics,
             loop=loop,
+            tenants=self._tenants,
+            purses=Purses(settings.quota_bytes or 0, settings.quota_rows or 0),
         )
         self._door.lead_to(gate, intake)
 
@@ -437,3 +446,12 @@ def check(settings: Settings) -> None:
     if settings.socket_group is not None:
         group_id(settings.socket_group)
     settings.read_columns_key()
+    certificates_of(settings)
+    Tenants(settings.tenants, settings.reachable)
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """What the ports speak TLS with. Raises ConfigError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)

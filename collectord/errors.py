@@ -50,8 +50,16 @@ class TooManyClients(TryAgain):
     """The limit of connected clients is reached."""
 
 
+class TenantChanged(TryAgain):
+    """A client may do something else from now on; he comes again to hear it."""
+
+
 class ConfigError(CallHuman):
     """A setting is wrong; the message names the field, the value and what is allowed."""
+
+
+class Unauthenticated(CallHuman):
+    """Nobody who is known here: the token is wrong, or there is none."""
 
 
 class SpoolInUse(CallHuman):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.door import Door
 from collectord.metrics import Metrics
 from collectord.pipeline import Pipeline
 from collectord.reloading import Reloading
 from collectord.switchboard import Switchboard
+from collectord.tenants import Tenants
 from collectord.upload.ledger import Ledger
 from collectord.wal.writer import LogWriter
 
 
 def set_gauges(
     metrics: Metrics, *, pipeline: Pipeline, log: LogWriter, ledger: Ledger, door: Door, claiming: Claiming | None,
-    switchboard: Switchboard, reloading: Reloading | None, log_lost: bool,
+    switchboard: Switchboard, reloading: Reloading | None, log_lost: bool, certificates: Certificates | None,
+    tenants: Tenants,
 ) -> None:  # fmt: skip
     """All gauges of the table but those that `Gate` and `Metrics` set themselves."""
     overview, shelf, gauge = pipeline.overview, pipeline.shelf, metrics.gauge
@@ -39,6 +42,9 @@ def set_gauges(
     gauge("collectord_switches_problem", lambda: bool(switchboard.problem))
     gauge("collectord_settings_problem", lambda: reloading is not None and bool(reloading.problem))
     gauge("collectord_settings_pending", lambda: 0 if reloading is None else len(reloading.pending))
+    gauge("collectord_tls_expires_seconds", lambda: 0.0 if certificates is None else certificates.expires)
+    gauge("collectord_tls_problem", lambda: certificates is not None and bool(certificates.problem))
+    gauge("collectord_tenants_problem", lambda: bool(tenants.problem))
     gauge("collectord_log_lost", lambda: log_lost)
     gauge("collectord_draining", lambda: door.draining)
     gauge("collectord_sessions", lambda: len(door.sessions()))

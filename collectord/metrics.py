@@ -53,10 +53,25 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("collectord_mdc_held_bytes", "gauge", "Bytes of such payloads' bodies that have not been read into rows."),
     Metric("collectord_mdc_open_connections", "gauge", "Connections of their senders."),
+    Metric("collectord_tls_failures_total", "counter", "Connections to the v2 door whose TLS handshake failed."),
+    Metric(
+        "collectord_tls_expires_seconds", "gauge", "When the daemon's certificate expires, since 1970; 0 without one."
+    ),
+    Metric(
+        "collectord_tls_problem", "gauge", "1 while the certificate's files cannot be used or it is not valid, else 0."
+    ),
+    Metric(
+        "collectord_tenants_problem",
+        "gauge",
+        "1 while the tenants' file is wrong, and the last good one counts, else 0.",
+    ),
     Metric("collectord_mdc_remembered_payloads", "gauge", "Payloads whose repeat would be recognised."),
     Metric("collectord_streams_refused_total", "counter", "gRPC streams refused or ended, by reason.", ("reason",)),
     Metric(
-        "collectord_credit_waits_total", "counter", "Batches held back: for their client or the daemon.", ("cause",)
+        "collectord_credit_waits_total",
+        "counter",
+        "Batches held back: for their client, the daemon or a quota.",
+        ("cause",),
     ),
     Metric("collectord_sessions", "gauge", "Clients that are connected."),
     Metric("collectord_remembered_sessions", "gauge", "Clients that are remembered, connected or not."),

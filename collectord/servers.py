@@ -5,6 +5,7 @@ Threads: the event loop's alone.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import grpc.aio
 
 from collectord._pb import collector_pb2 as pb
 from collectord.address import split_address
+from collectord.certificates import Certificates
 from collectord.config import Settings
 from collectord.control.service import ControlService, Questions
 from collectord.errors import ConfigError
@@ -29,19 +31,28 @@ if TYPE_CHECKING:
     from collectord.ingest.mdc_http import MdcServer
 
 
+LOOK_SECONDS = 1.0
+"""How often it is looked whether certificates and tenants have changed."""
+
+
 class Servers:
     """Opened together, closed one after the other: which end comes when is the daemon's to say."""
 
     health: Health
     """Of the clients' door; there, as the others are, once they are open."""
     admin_health: Health
-    _clients: grpc.aio.Server
     _admin: grpc.aio.Server
 
-    def __init__(self, settings: Settings, listeners: Listeners, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, listeners: Listeners, metrics: Metrics, certificates: Certificates | None = None
+    ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._metrics = metrics
+        self._certificates = certificates
+        self._clients: list[grpc.aio.Server] = []
+        """One per address, so that each knows where its clients have come in."""
+        self._watcher: asyncio.Task[None] | None = None
         self._mdc: MdcServer | None = None
         self._probes: AppRunner | None = None
 
@@ -56,19 +67,15 @@ class Servers:
         """
         settings = self._settings
         async with AsyncExitStack() as undo:
-            self._clients, self.health = await new_server(
-                pb.DESCRIPTOR.services_by_name["Collector"].full_name,
-                server_options(settings.max_clients, 0 if settings.mdc is None else MAX_CONNECTIONS),
-            )
-            undo.push_async_callback(self._clients.stop, None)
-            self._clients.add_generic_rpc_handlers((CollectorService(gate, settings.max_clients).handler(),))
+            undo.push_async_callback(self._stop_clients, None)
             for address in settings.listen:
-                self._listeners.bind(self._clients, address)
+                await self._listen(address, gate)
             self._admin, self.admin_health = await new_server(pb.DESCRIPTOR.services_by_name["Control"].full_name)
             undo.push_async_callback(self._admin.stop, None)
             self._admin.add_generic_rpc_handlers((ControlService(answers, gate.arrivals).handler(),))
             self._listeners.bind_admin(self._admin, settings.admin_socket)
-            await self._clients.start()
+            for server in self._clients:
+                await server.start()
             await self._admin.start()
             self._listeners.open()
             if settings.mdc is not None:
@@ -76,13 +83,17 @@ class Servers:
                 undo.push_async_callback(self._mdc.close, 0.0)
             if settings.admin is not None:
                 self._probes = await self._open_probes(settings.admin, why_closed, note)
+            if settings.tenants is not None or self._certificates is not None:
+                self._watcher = asyncio.create_task(self._watch(gate))
             undo.pop_all()
 
     async def close_doors(self, grace: float | None, patience: float) -> None:
         """Nothing comes in any more. `grace`: seconds for the clients' streams; `patience`: for what the v2 door has taken."""
         if self._mdc is not None:
             await self._mdc.close(patience)
-        await self._clients.stop(grace)
+        if self._watcher is not None:
+            self._watcher.cancel()
+        await self._stop_clients(grace)
 
     async def close_admin(self, grace: float | None) -> None:
         await self._admin.stop(grace)
@@ -91,6 +102,32 @@ class Servers:
         if self._probes is not None:
             await self._probes.cleanup()
 
+    async def _listen(self, address: str, gate: Gate) -> None:
+        settings = self._settings
+        taken = 0 if settings.mdc is None else MAX_CONNECTIONS
+        options = server_options(settings.max_clients, taken, len(settings.listen))
+        name = pb.DESCRIPTOR.services_by_name["Collector"].full_name
+        server, self.health = await new_server(name, options, self.health if self._clients else None)
+        self._clients.append(server)
+        service = CollectorService(
+            gate, settings.max_clients, listener=address, reachable=address in settings.reachable,
+            certificates=settings.tls_client_ca is not None and not address.startswith("unix:"),
+        )  # fmt: skip
+        server.add_generic_rpc_handlers((service.handler(),))
+        self._listeners.bind(server, address)
+
+    async def _stop_clients(self, grace: float | None) -> None:
+        await asyncio.gather(*(server.stop(grace) for server in self._clients))
+        self._clients = []
+
+    async def _watch(self, gate: Gate) -> None:
+        """Whoever is here for long hears of a token that was withdrawn; who comes is looked at anyway."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            gate.look_for_tenants()
+            if self._certificates is not None:
+                self._certificates.look()
+
     async def _open_mdc(self, address: str, gate: Gate) -> MdcServer:
         from collectord.ingest.mdc_http import MdcServer
 
@@ -98,7 +135,9 @@ class Servers:
         rules = covers(settings.column_rules, settings.read_columns_key())
         mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules))
         try:
-            await mdc.start(*split_address(address))
+            await mdc.start(
+                *split_address(address), None if self._certificates is None else self._certificates.context()
+            )
         except OSError as error:
             raise ConfigError(f"mdc: {address} cannot be bound: {error.strerror}") from None
         self._metrics.gauge("collectord_mdc_open_connections", lambda: mdc.connections)
@@ -109,7 +148,9 @@ class Servers:
     ) -> AppRunner:
         from collectord.admin import http
 
+        settings = self._settings
+        tls = self._certificates.context(clients=False) if settings.admin_tls and self._certificates else None
         try:
-            return await http.serve(*split_address(address), self._metrics, why_closed, note)
+            return await http.serve(*split_address(address), self._metrics, why_closed, note, tls)
         except OSError as error:
             raise ConfigError(f"admin: {address} cannot be bound: {error.strerror}") from None

@@ -46,6 +46,12 @@ def lock_spool(spool: Path) -> int:
     SpoolUnusable."""
     try:
         files.make_private_directory(spool)
+        owner, user = spool.stat().st_uid, os.geteuid()
+        if user != 0 and owner not in (0, user):
+            raise SpoolUnusable(
+                f"spool: {spool} belongs to user {owner}, who can read and change all that is in it, and this is user {user}; "
+                "give the directory to this user, or choose another with --spool"
+            )
         return take_lock(spool / LOCK_FILE, f"another daemon runs on the spool {spool}")
     except OSError as error:
         raise SpoolUnusable(

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from collectord import batch, condition, recipe, schema, switches
+from collectord import batch, condition, recipe, schema, switches, tenants
 from collectord.address import MAX_SOCKET_PATH
 from collectord.buffer.seal import MAX_FRAME_ROWS
 from collectord.config import AT_ONCE, Settings
@@ -29,6 +29,7 @@ from collectord.ingest import (
     marks,
     mdc,
     mdc_http,
+    purses,
     records,
     remembered,
     service,
@@ -58,6 +59,7 @@ _UNITS = {
     "sessions": "clients",
     "clients": "clients",
     "failures": "failures",
+    "expires": "seconds",
     "findings": "appends and blobs",
     "segments": "segments",
     "depth": "partitions",
@@ -163,6 +165,14 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("rejects that a client has not read", f"{session.MAX_UNREAD_REJECTS:,}", "", "nothing more is read from that client", ""),
     ("connected clients", f"{_setting('max_clients'):,}", "max_clients", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
     ("remembered clients", f"{marks.MAX_MARKS:,}", "", "the one silent for longest is forgotten, if it is an hour; else RESOURCE_EXHAUSTED", "`collectord_remembered_sessions`"),
+    ("clients of a tenant", "none", "tenants", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("clients of a tenant that are not remembered, in an hour", f"{purses.NEWCOMERS:,}", "", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("streams that have not greeted, where other machines reach the port", f"{service.MAX_STRANGERS}", "", "one more is refused", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("bytes, rows a second of a tenant, or of a service where none is named", "none", "quota_bytes", "they wait with their clients, who have no credit meanwhile; the v2 door answers 503", '`collectord_credit_waits_total{cause="quota"}`'),
+    ("partitions of a tenant", "none", "tenants", "rows of one more are rejected", _REJECTED % "too_many_streams"),
+    ("services told apart where no tenant is named", f"{purses.MAX_PURSES:,}", "", "the rest have quota and turns together", ""),
+    ("token", f"{tenants.SHORTEST_TOKEN} to {tenants.LONGEST_TOKEN} characters", "", "UNAUTHENTICATED, or 401", '`collectord_streams_refused_total{reason="token"}`'),
+    ("tenants; their file", f"{tenants.MAX_TENANTS:,}; {_size(tenants.MAX_FILE_BYTES)}", "", "the start is refused; later, the last good file counts", "`collectord_tenants_problem`"),
     ("connections of a listener", f"`max_clients` + {service.SPARE_CONNECTIONS}, and {service.SPARE_DESCRIPTORS} descriptors stay free", "max_clients", "hung up on", ""),
     ("streams of a connection", f"{service.STREAMS_PER_CONNECTION}", "", "the next one waits for its turn", ""),
     ("a connection that does not greet", f"{service.HELLO_SECONDS:g} s", "", "hung up on", ""),

@@ -120,6 +120,45 @@ def test_an_address_that_others_can_reach_is_refused(address: str) -> None:
         load(overrides={"listen": address})
 
 
+TLS = {"tls_cert": "/c", "tls_key": "/k"}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, "Set tls_cert and tls_key, and tenants or tls_client_ca"),
+        (TLS, "Set tenants or tls_client_ca"),
+        ({"tenants": "/t"}, "Set tls_cert and tls_key"),
+    ],
+)
+@pytest.mark.parametrize("name", ["listen", "mdc"])
+def test_what_is_missing_for_an_address_that_others_reach_is_named(
+    name: str, given: dict[str, str], missing: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}: '0.0.0.0:7000' is not accepted: .*\. {missing}$"):
+        load(overrides={name: "0.0.0.0:7000", **given})
+
+
+@pytest.mark.parametrize("who", [{"tenants": "/t"}, {"tls_client_ca": "/ca"}])
+def test_with_tls_and_clients_that_say_who_they_are_others_may_reach_it(who: dict[str, str]) -> None:
+    settings = load(overrides={"listen": "unix:/a,127.0.0.1:1,0.0.0.0:7000", "mdc": "[::]:1", **TLS, **who})
+    assert settings.reachable == ["0.0.0.0:7000", "mdc"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"tls_cert": "/c"}, "tls_cert: set COLLECTORD_TLS_CERT and COLLECTORD_TLS_KEY, or neither"),
+        ({"tls_key": "/k"}, "tls_cert: set COLLECTORD_TLS_CERT and COLLECTORD_TLS_KEY, or neither"),
+        ({"tls_client_ca": "/ca"}, "tls_client_ca: needs tls_cert and tls_key"),
+        ({"admin_tls": "true"}, "admin_tls: needs tls_cert and tls_key"),
+    ],
+)
+def test_half_of_tls_is_refused(given: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{why}$"):
+        load(overrides=given)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:7000", "127.9.9.9:0", "localhost:1", "[::1]:7000", "unix:/run/c.sock"])
 def test_loopback_addresses_and_sockets_are_accepted(address: str) -> None:
     assert load(overrides={"listen": address}).listen == (address,)

@@ -52,7 +52,7 @@ def test_every_error_of_any_room_has_one_remedy_and_a_status() -> None:
     [
         (errors.TryAgain, {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}),
         (errors.NeverAgain, {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ABORTED}),
-        (errors.CallHuman, {grpc.StatusCode.FAILED_PRECONDITION}),
+        (errors.CallHuman, {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAUTHENTICATED}),
     ],
 )
 def test_the_status_tells_the_remedy(remedy: type[errors.CollectordError], allowed: set[grpc.StatusCode]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from collectord.errors import FormatTooNew, SpoolUnusable
 from collectord.model import Cursor, EntryKind, Lsn, Partition, Place, Stored
 from collectord.pipeline import Pipeline
-from collectord.spool import open_ledger
+from collectord.spool import lock_spool, open_ledger
 from collectord.testing.store import MemoryStore
 from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
@@ -34,6 +35,24 @@ def test_a_fresh_spool_has_lost_nothing(tmp_path: Path) -> None:
     assert not opened.ledger.rebuild_needed
     assert opened.received({"a": 3}) == {"a": 3}
     opened.ledger.close()
+
+
+def test_a_spool_that_somebody_else_owns_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns the directory can read and change what is in it, whatever its mode. Root's is good, as of a volume, and root
+    itself may open any."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    owner = os.getuid() or 65534
+    os.chown(spool, owner, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(
+        SpoolUnusable, match=f"^spool: {spool} belongs to user {owner}, .* and this is user {owner + 1}; give"
+    ):
+        lock_spool(spool)
+    assert not list(spool.iterdir())
+    for user in (owner, 0):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        os.close(lock_spool(spool))
 
 
 def test_a_ledger_that_is_missing_beside_a_log_takes_its_id_and_another_writer_s(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 
 from aiohttp import web
@@ -11,8 +12,9 @@ from collectord.metrics import Metrics
 
 
 async def serve(
-    host: str, port: int, metrics: Metrics, ready: Callable[[], str | None], note: Callable[[], str] = str
-) -> web.AppRunner:
+    host: str, port: int, metrics: Metrics, ready: Callable[[], str | None], note: Callable[[], str] = str,
+    tls: ssl.SSLContext | None = None,
+) -> web.AppRunner:  # fmt: skip
     """Starts the HTTP side; `ready` returns why the daemon is not ready, or None, `note` what is to be said although it is,
     such as why nothing is uploaded. The caller cleans the runner up.
 
@@ -38,7 +40,7 @@ async def serve(
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
     except OSError:
         await runner.cleanup()
         raise

@@ -51,8 +51,9 @@ def examine(
     yield link
     for address in settings.listen:
         yield places.listener(address, settings)
+    yield from places.guards(settings)
     if settings.mdc is not None:
-        yield places.mdc(settings.mdc)
+        yield places.mdc(settings.mdc, settings.tls_cert is not None)
     yield places.spool(settings)
     yield places.disk(settings, around.free)
     yield places.log_and_ledger(settings, alive=status is not None)

@@ -19,6 +19,9 @@ GREETING_SECONDS = 10.0
 CLIENT_SOCKETS = ("/run/collectord/collectord.sock", "./collectord-data/collectord.sock")
 """Where a client looks if nobody tells it (clients/python, `endpoint.py`)."""
 
+TLS = "tls://"
+"""How a client's endpoint begins that is reached over TLS."""
+
 _METHOD = "/collectord.v1.Collector/Collect"
 
 
@@ -30,7 +33,7 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
     why = "COLLECTORD_ENDPOINT" if said else "the default"
     if endpoint.startswith("dir:"):
         return Link("client", None, f"{endpoint} ({why}) needs no daemon: the process that scores collects by itself")
-    target = endpoint
+    target = endpoint.removeprefix(TLS)
     if endpoint.startswith("unix:"):
         path = Path(endpoint[5:].removeprefix("//")).absolute()
         target = f"unix:{path}"
@@ -41,10 +44,25 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
             todo = "set socket_mode or socket_group"
             return Link("client", False, f"{endpoint} ({why}) may not be written by user {os.geteuid()}", todo)
     try:
-        welcome = greet(target)
+        token = _token(environment)
+        welcome = greet(
+            target,
+            token,
+            _credentials(environment) if endpoint.startswith(TLS) else None,
+            environment.get("COLLECTORD_TLS_NAME", ""),
+        )
+    except OSError as error:
+        return Link(
+            "client",
+            False,
+            f"{endpoint} ({why}): {error.filename} cannot be read: {error.strerror}",
+            "mend the variable",
+        )
     except grpc.RpcError as error:
         code = error.code().name if isinstance(error, grpc.Call) else "no code"
         todo = "does a daemon listen there? See its log"
+        if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            code, todo = f"{code}: {error.details()}", "ask for a token, and see the tenants' file of the daemon"
         return Link("client", False, f"{endpoint} ({why}) gives no Welcome: {code}", todo)
     ours = {f"unix:{Path(one[5:]).resolve()}" if one.startswith("unix:") else one for one in settings.listen} if settings else set()  # fmt: skip
     resolved = f"unix:{Path(target[5:]).resolve()}" if target.startswith("unix:") else target
@@ -56,13 +74,34 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
     return Link("client", True, f"{endpoint} ({why}) says Welcome, credit {mib(welcome.credit_bytes)}{note}")
 
 
-def greet(target: str) -> pb.Welcome | None:
-    """The Welcome that a client gets at a gRPC target, None if the stream ends without. Raises grpc.RpcError."""
-    hello = pb.Hello(client_id=secrets.token_bytes(16), pid=os.getpid(), sdk="collectord doctor", version=__version__)
+def _token(environment: Mapping[str, str]) -> str:
+    token, path = environment.get("COLLECTORD_TOKEN", ""), environment.get("COLLECTORD_TOKEN_FILE")
+    return (token or (Path(path).read_text(encoding="latin-1") if path else "")).rstrip("\r\n")
+
+
+def _credentials(environment: Mapping[str, str]) -> grpc.ChannelCredentials:
+    names = ("COLLECTORD_TLS_CA", "COLLECTORD_TLS_KEY", "COLLECTORD_TLS_CERT")
+    ca, key, cert = (Path(path).read_bytes() if (path := environment.get(name)) else None for name in names)
+    return grpc.ssl_channel_credentials(ca, key, cert)
+
+
+def greet(
+    target: str, token: str = "", credentials: grpc.ChannelCredentials | None = None, name: str = ""
+) -> pb.Welcome | None:
+    """The Welcome that a client gets at a gRPC target, None if the stream ends without. `credentials`: over TLS; `name`: in the
+    daemon's certificate, where it is another. Raises grpc.RpcError."""
+    hello = pb.Hello(
+        client_id=secrets.token_bytes(16), pid=os.getpid(), sdk="collectord doctor", version=__version__, token=token
+    )
     outgoing: queue.SimpleQueue[pb.ClientMessage | None] = queue.SimpleQueue()
     outgoing.put(pb.ClientMessage(hello=hello))
-    options = [("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(target, options=options) as channel:
+    options: list[tuple[str, str | int]] = [("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        open_channel = grpc.insecure_channel(target, options=[*options, ("grpc.default_authority", "localhost")])
+    else:
+        options += [("grpc.ssl_target_name_override", name)] if name else []
+        open_channel = grpc.secure_channel(target, credentials, options=options)
+    with open_channel as channel:
         call = channel.stream_stream(
             _METHOD,
             request_serializer=lambda message: message.SerializeToString(),

@@ -10,18 +10,21 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from collectord import __version__
 from collectord.address import split_address
+from collectord.certificates import Certificates, date_of
 from collectord.config import Settings
 from collectord.control.client import ControlClient
 from collectord.doctor.link import Link, mib, to_be_made
-from collectord.errors import CollectordError
+from collectord.errors import CollectordError, ConfigError
 from collectord.ingest.mdc import PATH
+from collectord.listeners import socket_path
 from collectord.spool import LOCK_FILE, LOG_DIRECTORY
+from collectord.tenants import Tenants
 from collectord.upload.database import FILE_NAME as LEDGER
 from collectord.upload.ledger import peek_parked
 from collectord.wal.inspect import list_segments
@@ -63,7 +66,9 @@ def listener(address: str, settings: Settings) -> Link:
         except OSError as error:
             return Link(name, False, f"{address}: {error.strerror or error}", "start the daemon, or mend listen")
         return Link(name, True, f"{address} takes connections")
-    path = Path(address[5:]).resolve()
+    path = socket_path(address)
+    if path.is_symlink():
+        return Link(name, False, f"{path} is a symbolic link", "remove it, and see who writes its directory")
     try:
         folder = path.parent.stat()
         found = path.stat()
@@ -92,9 +97,37 @@ def listener(address: str, settings: Settings) -> Link:
     return Link(name, True, f"{path}, mode {stat.S_IMODE(found.st_mode):04o}")
 
 
-def mdc(address: str) -> Link:
+def guards(settings: Settings) -> Iterator[Link]:
+    """Whether the daemon's certificate and its tenants, as far as there are any, can be used now."""
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        try:
+            found = Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        except ConfigError as error:
+            yield Link("tls", False, str(error), "mend the files")
+        else:
+            if found.problem:
+                yield Link("tls", False, found.problem, "renew it")
+            else:
+                yield Link("tls", True, f"{settings.tls_cert} is valid until {date_of(found.expires)}")
+    if settings.tenants is not None:
+        try:
+            names = Tenants(settings.tenants).names
+        except ConfigError as error:
+            yield Link("tenants", False, str(error), "mend the file")
+        else:
+            yield Link("tenants", True, f"{settings.tenants} names {len(names)}")
+
+
+def mdc(address: str, tls: bool = False) -> Link:
     """Whether the v2 SDK can reach the port that the settings name, and it is one of ours."""
     host, port = split_address(address)
+    if tls:
+        # What it has to show is in the link `tls`; and it may ask for a certificate that we have not.
+        try:
+            socket.create_connection((host, port), CONNECT_SECONDS).close()
+        except OSError as error:
+            return Link("mdc", False, f"{address}: {error.strerror or error}", "start the daemon, or mend mdc")
+        return Link("mdc", True, f"{address} takes connections, over TLS")
     connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
     try:
         # No payload: what answers that it takes nothing else is the door.

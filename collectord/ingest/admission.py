@@ -2,7 +2,8 @@
 
 A client that keeps to its credit never waits here for itself. One that does not is simply not read from until the log has
 taken what it sent: whatever it does, it holds no more than its credit, or one message. So nobody can fill the budget that
-all share, nor the queue to the disk in front of the others.
+all share, nor the queue to the disk in front of the others. Where many wait, it is one batch of each tenant or service in turn,
+however many clients it has.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Account:
     """What one stream has under way. Whoever acquires for it waits for himself: one at a time."""
 
     held: int = 0
+    whose: object = None
+    """Whose turn it takes where many wait: a tenant's or a service's."""
     waiter: Waiter | None = None
     """Done when something was released."""
 
@@ -41,8 +44,9 @@ class Account:
 class Admission:
     """The budget of received and not yet durable bytes, shared by all clients.
 
-    A batch waits first until its own client may hold it, in nobody's way; then, with all others that may, for the budget,
-    first come first served. As a client has one batch there at most, they take turns. Belongs to the event loop.
+    A batch waits first until its own client may hold it, in nobody's way; then, with all others that may, for the budget:
+    tenants and services take turns, and among the clients of one, first come is first served. As a client has one batch
+    there at most, these take turns too. Belongs to the event loop.
     """
 
     def __init__(self, budget: int) -> None:
@@ -50,7 +54,8 @@ class Admission:
         self.used = 0
         self.waits: Callable[[str], None] = lambda whose: None
         """Told once per batch that has to wait: for its `client`, or for the `daemon`."""
-        self._queue: deque[tuple[Account, int, Waiter]] = deque()
+        self._queues: dict[object, deque[tuple[Account, int, Waiter]]] = {}
+        """By whose they are, the one whose turn it is first."""
 
     async def acquire(self, account: Account, size: int, share: Callable[[], int]) -> None:
         """Waits until `size` bytes fit both into the client's share, which may change meanwhile, and into the budget.
@@ -70,7 +75,7 @@ class Admission:
             return
         self.waits("daemon")
         waiter = asyncio.get_running_loop().create_future()
-        self._queue.append((account, size, waiter))
+        self._queues.setdefault(account.whose, deque()).append((account, size, waiter))
         try:
             await waiter
         except asyncio.CancelledError:
@@ -83,7 +88,7 @@ class Admission:
 
     def has_room(self, size: int) -> bool:
         """Whether `acquire` would not wait, for an account that holds nothing."""
-        return not self._queue and fits(self.used, size, self.budget)
+        return not self._queues and fits(self.used, size, self.budget)
 
     def release(self, account: Account, size: int) -> None:
         """The bytes are durable, or given up."""
@@ -98,11 +103,17 @@ class Admission:
         account.held += size
 
     def _wake(self) -> None:
-        while self._queue:
-            account, size, waiter = self._queue[0]
-            if not waiter.cancelled():
+        while self._queues:
+            whose, queue = next(iter(self._queues.items()))
+            account, size, waiter = queue[0]
+            served = not waiter.cancelled()
+            if served:
                 if not fits(self.used, size, self.budget):
                     return
                 self._hold(account, size)
                 waiter.set_result(None)
-            self._queue.popleft()
+            queue.popleft()
+            if served or not queue:
+                del self._queues[whose]
+                if queue:
+                    self._queues[whose] = queue  # behind the others

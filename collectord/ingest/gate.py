@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,11 +13,13 @@ from collectord.errors import CollectordError, TakenOver, TooManyClients
 from collectord.ingest.admission import Account, Admission, credit
 from collectord.ingest.arrivals import Arrivals
 from collectord.ingest.marks import Marks
+from collectord.ingest.purses import NEWCOMERS, Purse, Purses
 from collectord.ingest.rejections import Rejections
 from collectord.ingest.validate import MAX_SCHEMA_BYTES, Refusal, Shared, Window
 from collectord.metrics import Metrics
-from collectord.model import Entry, Partition
+from collectord.model import Entry, Partition, Reason
 from collectord.switches import Rules
+from collectord.tenants import Tenant, Tenants
 
 ENTRY_OVERHEAD = 1024
 """Bytes that an entry under way costs besides its payload, so that a million tiny ones are not free."""
@@ -44,6 +46,10 @@ class Streams(Protocol):
 
     def is_refused(self, partition: Partition) -> bool:
         """Whether its blob takes nothing and no more may wait for it."""
+        ...
+
+    def is_open(self, partition: Partition) -> bool:
+        """Whether rows of it wait, or are about to."""
         ...
 
     def gave_up(self, partition: Partition) -> None:
@@ -80,12 +86,31 @@ class Party(Sender, Protocol):
     """Done when the stream has to end for a reason that does not lie in what it said."""
 
     @property
+    def listener(self) -> str:
+        """The address that it came to."""
+        ...
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose client it is."""
+        ...
+
+    @property
+    def purse(self) -> Purse:
+        """What the client sends from, unless it is of another service."""
+        ...
+
+    @property
     def schema_bytes(self) -> int:
         """Memory planned for the schemas that it has declared."""
         ...
 
     def forget_schemas(self) -> None:
         """Nothing that it sends is judged any more. May be repeated."""
+        ...
+
+    def identify_again(self) -> None:
+        """Other tenants count now."""
         ...
 
     def look_again(self, error: Exception | None) -> None:
@@ -132,6 +157,8 @@ class Gate:
     clock: Clock
     metrics: Metrics
     loop: asyncio.AbstractEventLoop
+    tenants: Tenants = field(default_factory=Tenants)
+    purses: Purses = field(default_factory=Purses)
     sessions: set[Party] = field(default_factory=set)
     schemas: Shared = field(default_factory=Shared)
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -148,8 +175,28 @@ class Gate:
         self.metrics.gauge("collectord_mdc_remembered_payloads", self.marks.payloads)
         self.metrics.gauge("collectord_schema_bytes", lambda: self.schemas.bytes)
 
-    def credit(self) -> int:
-        return credit(self.admission.budget, len(self.sessions))
+    def credit(self, purse: Purse) -> int:
+        """Of each client that sends from it: tenants and services have equal parts of the budget, however many clients."""
+        return credit(self.admission.budget // (self.purses.used or 1), len(purse.clients))
+
+    def no_room(self, purse: Purse, partition: Partition) -> Refusal | None:
+        """Why rows of a partition are not taken now. If they are, it gets into the log, or `streams.gave_up` is called."""
+        if self.streams.is_refused(partition):
+            return Refusal(Reason.STREAM_BLOCKED, "the store refuses its blob, and no more may wait for it")
+        if purse.most_partitions and not self._may_open(purse, partition):
+            return Refusal(Reason.TOO_MANY_STREAMS, f"the limit of open partitions of the {purse.name} is reached")
+        if not self.streams.has_room(partition):
+            return Refusal(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
+        return None
+
+    def _may_open(self, purse: Purse, partition: Partition) -> bool:
+        if partition not in purse.partitions:
+            if len(purse.partitions) >= purse.most_partitions:
+                purse.partitions = set(filter(self.streams.is_open, purse.partitions))
+            if len(purse.partitions) >= purse.most_partitions:
+                return False
+            purse.partitions.add(partition)
+        return True
 
     def close(self, why: str) -> None:
         """Tells all clients that they have no credit and why; empty: that they have it again."""
@@ -163,6 +210,12 @@ class Gate:
         for session in self.sessions:
             session.look_again(None)
 
+    def look_for_tenants(self) -> None:
+        """Reads their file again if it has changed; then all clients are asked who they are by what they have said."""
+        if self.tenants.look():
+            for session in list(self.sessions):
+                session.identify_again()
+
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Does something after a while."""
         self.loop.call_later(seconds, action)
@@ -171,19 +224,42 @@ class Gate:
         """A client has said who it is. An earlier stream of his is dead, or will be: he has one per process.
 
         Raises:
-            TooManyClients: no more can be remembered.
+            TooManyClients: no more can be remembered, or his tenant may have no more.
         """
+        tenant = session.tenant
+        if tenant.clients and self._clients_of(tenant, session) >= tenant.clients:
+            raise TooManyClients(f"{tenant.clients} clients of {tenant.name or 'this listener'} are connected")
+        if tenant.name and session.client not in self.marks:
+            self._let_in_another(session.purse)
         self.marks.greet(session.client, self.clock.wall_ns())
+        self.purses.join(session.purse, session)
         before = self._latest.get(session.client)
         self._latest[session.client] = session
         if before is not None:
             before.end(TakenOver("another stream of this client has begun"))
 
+    def _let_in_another(self, purse: Purse) -> None:
+        """A client that nobody remembers: the places of those that are remembered must not all become one tenant's."""
+        now = self.clock.monotonic()
+        if purse.newcomers.wait(now) > 0:
+            raise TooManyClients(
+                f"{NEWCOMERS} clients of the {purse.name} that were not here before have come within the hour"
+            )
+        purse.newcomers.take(1, now)
+
+    def _clients_of(self, tenant: Tenant, but: Party) -> int:
+        """Other clients of the same tenant. Two listeners' nobodies are two."""
+        return sum(bool(one.client) and one.client != but.client and one.tenant is tenant for one in self.sessions)
+
     def weigh_schemas(self) -> None:
-        """A schema was declared. If all together are too large now, the stream that has the most ends: it can be a
-        thousand streams that have taken everything, but never the one that comes with a little."""
+        """A schema was declared. If all together are too large now, then of the tenant or service that has the most the stream
+        that has the most ends: it can be a thousand streams that have taken everything, but never the one that comes with a
+        little."""
         while self.schemas.bytes > MAX_SCHEMA_BYTES:
-            most = max(self.sessions, key=lambda one: one.schema_bytes)
+            of_purse: Counter[Purse] = Counter()
+            for session in self.sessions:
+                of_purse[session.purse] += session.schema_bytes
+            most = max(self.sessions, key=lambda one: (of_purse[one.purse], one.schema_bytes))
             most.end(
                 SchemasFull(f"the schemas of all clients need more than {MAX_SCHEMA_BYTES} bytes, most of them these")
             )
@@ -193,6 +269,7 @@ class Gate:
         """A stream has ended. What it handed to the log is still settled."""
         session.forget_schemas()
         self.sessions.discard(session)
+        self.purses.leave(session.purse, session)
         if self._latest.get(session.client) is session:
             del self._latest[session.client]
             self.marks.leave(session.client, self.clock.wall_ns())

@@ -52,6 +52,10 @@ class Marks:
     def __len__(self) -> int:
         return len(self._marks)
 
+    def __contains__(self, client: bytes) -> bool:
+        """Whether a client is remembered."""
+        return client in self._marks
+
     def restore(self, marks: Iterable[tuple[bytes, int, int]]) -> None:
         """Takes `(client, mark, seen_ns)` from the ledger; of more than can be remembered, the last heard of."""
         clients = []

@@ -10,24 +10,28 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from collectord import batch
-from collectord.errors import Rejected
+from collectord.errors import Rejected, Unauthenticated
 from collectord.ingest.admission import Account, Admission
 from collectord.ingest.forms import Forms, payload
 from collectord.ingest.gate import ENTRY_OVERHEAD, Gate, Outcome
 from collectord.ingest.heading import Heading, read_heading
 from collectord.ingest.payload import BadPayload
+from collectord.ingest.purses import Purse
 from collectord.ingest.records import Cover, Packed, read, weight
 from collectord.ingest.remembered import client_of, untraced_client
 from collectord.ingest.validate import Judged, Refusal, judge
 from collectord.model import Entry, EntryKind, Reason, Stream
+from collectord.tenants import Tenant
 
 PATH = "/modeldata/log"
+LISTENER = "mdc"
+"""What this door is called among the listeners of the tenants' file."""
 MAX_CONNECTIONS = 512
 """One more is answered 503 and hung up on."""
 MAX_BODY_BYTES = 4 << 20
@@ -136,12 +140,19 @@ class MdcDoor:
         self.max_weight = memory_budget // RECORDS_SHARE
         gate.metrics.gauge("collectord_mdc_held_bytes", lambda: self._room.used)
 
-    async def answer(self, headers: Mapping[str, str], length: int | None, source: Source) -> Answer:
-        """Takes one payload in. `length`: of the body, if it is said."""
+    async def answer(
+        self, headers: Mapping[str, str], length: int | None, source: Source, certificate: Sequence[str] = ()
+    ) -> Answer:
+        """Takes one payload in. `length`: of the body, if it is said; `certificate`: the names in the sender's."""
         try:
-            answer = await self._answer(headers, length, source)
+            self._gate.look_for_tenants()
+            tenants = self._gate.tenants
+            tenant = tenants.who(LISTENER, tenants.digest(_token(headers)), certificate)
+            answer = await self._answer(headers, length, source, tenant)
         except BadPayload as bad:
             answer = Answer(bad.status, str(bad))
+        except Unauthenticated as error:
+            answer = Answer(401, str(error))
         self.tell(answer)
         return answer
 
@@ -149,19 +160,29 @@ class MdcDoor:
         """Counts an answer."""
         self._gate.metrics.count("collectord_mdc_answers_total", code=str(answer.status))
 
-    async def _answer(self, headers: Mapping[str, str], length: int | None, source: Source) -> Answer:
+    def no_tls(self) -> None:
+        """Counts a connection whose handshake failed."""
+        self._gate.metrics.count("collectord_tls_failures_total")
+
+    async def _answer(self, headers: Mapping[str, str], length: int | None, source: Source, tenant: Tenant) -> Answer:
         gate = self._gate
         if gate.closed:
             return Answer(503, gate.closed, RETRY_SECONDS)
         heading = read_heading(headers, self._names)
         if not gate.rules.collects(heading.stream):
             return SWITCHED_OFF
-        client = client_of(heading.stream.designation, heading.trace) if heading.trace else untraced_client()
+        why_not = tenant.why_not(heading.stream)
+        if why_not:
+            return Answer(STATUSES[Reason.NOT_ALLOWED], f"{Reason.NOT_ALLOWED}: {why_not}")
+        client = (
+            client_of(heading.stream.designation, heading.trace, tenant.name) if heading.trace else untraced_client()
+        )
         if gate.marks.has_stored(client):
             return self._repeated()
         if length is not None and length > self.max_body:
             return self._too_large(length)
-        account, room = Account(), length if length is not None else self.max_body
+        purse = gate.purses.of(tenant, heading.stream.webservice, gate.clock.monotonic())
+        account, room = Account(whose=purse), length if length is not None else self.max_body
         if not await _acquire(self._room, account, room):
             return BUSY
         try:
@@ -179,7 +200,7 @@ class MdcDoor:
             del body
         finally:
             self._room.release(account, room)
-        return await self._take(client, heading, rows, columns)
+        return await self._take(client, heading, rows, columns, purse)
 
     def close(self) -> None:
         """Nothing is asked any more."""
@@ -196,7 +217,7 @@ class MdcDoor:
             return read(body, self._covers)
         return await self._gate.loop.run_in_executor(self._aside, read, body, self._covers)
 
-    async def _take(self, client: bytes, heading: Heading, rows: int, columns: list[Packed]) -> Answer:
+    async def _take(self, client: bytes, heading: Heading, rows: int, columns: list[Packed], purse: Purse) -> Answer:
         """Judges a batch and has it made durable."""
         gate = self._gate
         now_ns = gate.clock.wall_ns()
@@ -208,17 +229,20 @@ class MdcDoor:
         except Rejected as rejected:
             return await self._refuse(Refusal.of(rejected), rows, rules)
         columns.clear()
-        answer = await self._store(client, raw, judged)
+        if purse.limited and not purse.take(len(raw), judged.rows, gate.clock.monotonic()):
+            gate.admission.waits("quota")
+            return Answer(503, f"the quota of the {purse.name} is used up; send it again", RETRY_SECONDS)
+        answer = await self._store(client, raw, judged, purse)
         if answer is ACCEPTED:
             for missing, there in (("trace", heading.trace), ("correlation", heading.correlation_id)):
                 if not there:
                     gate.metrics.count("collectord_mdc_incomplete_total", cause=missing)
         return answer
 
-    async def _store(self, client: bytes, raw: bytes, judged: Judged) -> Answer:
+    async def _store(self, client: bytes, raw: bytes, judged: Judged, purse: Purse) -> Answer:
         gate = self._gate
         entry = Entry(EntryKind.BATCH, client, 1, judged.rows, raw, judged.schema, judged.partition)
-        posting = Posting(gate.loop.create_future())
+        posting = Posting(gate.loop.create_future(), Account(whose=purse))
         outcome = Outcome(
             posting, client, 1, len(raw), len(raw) + ENTRY_OVERHEAD, judged.rows, None, judged.partition,
             entry=entry if gate.arrivals.watched else None,
@@ -231,7 +255,7 @@ class MdcDoor:
             gate.admission.release(posting.account, outcome.charged)
             error = await asyncio.shield(under_way) if under_way is not None else None
             return self._repeated() if error is None else _failed(error)
-        refusal = self._no_room(judged)
+        refusal = gate.no_room(purse, judged.partition)
         if refusal is not None:
             gate.admission.release(posting.account, outcome.charged)
             return Answer(STATUSES[refusal.reason], refusal.detail, BLOCKED_SECONDS)
@@ -246,14 +270,6 @@ class MdcDoor:
             raise
         error = await asyncio.shield(posting.answered)
         return ACCEPTED if error is None else _failed(error)
-
-    def _no_room(self, judged: Judged) -> Refusal | None:
-        streams = self._gate.streams
-        if streams.is_refused(judged.partition):
-            return Refusal(Reason.STREAM_BLOCKED, "the store refuses its blob, and no more may wait for it")
-        if not streams.has_room(judged.partition):
-            return Refusal(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
-        return None
 
     async def _refuse(self, refusal: Refusal, rows: int, rules: batch.Rules | None) -> Answer:
         """What is refused for good goes into the books, which are kept by the log."""
@@ -295,6 +311,12 @@ def new_id(now_ns: int) -> str:
     chance = int.from_bytes(os.urandom(10), "big")
     high = (now_ns // 1_000_000 & (1 << 48) - 1) << 16 | 7 << 12 | chance >> 68
     return str(uuid.UUID(int=high << 64 | 2 << 62 | chance & (1 << 62) - 1))
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    """The token of a sender, as `Authorization: Bearer TOKEN`; empty if there is none."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _failed(error: Exception) -> Answer:

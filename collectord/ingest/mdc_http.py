@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 
 from aiohttp import web
@@ -45,10 +46,13 @@ class MdcServer:
         self._silent: dict[asyncio.BaseProtocol, float] = {}
         """Connections that have not asked for anything yet, the oldest first, and since when."""
         self._sweep_at: asyncio.TimerHandle | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._handshakes: set[_Handshake] = set()
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Raises OSError if the address cannot be bound."""
-        self._listener = await self._loop.create_server(self._connect, host, port)
+        self._tls = tls
+        self._listener = await self._loop.create_server(self._connect if tls is None else self._begin, host, port)
         event(_log, logging.INFO, "listening for payloads of the v2 SDK", address=f"{host}:{self.port}")
 
     @property
@@ -73,9 +77,38 @@ class MdcServer:
         await self._server.shutdown(patience)
         self._door.close()
 
+    def refuse(self) -> None:
+        """One more is turned away."""
+        self._door.tell(BUSY)
+
+    @property
+    def full(self) -> bool:
+        return self.connections + len(self._handshakes) >= mdc.MAX_CONNECTIONS
+
+    def _begin(self) -> asyncio.BaseProtocol:
+        return _Handshake(self)
+
+    async def secure(self, transport: asyncio.Transport, handshake: _Handshake) -> None:
+        """Makes a connection one over TLS, unless that fails; then there is nobody to answer."""
+        assert self._tls is not None
+        self._handshakes.add(handshake)
+        try:
+            secured = await self._loop.start_tls(
+                transport, handshake, self._tls, server_side=True, ssl_handshake_timeout=HEADER_SECONDS
+            )
+        except (OSError, EOFError) as error:
+            transport.abort()
+            self._door.no_tls()
+            event(_log, logging.WARNING, "a connection to the v2 door got no TLS", why=type(error).__name__)
+            return
+        finally:
+            self._handshakes.discard(handshake)
+        if secured is not None:
+            handshake.hand_over(secured, self._connect())
+
     def _connect(self) -> asyncio.BaseProtocol:
-        if self.connections >= mdc.MAX_CONNECTIONS:
-            self._door.tell(BUSY)
+        if self.full:
+            self.refuse()
             return _Full()
         protocol = self._server()
         self._silent[protocol] = self._loop.time()
@@ -100,13 +133,52 @@ class MdcServer:
             return self._say(request, Answer(404, f"there is only POST {PATH}"))
         if request.method != "POST":
             return self._say(request, Answer(405, f"{PATH} takes POST"), {"Allow": "POST"})
-        return _response(request, await self._door.answer(request.headers, request.content_length, _Body(request)))
+        certificate = () if self._tls is None else _names(request)
+        answer = await self._door.answer(request.headers, request.content_length, _Body(request), certificate)
+        return _response(request, answer, {"WWW-Authenticate": "Bearer"} if answer.status == 401 else None)
 
     def _say(
         self, request: web.BaseRequest, answer: Answer, headers: dict[str, str] | None = None
     ) -> web.StreamResponse:
         self._door.tell(answer)
         return _response(request, answer, headers)
+
+
+class _Handshake(asyncio.Protocol):
+    """A connection until TLS stands. Counted with the others, and refused without a word where there are too many: one would
+    need the handshake."""
+
+    def __init__(self, server: MdcServer) -> None:
+        self._server = server
+        self._held: list[bytes] = []
+        """What came right behind the handshake."""
+        self._gone = False
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self._server.full:
+            self._server.refuse()
+            transport.abort()
+            return
+        transport.pause_reading()
+        self._task = asyncio.ensure_future(self._server.secure(transport, self))
+
+    def data_received(self, data: bytes) -> None:
+        self._held.append(data)
+
+    def connection_lost(self, why: Exception | None) -> None:
+        self._gone = True
+
+    def hand_over(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+        """From now on `protocol` hears what comes."""
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        assert isinstance(protocol, asyncio.Protocol)
+        for data in self._held:
+            protocol.data_received(data)
+        if self._gone:
+            protocol.connection_lost(None)
 
 
 class _Full(asyncio.Protocol):
@@ -168,6 +240,13 @@ class _Body:
         except (web.RequestPayloadError, ConnectionError):
             raise ConnectionError("the body was cut short") from None
         return body
+
+
+def _names(request: web.BaseRequest) -> tuple[str, ...]:
+    """The names in the certificate of a sender."""
+    found = request.get_extra_info("peercert") or {}
+    common = (value for part in found.get("subject", ()) for name, value in part if name == "commonName")
+    return tuple(dict.fromkeys((*(name for _, name in found.get("subjectAltName", ())), *common)))
 
 
 def _response(request: web.BaseRequest, answer: Answer, headers: dict[str, str] | None = None) -> web.StreamResponse:

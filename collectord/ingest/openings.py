@@ -38,6 +38,11 @@ class Openings:
             self._batches[partition] = self._batches.get(partition, 0) + 1
             return True
 
+    def is_open(self, partition: Partition) -> bool:
+        """Open, or about to open."""
+        with self._lock:
+            return partition in self._batches or partition in self._open
+
     def seen(self, partition: Partition) -> None:
         """A batch is in the index now. Also for one that was let in by an earlier daemon: nothing happens then."""
         with self._lock:

@@ -19,9 +19,10 @@ WINDOW_NS = 3_600_000_000_000
 MAX_PAYLOADS = 100_000
 
 
-def client_of(collection: str, trace: str) -> bytes:
-    """The client id of a payload. What is sent again has the same trace id and goes into the same collection."""
-    text = f"{collection}\0{trace}".encode(errors="surrogatepass")
+def client_of(collection: str, trace: str, tenant: str = "") -> bytes:
+    """The client id of a payload. What is sent again has the same trace id and goes into the same collection. Two tenants'
+    are two: else one could say the other's trace id first, and the other's rows would be a repeat."""
+    text = f"{collection}\0{trace}{tenant and chr(0) + tenant}".encode(errors="surrogatepass")
     return PREFIX + TRACED + hashlib.blake2b(text, digest_size=10).digest()
 
 

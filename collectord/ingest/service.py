@@ -8,14 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from heapq import nsmallest
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from collectord.errors import CollectordError, ProtocolError, TakenOver, TooManyClients
+from collectord.errors import (
+    CollectordError,
+    ProtocolError,
+    TakenOver,
+    TenantChanged,
+    TooManyClients,
+    Unauthenticated,
+)
 from collectord.ingest.gate import Gate
 from collectord.ingest.pressure import LOOK_SECONDS, MemoryShort, Pressure
 from collectord.ingest.session import Session
@@ -30,6 +37,8 @@ SPARE_CONNECTIONS = 64
 """Beyond `max_clients`: so many more get an answer that says why they are refused; the next find the door closed."""
 SPARE_DESCRIPTORS = 256
 """For log, ledger, store and the command line."""
+MAX_STRANGERS = 256
+"""Streams of a listener that other machines reach, and that have not said who they are: they take no places from others."""
 PRESSURE_SHARE = 1.5
 """Messages on their way may take so many times the budget of unacknowledged bytes before streams are ended."""
 
@@ -41,12 +50,14 @@ def most_connections(max_clients: int, descriptors: int) -> int:
     return max(1, min(max_clients + SPARE_CONNECTIONS, descriptors - SPARE_DESCRIPTORS))
 
 
-def server_options(max_clients: int, taken: int = 0) -> list[tuple[str, int]]:
-    """gRPC's options of a server whose sockets anybody may reach; `taken`: descriptors that another door may need. Raises
-    the process's limit of file descriptors."""
+def server_options(max_clients: int, taken: int = 0, listeners: int = 1) -> list[tuple[str, int]]:
+    """gRPC's options of a server whose sockets anybody may reach; `taken`: descriptors that another door may need; `listeners`:
+    how many such servers share the rest. Raises the process's limit of file descriptors."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    connections = most_connections(max_clients, (most if most != resource.RLIM_INFINITY else 1 << 30) - taken)
+    connections = most_connections(
+        max_clients, ((most if most != resource.RLIM_INFINITY else 1 << 30) - taken) // listeners
+    )
     if connections < max_clients:
         event(_log, logging.WARNING, "the limit of open files allows fewer clients", files=most,
               clients=connections, max_clients=max_clients)  # fmt: skip
@@ -74,9 +85,15 @@ class CollectorService:
     """`collectord.v1.Collector`."""
 
     def __init__(
-        self, gate: Gate, max_clients: int, hello_seconds: float = HELLO_SECONDS, pressure: Pressure | None = None
-    ) -> None:
+        self, gate: Gate, max_clients: int, hello_seconds: float = HELLO_SECONDS, pressure: Pressure | None = None,
+        listener: str = "", reachable: bool = False, certificates: bool = False,
+    ) -> None:  # fmt: skip
+        """`listener`: the address of the server that this is for; `reachable`: from other machines; `certificates`: whether its
+        clients have some."""
         self._gate = gate
+        self._reachable = reachable
+        self._listener = listener
+        self._certificates = certificates
         self._max_clients = max_clients
         self._hello_seconds = hello_seconds
         self._pressure = pressure or Pressure.from_now(int(PRESSURE_SHARE * gate.admission.budget))
@@ -91,10 +108,14 @@ class CollectorService:
     async def collect(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """One client's stream."""
         gate = self._gate
-        session = Session(gate, context.peer() or "")
+        names = _names(context.auth_context()) if self._certificates else ()
+        session = Session(gate, context.peer() or "", self._listener, names)
         try:
             if len(gate.sessions) >= self._max_clients:
                 raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
+            if self._reachable and self._strangers() >= MAX_STRANGERS:
+                raise TooManyClients(f"{MAX_STRANGERS} connections have not said yet who they are")
+            gate.look_for_tenants()
             gate.sessions.add(session)
             self._look_out()
             await self._converse(session, requests, context)
@@ -108,6 +129,10 @@ class CollectorService:
             await context.abort(status_of(error), str(error))
         finally:
             gate.leave(session)
+
+    def _strangers(self) -> int:
+        """How many have come to this listener and not greeted."""
+        return sum(not one.client and one.listener == self._listener for one in self._gate.sessions)
 
     def _look_out(self) -> None:
         """Looks after the memory as long as anybody is there."""
@@ -123,7 +148,8 @@ class CollectorService:
             event(
                 _log, logging.WARNING, "streams end: messages that do not become whole fill the memory", streams=excess
             )
-            for session in nsmallest(excess, sessions, key=lambda one: one.heard):
+            # Those first who have not even said who they are: they need no token for it.
+            for session in nsmallest(excess, sessions, key=lambda one: (bool(one.client), one.heard)):
                 session.end(MemoryShort("the daemon's memory is used up, and nothing whole came for longest from here"))
         self._look_out()
 
@@ -174,4 +200,14 @@ def _reason(error: CollectordError) -> str:
         return "protocol"
     if isinstance(error, TakenOver):
         return "taken_over"
+    if isinstance(error, Unauthenticated):
+        return "token"
+    if isinstance(error, TenantChanged):
+        return "tenant_changed"
     return "memory" if isinstance(error, MemoryShort) else "limit"
+
+
+def _names(context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:
+    """The names in the certificate of a client."""
+    found = (*context.get("x509_subject_alternative_name", ()), *context.get("x509_common_name", ()))
+    return tuple(dict.fromkeys(name.decode("utf-8", "replace") for name in found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -17,15 +17,19 @@ from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import CollectordError, ProtocolError, Rejected, SpoolFull
 from collectord.ingest.admission import Account
+from collectord.ingest.caller import Caller
 from collectord.ingest.envelope import Kind, unwrap
 from collectord.ingest.gate import ENTRY_OVERHEAD, Outcome
 from collectord.ingest.gate import Gate as Gate
+from collectord.ingest.purses import Purse
 from collectord.ingest.remembered import is_ours
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
-from collectord.model import Entry, EntryKind, Reason
+from collectord.model import Entry, EntryKind
 from collectord.recipe import Recipe
+from collectord.schema import schema_id
 from collectord.switches import SILENT, Rules
+from collectord.tenants import Tenant
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
@@ -55,13 +59,17 @@ _log = logging.getLogger("collectord.ingest")
 class Session:
     """The state of one stream. Belongs to the event loop, but for what the log calls when it is done."""
 
-    def __init__(self, gate: Gate, peer: str) -> None:
+    def __init__(self, gate: Gate, peer: str, listener: str = "", certificate: Sequence[str] = ()) -> None:
+        """`listener`: the address that it came to; `certificate`: the names in the client's."""
         self._gate = gate
-        self._declared = Declared(gate.schemas, gate.rules.allows)
+        self._caller = Caller(gate, listener, certificate)
+        self._declared = Declared(gate.schemas, self._caller.why_not)
         self._acked = -1
         self._resume_to: int | None = None
         self._asked_from: int | None = None
         self._stalled: str | None = None
+        self._beyond = ""
+        """Whose quota is used up, while a batch waits for it."""
         self._timer_runs = False
         self._welcome_due = False
         self._credit_sent = 0
@@ -134,8 +142,8 @@ class Session:
         if self._resume_to is not None:
             sequence, self._resume_to = self._resume_to, None
             yield pb.ServerMessage(resume=pb.Resume(next_sequence=sequence)).SerializeToString()
-        withheld = gate.closed or self._stalled or ""
-        credit_now = 0 if withheld else gate.credit()
+        withheld = gate.closed or self._stalled or self._beyond
+        credit_now = 0 if withheld else self._caller.credit()
         if credit_now != self._credit_sent:
             self._credit_sent = credit_now
             yield pb.ServerMessage(credit=pb.Credit(bytes=credit_now, reason=withheld)).SerializeToString()
@@ -186,6 +194,27 @@ class Session:
         """Nothing that comes here is judged any more. May be repeated."""
         self._declared.close()
 
+    def identify_again(self) -> None:
+        """Other tenants count. Who is not one any more, or may do something else, goes."""
+        why = self._caller.identify_again() if self.client else None
+        if why is not None:
+            self.end(why)
+
+    @property
+    def listener(self) -> str:
+        """The address that the client came to."""
+        return self._caller.listener
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose client it is."""
+        return self._caller.tenant
+
+    @property
+    def purse(self) -> Purse:
+        """What the client sends from, unless it is of another service."""
+        return self._caller.purse
+
     def end(self, why: CollectordError) -> None:
         """Ends the stream; the first reason counts."""
         if not self.over.done():
@@ -200,6 +229,7 @@ class Session:
             raise ProtocolError("hello.client_id is one of the v2 door's own; it must be random")
         if len(hello.sdk) > 100 or len(hello.version) > 100:
             raise ProtocolError("hello.sdk and hello.version have at most 100 characters")
+        self._caller.identify(hello.token, hello.webservices[0] if hello.webservices else "")
         self.client = hello.client_id
         self.pid = hello.pid
         self.sdk = f"{hello.sdk} {hello.version}".strip()
@@ -211,7 +241,7 @@ class Session:
     def _welcome(self) -> bytes:
         gate = self._gate
         self._acked = gate.marks.durable(self.client)
-        self._credit_sent = gate.credit()
+        self._credit_sent = self._caller.credit()
         return pb.ServerMessage(
             welcome=pb.Welcome(
                 spool_id=gate.spool_id,
@@ -235,7 +265,7 @@ class Session:
         """What is switched on for the services that the client follows; of others it learns nothing."""
         rules = self._rules_sent = self._gate.rules
         settings = pb.Settings(collect=rules.collect, telemetry=rules.telemetry)
-        for webservice in self._following:
+        for webservice in filter(self.tenant.may_know, self._following):
             settings.on.extend(pattern for pattern in rules.on.of_service(webservice) if pattern not in settings.on)
             settings.only.extend(
                 pattern for pattern in rules.only.of_service(webservice) if pattern not in settings.only
@@ -258,15 +288,20 @@ class Session:
         if self.over.done():
             return
         refusal = self._declared.declare(declare.schema)
+        schema = self._declared.schema(schema_id(declare.schema))
+        if schema is not None:
+            self._caller.sends(schema)
         self._gate.weigh_schemas()
         if refusal is not None:
             # Its detail, which names a column, is the client's: where a table had no header, its names are values.
             event(_log, logging.WARNING, "schema refused", reason=refusal.reason, peer=self.peer)
 
     async def _dropped(self, message: pb.Dropped) -> None:
-        payload, refused = counted_drops(message)
+        payload, refused = counted_drops(message, self.tenant.may_write)
         if refused:
             event(_log, logging.WARNING, "a report of dropped rows was kept in part", left_out=refused, peer=self.peer)
+        if self.purse.limited:
+            await self._within_quota(self.purse, len(payload), 0)
         await self._submit(Entry(EntryKind.DROPPED, self.client, 0, 0, payload), None)
 
     async def _batch(self, payload: memoryview) -> None:
@@ -281,16 +316,17 @@ class Session:
             raise ProtocolError("a batch without a readable sequence number; they start at 1")
         if not self._is_next(found.sequence, found.rows):
             return
+        caller = self._caller
+        purse = caller.others.get(found.schema_id, caller.purse) if caller.others else caller.purse
+        if purse.limited:
+            await self._within_quota(purse, len(payload), min(found.rows, len(payload)))
         while len(self._rejects) + self._refused_pending >= MAX_UNREAD_REJECTS:
             self._told.clear()
             await self._told.wait()
         if refusal is None:
             try:
                 judged = self._declared.judge(payload, found, gate.window, gate.clock.wall_ns())
-                if gate.streams.is_refused(judged.partition):
-                    raise Rejected(Reason.STREAM_BLOCKED, "the store refuses its blob, and no more may wait for it")
-                if not gate.streams.has_room(judged.partition):
-                    raise Rejected(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
+                refusal = gate.no_room(purse, judged.partition)
             except Rejected as rejected:
                 refusal = Refusal.of(rejected)
         if refusal is None:
@@ -302,7 +338,22 @@ class Session:
             gate.rejections.tell(schema, refusal, found.rows, gate.clock.monotonic())
             reason = str(refusal.reason).encode()
             entry = Entry(EntryKind.REJECT, self.client, found.sequence, found.rows, reason, schema)
+        self.account.whose = purse
         await self._submit(entry, refusal)
+
+    async def _within_quota(self, purse: Purse, size: int, rows: int) -> None:
+        """Waits until the quota lets so much through; meanwhile the client has no credit, and hears why."""
+        gate = self._gate
+        if purse.take(size, rows, gate.clock.monotonic()):
+            return
+        gate.admission.waits("quota")
+        self._beyond = f"the quota of the {purse.name} is used up"
+        self.wake.set()
+        try:
+            await purse.turn(size, rows, gate.clock.monotonic, gate.later)
+        finally:
+            self._beyond = ""
+            self.wake.set()
 
     def _is_next(self, sequence: int, rows: int) -> bool:
         """Whether this batch is wanted; answers a repeat and a gap."""
@@ -324,7 +375,7 @@ class Session:
         )  # fmt: skip
         held = handed_over = False
         try:
-            await gate.admission.acquire(self.account, outcome.charged, gate.credit)
+            await gate.admission.acquire(self.account, outcome.charged, self._caller.credit)
             held = True
             handed_over = self._hand_over(entry, outcome)
         finally:

@@ -109,10 +109,10 @@ def judge(payload: Buffer, found: batch.Found, rules: batch.Rules, window: Windo
 class Declared:
     """The schemas that one client has declared on its stream, the refused ones included."""
 
-    def __init__(self, shared: Shared, allows: Callable[[Stream], bool] = lambda _: True) -> None:
-        """`allows`: whether rows of a stream are taken at all."""
+    def __init__(self, shared: Shared, why_not: Callable[[Stream], str] = lambda _: "") -> None:
+        """`why_not`: why rows of a stream are not taken here at all; empty if they are."""
         self._shared = shared
-        self._allows = allows
+        self._why_not = why_not
         self._rules: dict[bytes, batch.Rules | Refusal] = {}
         self._columns = 0
         self.bytes = 0
@@ -159,8 +159,9 @@ class Declared:
                 rules = batch.Rules.of(parse_schema(raw))
             except Rejected as rejected:
                 return Refusal.of(rejected)
-        if not self._allows(rules.schema.stream):
-            return Refusal(Reason.NOT_ALLOWED, "the daemon takes other streams only (collect_only)")
+        why_not = self._why_not(rules.schema.stream)
+        if why_not:
+            return Refusal(Reason.NOT_ALLOWED, why_not)
         columns = len(rules.schema.columns)
         if self._columns + columns > MAX_COLUMNS_PER_CLIENT:
             return Refusal(
@@ -187,12 +188,14 @@ class Declared:
         self.bytes = 0
 
 
-def counted_drops(message: pb.Dropped) -> tuple[bytes, int]:
-    """The part of a client's report of dropped rows that can be kept, serialized, and how many counts cannot."""
+def counted_drops(message: pb.Dropped, mine: Callable[[Stream], bool] = lambda _: True) -> tuple[bytes, int]:
+    """The part of a client's report of dropped rows that can be kept, serialized, and how many counts cannot. `mine`: whether
+    a stream is one of his: nobody may add to the books of another's."""
     kept = []
     for count in message.counts[:MAX_DROP_COUNTS]:
         try:
-            stream_of(count.stream)
+            if not mine(stream_of(count.stream)):
+                continue
         except Rejected:
             continue
         kept.append(count)

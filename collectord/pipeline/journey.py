@@ -247,6 +247,10 @@ class Pipeline:
         follow if it does not get into the log."""
         return self._openings.let_in(partition)
 
+    def is_open(self, partition: Partition) -> bool:
+        """Whether rows of this partition wait, or are about to; from the event loop, so without the lock."""
+        return self._openings.is_open(partition)
+
     def gave_up(self, partition: Partition) -> None:
         """A batch that there was room for did not get into the log."""
         self._openings.gave_up(partition)

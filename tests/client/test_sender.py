@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from collectord_client import Client, CollectError, process
 from collectord_client._pb import collector_pb2 as pb
+from collectord_client.access import Access
 from collectord_client.page import PAGE_BYTES
 from collectord_client.wire import Schema, Stream, batch, dropped, hello
 
@@ -476,7 +477,7 @@ def test_a_client_that_is_forgotten_still_delivers(make: Any, daemon: FakeDaemon
     for k in range(20):
         send(Client("m", str(k), endpoint=daemon.endpoint, linger=0.01), [k])
     assert daemon.wait(lambda: len(daemon.rows) == 21)
-    sender = process.sender_for(daemon.endpoint, "")
+    sender = process.sender_for(daemon.endpoint, Access())
     send(keeper, [0])
     assert keeper.flush(5)
     assert wait(lambda: len(sender._session.outboxes) <= 2)

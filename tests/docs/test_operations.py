@@ -10,6 +10,7 @@ import pytest
 
 from collectord.config import Settings, load
 from collectord.model import Reason
+from collectord.tenants import OF_LISTENER, OF_TENANT, read
 from tests.docs.test_wire import section, words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +114,29 @@ def test_a_manifest_gives_more_time_to_stop_than_the_daemon_takes() -> None:
         text = (ROOT / "deploy" / "manifests" / manifest).read_text(encoding="utf-8")
         grace = int(re.findall(r"terminationGracePeriodSeconds: (\d+)", text)[0])
         assert grace >= int(re.findall(r'COLLECTORD_DRAIN_DEADLINE, value: "(\d+)"', text)[0]) + 10
+
+
+def tables() -> list[str]:
+    """The TOML of the page: settings of TLS, tenants."""
+    found = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert len(found) == 2
+    return found
+
+
+def test_the_settings_of_tls_and_the_tenants_of_the_page_are_accepted(tmp_path: Path) -> None:
+    """And the tenant's line has everything that a tenant may have but the other forms of a token."""
+    file = tmp_path / "collectord.toml"
+    file.write_text(tables()[0])
+    assert load(file).reachable == ["0.0.0.0:9807"]
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "fraud").write_text("0123456789abcdef\n")
+    file.write_text(tables()[1])
+    known = read(file)
+    assert [tenant.name for tenant in known.tenants] == ["fraud"]
+    assert set(re.findall(r"^(\w+) =", tables()[1], re.MULTILINE)) >= {*OF_TENANT, *OF_LISTENER} - {
+        "token",
+        "token_sha256",
+    }
 
 
 def test_the_settings_file_of_the_page_is_accepted(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class WireClient:
     def __init__(self, endpoint: str, client_id: bytes | None = None) -> None:
         self.endpoint = endpoint
         self.client_id = client_id or os.urandom(16)
+        self.pid = os.getpid()
+        """What it says that it is."""
         self.acknowledged = 0
         self.rejected: dict[int, str] = {}
         self.resumes: list[int] = []
@@ -91,7 +93,7 @@ class WireClient:
             self._call = self._channel.stream_stream(METHOD, None, None)(_drawn(self._outgoing))
             self._thread = threading.Thread(target=self._listen, args=(self._call,), daemon=True)
             self._thread.start()
-        hello = pb.Hello(client_id=self.client_id, pid=os.getpid(), sdk="wire", version="1")
+        hello = pb.Hello(client_id=self.client_id, pid=self.pid, sdk="wire", version="1")
         self.raw(pb.ClientMessage(hello=hello).SerializeToString())
         if wait:
             eventually(lambda: self.welcome or self.ended, "the daemon says Welcome")

@@ -80,6 +80,7 @@ class Room:
     def __init__(self) -> None:
         self.full = False
         self.blocked = False
+        self.closed: set[Partition] = set()
         self.coming = 0
         """Batches that there was room for, less those that were given up."""
 
@@ -89,6 +90,9 @@ class Room:
 
     def is_refused(self, partition: Partition) -> bool:
         return self.blocked
+
+    def is_open(self, partition: Partition) -> bool:
+        return partition not in self.closed
 
     def gave_up(self, partition: Partition) -> None:
         self.coming -= 1

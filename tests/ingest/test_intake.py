@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from collectord.ingest.admission import FIRST_CREDIT
 from collectord.ingest.intake import Draining, Intake
 from collectord.model import Entry, EntryKind
 from tests.ingest.fakes import World, hello, in_loop, said, send, turn, words
@@ -105,7 +106,7 @@ async def test_what_is_sent_meanwhile_is_asked_for_when_the_door_opens_and_not_b
     intake.open()
     world.gate.close("")
     world.gate.expire()
-    assert words(session) == ["resume 2", f"credit {world.gate.credit()}"]
+    assert words(session) == ["resume 2", f"credit {FIRST_CREDIT}"]
     await session.receive(send(2))
     await session.receive(send(3))
     await turn()

@@ -16,6 +16,7 @@ import pytest
 
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import SpoolFull
+from collectord.ingest import service
 from collectord.ingest.admission import FIRST_CREDIT
 from collectord.ingest.pressure import HARMLESS, Pressure
 from collectord.ingest.service import SPARE_DESCRIPTORS, CollectorService, most_connections, server_options
@@ -112,10 +113,12 @@ async def door(
     hello_seconds: float = 30.0,
     eager: bool = True,
     pressure: Pressure | None = None,
+    reachable: bool = False,
 ) -> AsyncIterator[Door]:
     world = World(eager=eager)
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
-    server.add_generic_rpc_handlers((CollectorService(world.gate, max_clients, hello_seconds, pressure).handler(),))
+    made = CollectorService(world.gate, max_clients, hello_seconds, pressure, reachable=reachable)
+    server.add_generic_rpc_handlers((made.handler(),))
     server.add_insecure_port(f"unix:{path / 's'}")
     await server.start()
     there = Door(world, f"unix:{path / 's'}")
@@ -477,3 +480,46 @@ def test_a_refusal_in_the_middle_of_a_stream_loses_no_neighbour(tmp_path: Path) 
             assert there.world.log.stored() == [(REJECT if at % 3 == 0 else BATCH, at) for at in range(1, 21)]
 
     run(scenario)
+
+
+def test_streams_that_do_not_say_who_they_are_take_no_places_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where other machines reach the port: beyond some, one more is refused until one has greeted or gone; those that have
+    greeted do not count."""
+    monkeypatch.setattr(service, "MAX_STRANGERS", 2)
+
+    async def scenario() -> None:
+        async with door(tmp_path, reachable=True) as there:
+            known = await there.greeted()
+            strangers = [there.call() for _ in range(2)]
+            for one in strangers:
+                await one.wait_for_connection()
+            await until(lambda: len(there.world.gate.sessions) == 3)
+            late = there.call()
+            assert await ended(late) is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "2 connections have not said yet who they are" in await late.details()
+            await strangers[0].write(hello(OTHER_CLIENT))
+            assert (await hear(strangers[0])).startswith("welcome")
+            again = await there.greeted(b"one client more.")
+            for one in (known, again, *strangers):
+                one.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_where_the_memory_is_used_up_those_end_first_who_have_not_said_who_they_are() -> None:
+    """However lately they came: nobody needs a token to hold half a message."""
+
+    async def scenario() -> None:
+        world = World(eager=True)
+        greeted = [await world.greeted(bytes([number]) * 16) for number in range(HARMLESS)]
+        world.clock.advance(5.0)
+        strangers = [world.session() for _ in range(2)]
+        grown = iter([0, 300, 300])
+        made = CollectorService(world.gate, 10, pressure=Pressure(100, lambda: next(grown), next(grown)))
+        made._look()
+        assert [session.over.done() for session in strangers] == [True, True]
+        assert not any(session.over.done() for session in greeted)
+
+    asyncio.run(scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from . import embedded, failures, process
+from .access import Access
 from .budget import read as read_budget
 from .call import refusal
 from .collector import Collector
@@ -36,7 +38,7 @@ class Client(Reporter):
     """Collects what one model sees and says. Thread-safe; may be made before a fork and used on both sides.
 
     `workspace` is `subscription/resource_group/workspace`, or the last one or two of them. `endpoint` is `unix:/path`,
-    `host:port`, or `dir:/path` to collect without a daemon; by default COLLECTORD_ENDPOINT, else the usual sockets, looked
+    `host:port`, `tls://host:port`, or `dir:/path` to collect without a daemon; by default COLLECTORD_ENDPOINT, else the usual sockets, looked
     up whenever it connects. `outbox_bytes` bounds what is held until the daemon has acknowledged it; when that is full,
     `outbox="drop"` gives up the rows of the call and counts them, `outbox="block"` waits. `linger` (seconds) and
     `page_bytes` say when a page is sent. A client that is not `enabled` collects nothing, whatever the daemon says, and its
@@ -46,7 +48,9 @@ class Client(Reporter):
     `sampling` is the fraction of requests that is collected, for all designations or one for each of some. `columns` says what
     is done with a column before it leaves the process: "drop", "mask", or "hmac" with the `columns_key`. `max_us_per_call` is
     what a call may take on average: above that, fewer requests are collected. `errors` says what is stored of failed requests:
-    "full", "types" or "off". `telemetry` says whether events are sent, unless the daemon says something of the service. Each of
+    "full", "types" or "off". `telemetry` says whether events are sent, unless the daemon says something of the service.
+    `token` is shown to the daemon; `tls_ca` is the file of the authority that signed its certificate,
+    `tls_cert` and `tls_key` are the client's own, `tls_name` is the name in the daemon's where it is not the endpoint's. Each of
     them is by default what the environment says (docs/client.md).
 
     Nothing is connected before the first `collect()`. Raises ValueError for arguments that can never work, and later
@@ -75,6 +79,10 @@ class Client(Reporter):
         max_us_per_call: float | None = None,
         errors: str | None = None,
         telemetry: bool | None = None,
+        tls_ca: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+        tls_name: str = "",
     ) -> None:
         levels = workspace.split("/") if workspace else []
         if len(levels) > 3:
@@ -103,13 +111,14 @@ class Client(Reporter):
         self._pending = pending((subscription, resource_group, last, webservice, model, version))
         # Asked again after a fork.
         self._endpoint = endpoint
-        carrier = partial(process.attach, endpoint, token)
+        access = Access.of(token, tls_ca, tls_cert, tls_key, tls_name)
+        carrier = partial(process.attach, endpoint, access)
         self._outbox = Outbox(
             carrier, outbox_bytes, min(page_bytes, outbox_bytes // 4), linger, outbox == "block", enabled, self._stream
         )
         self._report_through(self._outbox, self._stream, switch.read(telemetry), self._rules)
         process.outboxes.add(self._outbox)
-        if process.sender_there(endpoint, token):
+        if process.sender_there(endpoint, access):
             # What is known of the daemon counts from the first call on: it may have switched collecting off.
             self._outbox.attach()
         process.arrange_drain()

@@ -87,9 +87,13 @@ def quiet(call: Any) -> None:
         condition.wait = lambda timeout=None: wait(LOOKING_EVERY)  # type: ignore[method-assign]
 
 
-def dial(target: str, path: str | None) -> Any:
-    """A gRPC channel to where `resolve` found the daemon. It connects with its first call."""
+def dial(target: str, path: str | None, credentials: Any = None, name: str = "") -> Any:
+    """A gRPC channel to where `resolve` found the daemon, over TLS with `credentials`; `name`: in its certificate, where it is
+    not the host's. It connects with its first call."""
     import grpc
 
+    if credentials is not None:
+        options = CHANNEL_OPTIONS + ((("grpc.ssl_target_name_override", name),) if name else ())
+        return grpc.secure_channel(target, credentials, options=options)
     options = CHANNEL_OPTIONS + ((("grpc.default_authority", "localhost"),) if path else ())
     return grpc.insecure_channel(target, options=options)

@@ -11,6 +11,9 @@ MAX_SOCKET_PATH = 107
 
 DEFAULT_SOCKETS = ("/run/collectord/collectord.sock", "./collectord-data/collectord.sock")
 
+TLS = "tls://"
+"""An endpoint that begins with it is `host:port`, reached over TLS."""
+
 SPOOL = os.path.join("_collectord", "embedded")  # noqa: PTH118
 SOCKET = "collectord.sock"
 
@@ -24,21 +27,26 @@ class EndpointError(ValueError):
 
 
 def check(endpoint: str) -> str:
-    """`endpoint` itself if it is `unix:/path`, `host:port` or `dir:/path`, the last with its path made absolute: it is where
+    """`endpoint` itself if it is `unix:/path`, `host:port`, `tls://host:port` or `dir:/path`, the last with its path made absolute: it is where
     the rows go, whatever the working directory becomes. Raises EndpointError."""
     _parse(endpoint)
     directory = directory_of(endpoint)
     return endpoint if directory is None else f"dir:{directory}"
 
 
+def chosen(endpoint: str | None) -> str:
+    """What was given, else COLLECTORD_ENDPOINT; empty where neither says anything."""
+    return endpoint or os.environ.get("COLLECTORD_ENDPOINT") or ""
+
+
 def directory_of(endpoint: str | None) -> str | None:
     """PATH, absolute, of an endpoint `dir:PATH`; None of any other. None is COLLECTORD_ENDPOINT. Raises EndpointError."""
-    chosen = endpoint or os.environ.get("COLLECTORD_ENDPOINT") or ""
-    if not chosen.startswith("dir:"):
+    where = chosen(endpoint)
+    if not where.startswith("dir:"):
         return None
-    path = chosen.removeprefix("dir:").removeprefix("//")
+    path = where.removeprefix("dir:").removeprefix("//")
     if not path or "\0" in path:
-        raise EndpointError(f"{chosen!r}: a directory must follow dir:")
+        raise EndpointError(f"{where!r}: a directory must follow dir:")
     return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
@@ -47,11 +55,11 @@ def resolve(endpoint: str | None) -> tuple[str, str | None]:
 
     Looked up at each attempt: COLLECTORD_ENDPOINT, else the first default socket that is there. Raises EndpointError.
     """
-    chosen = endpoint or os.environ.get("COLLECTORD_ENDPOINT")
-    if not chosen:
+    where = chosen(endpoint)
+    if not where:
         there = [path for path in DEFAULT_SOCKETS if os.path.exists(path)]  # noqa: PTH110
-        chosen = "unix:" + (there[0] if there else DEFAULT_SOCKETS[0])
-    return _parse(chosen)
+        where = "unix:" + (there[0] if there else DEFAULT_SOCKETS[0])
+    return _parse(where)
 
 
 def spool_of(directory: str) -> str:
@@ -75,10 +83,11 @@ def _parse(endpoint: str) -> tuple[str, str | None]:
         path = socket_of(directory)
         return f"unix:{path}", path
     if not endpoint.startswith("unix:"):
-        found = _HOST_PORT.fullmatch(endpoint)
+        target = endpoint.removeprefix(TLS)
+        found = _HOST_PORT.fullmatch(target)
         if not found or not 1 <= int(found[2]) <= 65535:
-            raise EndpointError(f"{endpoint!r} is none of unix:/path/of.sock, host:port and dir:/path")
-        return endpoint, None
+            raise EndpointError(f"{endpoint!r} is none of unix:/path/of.sock, host:port, tls://host:port and dir:/path")
+        return target, None
     path = endpoint.removeprefix("unix:").removeprefix("//")
     if not path or "\0" in path:
         raise EndpointError(f"{endpoint!r}: a path must follow unix:")

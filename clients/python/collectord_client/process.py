@@ -19,6 +19,7 @@ from . import embedded
 from .core import Uuid7
 
 if TYPE_CHECKING:
+    from .access import Access
     from .outbox import Outbox
     from .sender import Sender
 
@@ -26,7 +27,7 @@ ids = Uuid7()
 outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
 _lock = threading.Lock()
-_senders: dict[tuple[str | None, str], Sender] = {}
+_senders: dict[tuple[str | None, Access], Sender] = {}
 _graveyard: list[Sender] = []
 """The parent's senders, in a child: kept so that nothing of gRPC in them is ever torn down there."""
 _exit_arranged = False
@@ -34,28 +35,28 @@ _exit_arranged = False
 EXIT_TIMEOUT = 2.0
 
 
-def sender_for(endpoint: str | None, token: str) -> Sender:
+def sender_for(endpoint: str | None, access: Access) -> Sender:
     """The sender of this process for `endpoint`, which is made if need be; its thread starts with the first page."""
     from .sender import Sender
 
     with _lock:
-        found = _senders.get((endpoint, token))
+        found = _senders.get((endpoint, access))
         if found is None or found.stopped:
-            found = _senders[endpoint, token] = Sender(endpoint, token)
+            found = _senders[endpoint, access] = Sender(endpoint, access)
         return found
 
 
-def attach(endpoint: str | None, token: str, outbox: Outbox) -> Sender:
+def attach(endpoint: str | None, access: Access, outbox: Outbox) -> Sender:
     """The sender of this process for `endpoint`, which carries `outbox` from now on."""
-    sender = sender_for(endpoint, token)
+    sender = sender_for(endpoint, access)
     sender.attach(outbox)
     return sender
 
 
-def sender_there(endpoint: str | None, token: str) -> bool:
+def sender_there(endpoint: str | None, access: Access) -> bool:
     """True where this process has a sender for `endpoint`."""
     with _lock:
-        found = _senders.get((endpoint, token))
+        found = _senders.get((endpoint, access))
         return found is not None and not found.stopped
 
 

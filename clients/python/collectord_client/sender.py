@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import embedded, process
+from .access import Access, AccessError, Explainer
 from .dial import METHOD, dial, knock, may_answer, pause, quiet
 from .endpoint import EndpointError, directory_of, resolve
 from .link import Link
@@ -30,14 +31,21 @@ if TYPE_CHECKING:
 SETTLING = 0.02
 LEAVING_WITHIN = 0.5
 LOOKING_EVERY = 0.25
+REFUSED_PAUSE = 2.0
+"""Seconds until somebody who has to act may have acted."""
 
 
 class Sender:
     """Thread-safe. Made without a thread or a connection; `wake` starts it."""
 
-    def __init__(self, endpoint: str | None, token: str) -> None:
+    def __init__(self, endpoint: str | None, access: Access) -> None:
         self.endpoint = endpoint
-        self.token = token
+        self._access = access
+        self._token = ""
+        """What the connection at hand shows."""
+        self._explainer = Explainer()
+        self._refused = False
+        """True where the daemon does not trust us, or we it: asking again soon would change nothing."""
         self.stopped = False
         self._session = Session()
         self._lock = threading.Lock()
@@ -216,14 +224,14 @@ class Sender:
                 continue
             failures = 0 if self._attempt() else failures + 1
             if not self.stopped and not self._resting:
-                self._interrupt.wait(pause(failures))
+                self._interrupt.wait(REFUSED_PAUSE if self._refused else pause(failures))
 
     def _attempt(self) -> bool:
         """One connection from beginning to end. True if the daemon welcomed us."""
         try:
             return self._connect()
-        except EndpointError as error:
-            self._failed(str(error))
+        except (EndpointError, AccessError) as error:
+            self._failed(str(error), isinstance(error, AccessError))
         except Exception as error:  # noqa: BLE001
             self._failed(type(error).__name__)
             trace(error)
@@ -244,12 +252,18 @@ class Sender:
 
         from ._pb.collector_pb2 import ServerMessage
 
+        secure = path is None and self._access.speaks_tls(self.endpoint)
+        self._refused = False
+        self._token = self._access.token_now() if directory is None else ""
+        if not secure:
+            self._access.check_plain(target, self._token)
+        shown = (self._access.credentials(), self._access.server_name()) if secure else ()
         link = Link(self._session)
         with self._lock:
             if self.stopped or self._resting:
                 return False
             self._link = link
-        channel = dial(target, path)
+        channel = dial(target, path, *shown)
         started: list[threading.Thread] = []
         try:
             if sys.version_info >= (3, 12) and not threads_can_start():
@@ -261,7 +275,7 @@ class Sender:
             except RuntimeError:
                 # Python 3.12, and the interpreter began to end just now: gRPC has a call and no thread to serve it, so
                 # closing its channel would wait for ever. It is left alone, and the words go out another way.
-                self._abandoned, channel = channel, dial(target, path)
+                self._abandoned, channel = channel, dial(target, path, *shown)
                 self._last_words(channel, link)
                 return False
             quiet(link.call)
@@ -275,7 +289,13 @@ class Sender:
             if link.alive:
                 code = error.code() if isinstance(error, grpc.Call) else None
                 detail = error.details() if isinstance(error, grpc.Call) else str(error)
-                self._failed(link.given_up or f"{code.name if code is not None else 'error'}: {detail}")
+                why = ""
+                if secure and not link.welcomed and code is grpc.StatusCode.UNAVAILABLE:
+                    # What gRPC says of a handshake differs from version to version, and often is no help.
+                    why = self._explainer.why_not(self._access, target)
+                self._refused = bool(why) or code is grpc.StatusCode.UNAUTHENTICATED
+                said = f"{code.name if code is not None else 'error'}: {detail}"
+                self._failed(link.given_up or why or said, self._refused)
         finally:
             with self._lock:
                 link.alive = False
@@ -304,7 +324,7 @@ class Sender:
                 return link.alive and (not link.welcomed or bool(self._session.window.batches))
 
         exchange(
-            channel, METHOD, process.exit_timeout(self.endpoint), link.hello(self.token), following,
+            channel, METHOD, process.exit_timeout(self.endpoint), link.hello(self._token), following,
             lambda raw: self._receive(link, ServerMessage.FromString(raw)), waiting,
         )  # fmt: skip
 
@@ -313,11 +333,11 @@ class Sender:
             link.cut()
             self._work.set()
 
-    def _failed(self, what: str) -> None:
+    def _failed(self, what: str, needs_somebody: bool = False) -> None:
         if self.stopped:
             return
         self._session.last_error = what
-        if self._session.connects:
+        if self._session.connects or needs_somebody:
             say(logging.WARNING, f"lost {self.endpoint}", "no connection to collectord: %s; trying again", what)
         else:
             say(logging.INFO, f"none {self.endpoint}", "collectord cannot be reached yet: %s", what)
@@ -336,6 +356,8 @@ class Sender:
         if refused is not None:
             why, detail = refused.refused, message.reject.detail
             say(logging.WARNING, f"reject {why}", "rejected %d rows: %s (%s)", refused.rows, why, detail)
+        if session.connects > connects:
+            self._explainer.forget()
         if session.connects > max(1, connects):
             say(logging.INFO, f"back {self.endpoint}", "connected to collectord again")
         if session.switches is not switches:
@@ -358,7 +380,7 @@ class Sender:
     def _messages(self, link: Link) -> Iterator[bytes]:
         try:
             with self._lock:
-                first = link.hello(self.token)
+                first = link.hello(self._token)
             yield first
             while True:
                 self._work.clear()
