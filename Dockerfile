@@ -10,7 +10,7 @@ COPY proto ./proto
 COPY collectord ./collectord
 RUN --mount=type=secret,id=ca,target=/run/secrets/ca.pem,required=false \
     if [ -s /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi; \
-    python -m venv /opt/collectord && /opt/collectord/bin/pip install --no-cache-dir . && \
+    python -m venv /opt/collectord && /opt/collectord/bin/pip install --no-cache-dir '.[otlp]' && \
     /opt/collectord/bin/pip uninstall -y setuptools wheel pip
 
 FROM ${BASE_IMAGE}

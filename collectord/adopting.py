@@ -61,6 +61,7 @@ def adopt(settings: Settings, show: Show, *, force: bool = False, rebuild: bool 
                 f"{settings.spool}: its ledger was lost; with --rebuild the store tells what has landed"
             )
         _claim(daemon, show, deadline)
+        daemon.export()
         if daemon.rebuild_needed:
             _rebuild(daemon, show)
         first = daemon.answers.waiting_rows()
@@ -76,6 +77,10 @@ def adopt(settings: Settings, show: Show, *, force: bool = False, rebuild: bool 
                     f"{rows:,} rows have not landed: {daemon.answers.last_error() or 'the timeout has passed'}"
                 )
         show("landing", first, first)
+        while (why := daemon.answers.deliver(STEP)) is not None:
+            show("delivering events", 0, 0)
+            if why or time.monotonic() >= deadline:
+                raise TryAgain(f"events have not been delivered: {why or 'the timeout has passed'}")
         books = daemon.answers.books()
         return Left(first, sum(book.quarantined for book in books), len(books))
     finally:

@@ -141,6 +141,7 @@ class Answers:
                 }
                 for base, trouble in [*pipeline.overview.troubles(), *(claiming.troubles() if claiming else ())]
             ],
+            "exports": pipeline.exports.status(),
             "held": pipeline.held or None,
             "draining": self._door.draining,
             "claim": None if claiming is None else {"held": claiming.claim.held, "why": claiming.claim.why},
@@ -267,6 +268,10 @@ class Answers:
             self._claiming.hurry()
         return self._pipeline.flush(timeout, insist=insist)
 
+    def deliver(self, timeout: float) -> str | None:
+        """Waits for the exporters. None: they have delivered what there is; a text: why they cannot, empty: not yet."""
+        return None if self._pipeline.exports.drain(timeout) else self._pipeline.exports.trouble
+
     def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
         """The end of a drain is told by the rows that wait: none."""
         door = self._door
@@ -281,8 +286,11 @@ class Answers:
         while complete and door.unacknowledged and self._clock.monotonic() < deadline:
             time.sleep(0.01)
             complete = self._pipeline.flush(min(0.1, wait), insist=False)
+        why = self.last_error()
+        if complete and not self._pipeline.exports.drain(max(0.0, deadline - self._clock.monotonic())):
+            complete, why = False, f"events wait to be delivered: {self._pipeline.exports.trouble}"
         rows = max(self.waiting_rows(), int(not complete))
-        return True, rows, self.last_error() if rows else ""
+        return True, rows, why if rows else ""
 
     def rebuild(self, begin: bool, skip_doubtful: bool, everywhere: bool, dry_run: bool, wait: float) -> Account:
         options = Options("skip" if skip_doubtful else "repeat", everywhere)

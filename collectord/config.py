@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticUndefinedType
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -26,6 +26,7 @@ from collectord.errors import ConfigError
 from collectord.model import Stream
 from collectord.notation import MaskedStr, Mode, Names, Size, forms, is_masked, is_secret, parse_pairs
 from collectord.patterns import StreamPatterns
+from collectord.telemetry import connection
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -179,6 +180,30 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9.-]+$",
         description="Microsoft Entra tenant, id or domain, in which azure-identity gets its tokens; else the one that it finds.",
     )
+    app_insights: SecretStr | None = Field(
+        None, description="Connection string of the Application Insights resource that events go to. Off unless set."
+    )
+    app_insights_key: SecretStr | None = Field(
+        default_factory=lambda: SecretStr(os.environ.get("AML_APP_INSIGHTS_KEY", "")),
+        description="Its instrumentation key instead, also read from AML_APP_INSIGHTS_KEY.",
+    )
+    app_insights_auth: Literal["none", "entra"] = Field(
+        "none", description="entra: with a token of the credential that azure-identity finds."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="https://HOST[:PORT][/PATH] of an OTLP receiver that events go to. Off unless set."
+    )
+    otlp_headers: SecretStr | None = Field(
+        None, description="Headers for it, such as a key: NAME=VALUE, comma-separated."
+    )
+    export_max_lag_hours: float = Field(
+        48.0, gt=0, le=24 * MOST_DAYS, description="Events that could not be delivered for so long are given up."
+    )
+    export_max_lag_bytes: Size = Field(
+        1 << 30,
+        ge=1 << 20,
+        description="Most bytes of the log that are kept for events to be delivered; never more than 40 % of it.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Form of the daemon's own log on stderr.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
 
@@ -249,6 +274,26 @@ class Settings(BaseSettings):
     @classmethod
     def _columns_are_rules(cls, value: str) -> str:
         parse_pairs(value, f"COLUMN= and one of {', '.join(COLUMN_ACTS)}", COLUMN_ACTS)
+        return value
+
+    @field_validator("app_insights", "app_insights_key")
+    @classmethod
+    def _app_insights_is_a_resource(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value is not None else ""
+        if not text:
+            return None
+        connection.parse(text) if info.field_name == "app_insights" else connection.of_key(text)
+        return SecretStr(text)
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _otlp_endpoint_is_an_address(cls, value: str | None) -> str | None:
+        return connection.check_url(value, "it", anywhere=True).rstrip("/") if value else None
+
+    @field_validator("otlp_headers")
+    @classmethod
+    def _otlp_headers_are_headers(cls, value: SecretStr | None) -> SecretStr | None:
+        connection.parse_headers(value.get_secret_value() if value is not None else "")
         return value
 
     @field_validator("spool", mode="before")

@@ -27,6 +27,7 @@ from collectord.destination import layout_of, open_store
 from collectord.door import Door
 from collectord.encode import frame_reader
 from collectord.errors import CollectordError
+from collectord.exporters import open_exporters
 from collectord.gauges import set_gauges
 from collectord.ingest.admission import Admission
 from collectord.ingest.intake import Intake
@@ -37,11 +38,14 @@ from collectord.ingest.validate import DAY_NS, Window
 from collectord.listeners import Listeners, group_id
 from collectord.logs import event
 from collectord.metrics import Metrics
+from collectord.model import Stream
 from collectord.notes import FILE as NOTES_FILE
 from collectord.notes import Notes
 from collectord.outputs import Outputs
 from collectord.patterns import StreamPatterns
 from collectord.pipeline import Pipeline, parking
+from collectord.pipeline.exports import Destinations
+from collectord.pipeline.lag import Limits
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.workers import Workers
 from collectord.quarantine import ROWS_DIRECTORY
@@ -184,6 +188,7 @@ class Daemon:
             settings.switches_interval,
         )
         self._switchboard.open()
+        self._pipeline.upload_events.wanted = self._wants
         self.claiming = None if claim is None else Claiming(claim, self._pipeline, self._clock)
         if self.rebuild_needed:
             self._tell_rebuild()
@@ -200,7 +205,8 @@ class Daemon:
             certificates=self._certificates, tenants=self._tenants,
         )  # fmt: skip
         self._log_writer.start()
-        self._pipeline.start()
+        # Whoever adopts a spool delivers its events when it has the claim: until then its daemon may.
+        self._pipeline.start(exporting=not self._adopting)
         self._switchboard.start()
         if self.claiming is not None and not self._adopting:
             self.claiming.start()
@@ -250,7 +256,17 @@ class Daemon:
             parked_budget=parking.budget_of(int(settings.spool_budget * LOG_SHARE), settings.segment_bytes),
             quarantine=spool / ROWS_DIRECTORY,
             quarantine_budget=int(settings.spool_budget * QUARANTINE_SHARE),
-        )
+            destinations=Destinations(
+                open_exporters(settings), self._store,
+                Limits(settings.export_max_lag_hours * 3600, settings.export_max_lag_bytes),
+            ),
+            node=settings.node,
+        )  # fmt: skip
+
+    def _wants(self, stream: Stream) -> bool:
+        """Whether events of such a stream are wanted."""
+        rules = self._switchboard.rules
+        return rules.sends_events(stream.webservice) and rules.allows(stream)
 
     def _make_claim(self, spool: Path) -> Claim | None:
         settings = self.settings
@@ -261,6 +277,10 @@ class Daemon:
             place="" if self._adopting else place_of(spool / LOCK_FILE), interval=settings.claim_interval,
             unknown_past=self.rebuild_needed, force=self._force,
         )  # fmt: skip
+
+    def export(self) -> None:
+        """Begins to deliver events, where `open` did not."""
+        self._pipeline.exports.start()
 
     @property
     def rebuild_needed(self) -> bool:
@@ -373,6 +393,8 @@ class Daemon:
         complete = drain is not None and await self._blocking(
             self._pipeline.flush, max(0.0, deadline - self._clock.monotonic())
         )
+        if drain is not None:
+            await self._blocking(self._pipeline.exports.drain, max(0.0, deadline - self._clock.monotonic()))
         left = self.answers.waiting_rows()
         idle = await self._blocking(self._end_uploads)
         # After the pipeline, whose end answers the flushes that wait for it.

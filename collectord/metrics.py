@@ -142,6 +142,37 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_settings_pending", "gauge", "Settings that the file changes and that wait for a restart."),
     Metric("collectord_draining", "gauge", "1 while nothing new is taken in, because of `collectord drain`, else 0."),
     Metric("collectord_log_lost", "gauge", "1 if the log was gone at the start though the ledger knows of one."),
+    Metric(
+        "collectord_export_delivered_total", "counter", "Events that the exporter's endpoint has taken.", ("exporter",)
+    ),
+    Metric(
+        "collectord_export_refused_total",
+        "counter",
+        "Events given up because the endpoint will never take them, by its reason; damaged: the log cannot be read.",
+        ("exporter", "reason"),
+    ),
+    Metric("collectord_export_retried_total", "counter", "Events to be sent again, by reason.", ("exporter", "reason")),
+    Metric(
+        "collectord_export_expired_total",
+        "counter",
+        "Events given up because the exporter was too far behind.",
+        ("exporter",),
+    ),
+    Metric(
+        "collectord_export_doubtful_total",
+        "counter",
+        "Events sent again though they may have arrived: there may be so many duplicates.",
+        ("exporter",),
+    ),
+    Metric("collectord_export_large_total", "counter", "Events that were stored whole in a blob.", ("exporter",)),
+    Metric("collectord_export_cut_total", "counter", "Events sent with something cut to a limit.", ("exporter",)),
+    Metric("collectord_export_lag_bytes", "gauge", "Bytes of the log that the exporter needs.", ("exporter",)),
+    Metric(
+        "collectord_export_lag_seconds", "gauge", "For how long its oldest event has waited, at least.", ("exporter",)
+    ),
+    Metric(
+        "collectord_export_blocked", "gauge", "1 while it delivers nothing until somebody acts, else 0.", ("exporter",)
+    ),
     Metric("collectord_blocked_partitions", "gauge", "Partitions whose blob refuses the append until someone acts."),
 )
 

@@ -38,13 +38,14 @@ from collectord.ingest import (
 )
 from collectord.metrics import TABLE
 from collectord.notation import is_secret
-from collectord.pipeline import known, parking
+from collectord.pipeline import known, lag, parking
+from collectord.telemetry import delivery, envelope
 from collectord.upload import rollover, store, template
 
 DOCS = Path(__file__).resolve().parent
 BLOCK = re.compile(r"(?P<begin><!-- generated: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
-_OF_THE_MACHINE = {"node": "the host's name"}
+_OF_THE_MACHINE = {"node": "the host's name", "app_insights_key": "`AML_APP_INSIGHTS_KEY`"}
 """Defaults that differ from machine to machine."""
 
 _UNITS = {
@@ -76,6 +77,8 @@ _UNITS = {
     "problem": "0 or 1",
     "version": "changes",
     "pending": "settings",
+    "export": "events",
+    "blocked": "0 or 1",
 }
 """The last of these words in a metric's name tells what it counts."""
 
@@ -209,6 +212,11 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("v2 door: a header; headers", f"{mdc_http.HEADER_BYTES:,} bytes; {mdc_http.MAX_HEADERS}", "", "400", ""),
     ("v2 door: trace id", f"{heading.MAX_TRACE} characters", "", "400", _ANSWERED % 400),
     ("v2 door: remembered payloads", f"{remembered.MAX_PAYLOADS:,}, for {remembered.WINDOW_NS / 3.6e12:g} hour", "", "the oldest is forgotten; sent again, it is stored again", "`collectord_mdc_remembered_payloads`"),
+    ("events: an item of Application Insights", _size(envelope.MAX_ITEM), "", "the event goes whole into a blob, the item refers to it", "`collectord_export_large_total`"),
+    ("events: of one request", f"{delivery.MAX_ITEMS}; {_size(delivery.MAX_BYTES)}", "", "the rest goes with the next", ""),
+    ("events: read from the log and not delivered, per exporter", f"{delivery.HELD_ITEMS:,}; {_size(delivery.HELD_BYTES)}", "", "no more is read", "`collectord_export_lag_bytes`"),
+    ("events: log that is kept for exporters alone", f"{_size(_setting('export_max_lag_bytes'))}, at most {lag.SHARE:.0%} of what it may use", "export_max_lag_bytes", "the oldest are given up", "`collectord_export_expired_total`"),
+    ("events: waiting for an exporter's endpoint", f"{_setting('export_max_lag_hours'):g} hours", "export_max_lag_hours", "they are given up", "`collectord_export_expired_total`"),
     ("path of a unix socket", f"{MAX_SOCKET_PATH} bytes", "listen", "the start is refused, the length named", ""),
 )  # fmt: skip
 

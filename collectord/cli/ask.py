@@ -60,6 +60,9 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
         facts.add_row("parked", f"{parked['rows']:,} rows of blocked streams, {room}")
     if shelf["items"]:
         facts.add_row("quarantine", f"{shelf['rows']:,} rows in {shelf['items']:,} items; `collectord quarantine ls`")
+    for export in answer["exports"]:
+        lag = f"{export['lag_bytes'] / 2**20:,.1f} MiB behind" if export["lag_bytes"] else "nothing waits"
+        facts.add_row(f"events to {export['name']}", f"{export['delivered']:,} delivered, {lag}; {export['target']}")
     console.print(facts)
     console.print(books_table(books))
     if answer["held"]:
@@ -70,6 +73,12 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
         console.print(
             f"[red]rows of {parked['refused_partitions']} blocked partitions are rejected[/]: no more may wait"
         )
+    for export in answer["exports"]:
+        if export["trouble"]:
+            word = "[red]blocked[/]" if export["blocked"] else "[yellow]retrying[/]"
+            console.print(f"{word} events to {export['name']}: {export['trouble']}")
+        if lost := export["refused"] + export["expired"]:
+            console.print(f"[red]{lost:,} events to {export['name']} were given up[/]: docs/telemetry.md")
     for trouble in answer["troubles"]:
         word = "[red]blocked[/]" if trouble["blocked"] else "[yellow]retrying[/]"
         console.print(f"{word} {trouble['blob']}: {trouble['detail']} (again in {trouble['again_in_seconds']} s)")

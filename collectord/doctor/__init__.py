@@ -68,4 +68,5 @@ def examine(
             yield from far.store_links(settings, store, str(status["writer"]) if status else "")
             yield far.switches(settings, store)
     yield places.troubles(status)
+    yield from far.events(settings, status)
     yield near.client(around.environment, around.client_sockets, settings)

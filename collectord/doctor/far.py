@@ -6,12 +6,14 @@ import email.utils
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from collectord.config import Settings
 from collectord.doctor.link import Link, to_be_made
-from collectord.errors import CollectordError
+from collectord.errors import CollectordError, ConfigError
+from collectord.exporters import open_exporters
 from collectord.switchboard import read
 from collectord.upload.documents import DocumentStore
 from collectord.upload.location import Location
@@ -148,3 +150,28 @@ def switches(settings: Settings, store: DocumentStore) -> Link:
         return Link(name, True, "; ".join(["clients are told to collect some streams only", *notes]))
     todo = "set collect_default to true, or switch services on with `collectord service set`"
     return Link(name, False, "clients are told not to collect", todo)
+
+
+def events(settings: Settings, status: Mapping[str, Any] | None) -> Iterator[Link]:
+    """Whether the places that events go to answer, and what a running daemon says of its deliveries."""
+    try:
+        exporters = open_exporters(settings)
+    except ConfigError as error:
+        yield Link("events", False, str(error), "mend the setting")
+        return
+    told = {one["name"]: one for one in (status or {}).get("exports", ())}
+    for exporter in exporters:
+        name = f"{exporter.name} at {exporter.describe()}"
+        try:
+            problem = exporter.probe()
+        finally:
+            exporter.close()
+        daemons = told.get(exporter.name, {})
+        if problem:
+            yield Link("events", False, f"{name}: {problem}", 'docs/telemetry.md, "Delivery"')
+        elif daemons.get("trouble"):
+            yield Link("events", False, f"{name} answers, and the daemon says: {daemons['trouble']}", "see its log")
+        elif lost := daemons.get("refused", 0) + daemons.get("expired", 0):
+            yield Link("events", False, f"{name} answers; {lost:,} events were given up", "see the daemon's log")
+        else:
+            yield Link("events", True, f"{name} answers")

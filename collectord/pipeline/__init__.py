@@ -8,8 +8,11 @@ now), `poison.py` (what can never land), `parking.py` (what waits for long leave
 out), `holdings.py` (what it holds), `returning.py` (what comes back through the log). After the loss of the ledger:
 `rebuild.py` (how far a partition has landed), `rebuilding.py` (all of them), `undecided.py` (whose the quarantine's rows are).
 
+Events on their way to other services: `exports.py` (all exporters), `exporting.py` (one of them), `event_reader.py` and
+`unpacking.py` (what it reads), `lag.py` (how far behind it may be). `upload_events.py`: the daemon's own uploads as events.
+
 Promises: every row of the log lands once, or is set aside and counted. Assumes: the log gives back what it has confirmed.
-Threads: one that reads and decides, `workers` that upload, one that parks; questions come from any.
+Threads: one that reads and decides, `workers` that upload, one that parks, one per exporter; questions come from any.
 """
 
 from collectord.pipeline.journey import Pipeline

@@ -25,6 +25,7 @@ from collectord.ingest.openings import Openings
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn, Partition
+from collectord.pipeline.exports import Destinations, Exports
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
 from collectord.pipeline.overview import Overview
@@ -38,6 +39,7 @@ from collectord.pipeline.snapshot import Snapshots
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
 from collectord.pipeline.upkeep import Upkeep
+from collectord.pipeline.upload_events import UploadEvents
 from collectord.pipeline.workers import Workers
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
@@ -90,6 +92,8 @@ class Pipeline:
         parked_budget: int,
         quarantine: Path,
         quarantine_budget: int,
+        destinations: Destinations | None = None,
+        node: str = "",
     ) -> None:
         """`received`: rows per stream key that the log has ever taken in before `received_to`."""
         self._log = log
@@ -126,13 +130,30 @@ class Pipeline:
             state, reader=reader, ledger=ledger, known=self._known, parked=parked, returning=self.shelf.returning,
             marks=marks, openings=self._openings, metrics=metrics, clock=clock, received_to=received_to,
         )  # fmt: skip
+        self.upload_events = UploadEvents(
+            log, self._openings, clock, writer=ledger.writer_id, node=node,
+            store=destinations.store if destinations is not None else None,
+        )  # fmt: skip
+        """Tells services of their uploads."""
         self._sending = Sending(
             state, ledger=ledger, appender=appender, publisher=schemas, known=self._known, sources=self._sources,
             framer=self._framer, parking=self._parking, shelf=self.shelf, metrics=metrics, clock=clock,
+            upload_events=self.upload_events,
         )  # fmt: skip
+        begin = reader.position if ledger.rebuild_needed else log.durable
+        self.exports = Exports(
+            destinations,
+            log=log,
+            known=self._known,
+            exported=ledger.exported,
+            metrics=metrics,
+            clock=clock,
+            begin=begin,
+        )
+        """Events on their way to other services."""
         self._upkeep = Upkeep(
             state, log=log, ledger=ledger, marks=marks, parked=parked, parking=self._parking, shelf=self.shelf,
-            reserve=reserve, clock=clock, mark_seconds=mark_seconds, connected=connected,
+            reserve=reserve, clock=clock, mark_seconds=mark_seconds, connected=connected, exports=self.exports,
         )  # fmt: skip
         self._busy: set[str] = set()
         """Blobs that a worker has in hand. Guarded by the state's lock, as are the following."""
@@ -189,12 +210,14 @@ class Pipeline:
                     self._reading.lose(book.stream, book.missing, "found at the start")
         self._ledger.note_parked(there)
 
-    def start(self) -> None:
-        """Starts the threads."""
+    def start(self, *, exporting: bool = True) -> None:
+        """Starts the threads; `exporting`: also those of the exporters."""
         self._log.on_commit = self._wake
         self._appender.on_finding = self._sending.found
         self._pool.start()
         self._parking.start()
+        if exporting:
+            self.exports.start()
         self._thread.start()
 
     def stop(self, patience: float = 60.0) -> bool:
@@ -211,12 +234,13 @@ class Pipeline:
         self._parking.stop()
         self.shelf.returning.close()
         self._pool.stop(wait=False)
+        quiet = self.exports.stop(max(0.0, deadline - self._clock.monotonic()))
         with self._state.lock:
             while self._running and self._clock.monotonic() < deadline:
                 self._state.lock.wait(max(0.0, deadline - self._clock.monotonic()))
             idle = not self._running
         self._upkeep.checkpoint(retire=False)
-        return idle
+        return idle and quiet
 
     # ------------------------------------------------------------------ what others tell and ask
 
@@ -303,6 +327,7 @@ class Pipeline:
     # ------------------------------------------------------------------ the thread
 
     def _wake(self) -> None:
+        self.exports.wake()
         with self._state.lock:
             self._state.wake()
 

@@ -24,8 +24,9 @@ from collectord.pipeline.poison import Poisoned, Refusals, Suspects
 from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
+from collectord.pipeline.upload_events import UploadEvents
 from collectord.upload.appender import Appender
-from collectord.upload.attempts import BlockedFor, Landed, Retry
+from collectord.upload.attempts import Attempt, BlockedFor, Landed, Retry
 from collectord.upload.backoff import BLOCKED_MOST
 from collectord.upload.ledger import Ledger
 from collectord.upload.records import Intent
@@ -55,6 +56,7 @@ class Sending:
         shelf: Shelf,
         metrics: Metrics,
         clock: Clock,
+        upload_events: UploadEvents,
     ) -> None:
         self._state = state
         self._ledger = ledger
@@ -67,6 +69,7 @@ class Sending:
         self._shelf = shelf
         self._metrics = metrics
         self._clock = clock
+        self._upload_events = upload_events
         self._suspects = Suspects()
         self._refusals = Refusals()
 
@@ -163,9 +166,10 @@ class Sending:
 
     def _attempt(self, base: str, intent: Intent) -> None:
         """One pass of the recipe for an open intent."""
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), self._clock.wall_ns()
         result = self._appender.attempt(intent)
-        self._metrics.observe("collectord_upload_duration_seconds", time.perf_counter() - began)
+        took = time.perf_counter() - began
+        self._metrics.observe("collectord_upload_duration_seconds", took)
         match result:
             case Landed():
                 self._landed(base, intent, result)
@@ -175,6 +179,25 @@ class Sending:
                 hopeless = self._refusals.refused(intent.frame_id, result, self._clock.monotonic())
                 if not (hopeless and self._give_up(intent, result)):
                     self.failed(base, after_seconds, f"{reason}: {detail}", reason, intent.stream_key)
+        # Last: nothing that happens there concerns the rows.
+        self._tell(intent, result, began_ns, took)
+
+    def _tell(self, intent: Intent, result: Attempt, began_ns: int, took: float) -> None:
+        """An attempt is an event of its service; what keeps it from being one is no reason for the rows to wait."""
+        blob, code = intent.base, "retry"
+        match result:
+            case Landed(name):
+                blob, code = name, "201"
+            case BlockedFor():
+                code = result.reason
+        try:
+            stream = self._known.schema(intent.partition.schema_id).stream
+            self._upload_events.tell(
+                stream, blob, began_ns, took, rows=intent.rows, size=intent.size, code=code,
+                success=isinstance(result, Landed),
+            )  # fmt: skip
+        except Exception:  # noqa: BLE001  (a fault of ours, which must not look like one of the upload)
+            _log.exception("an upload could not be told as an event")
 
     def _landed(self, base: str, intent: Intent, result: Landed) -> None:
         self._refusals.over(intent.frame_id)

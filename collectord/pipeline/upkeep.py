@@ -11,6 +11,7 @@ from collectord.clock import Clock
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.model import Lsn
+from collectord.pipeline.exports import Exports
 from collectord.pipeline.parking import Parking
 from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.state import State
@@ -41,6 +42,7 @@ class Upkeep:
         clock: Clock,
         mark_seconds: float,
         connected: Callable[[], frozenset[bytes]],
+        exports: Exports,
     ) -> None:
         """Marks are kept for `mark_seconds` after a client was last heard, and those of `connected` in any case."""
         self._state = state
@@ -54,6 +56,7 @@ class Upkeep:
         self._clock = clock
         self._mark_seconds = mark_seconds
         self._connected = connected
+        self._exports = exports
         self._retired = Lsn(0)
         self._retired_at = 0.0
         # Not at the start: clients that were silent while nobody ran get an hour to come back.
@@ -69,6 +72,7 @@ class Upkeep:
         if now - self._retired_at < RETIRE_EVERY:
             return
         self._retired_at = now
+        self._exports.expire()
         with self._state.lock:
             free = self._free_before()
         self._shelf.settle()
@@ -97,8 +101,8 @@ class Upkeep:
 
     def _free_before(self) -> Lsn:
         """Where the log's first entry that is still needed begins; what is parked is not needed there. With the lock held."""
-        waiting = self._state.index.waiting_from(self._parked.end)
-        return self._state.taken_to if waiting is None else min(waiting, self._state.taken_to)
+        wanted = (self._state.index.waiting_from(self._parked.end), self._exports.needed_from(), self._state.taken_to)
+        return min(lsn for lsn in wanted if lsn is not None)
 
     def _prune(self, free: Lsn) -> None:
         wall = self._clock.wall_ns()

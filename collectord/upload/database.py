@@ -16,7 +16,7 @@ from typing import Any
 
 from collectord import files
 from collectord.errors import FormatTooNew, SpoolFull, SpoolUnusable
-from collectord.upload.tables import ADDED, SCHEMA
+from collectord.upload.tables import ADDED, EXPORTS, SCHEMA
 
 FILE_NAME = "ledger.sqlite"
 VERSION = 1
@@ -52,6 +52,7 @@ class Database:
             files.sync_directory(spool)
             with self.transaction() as db:
                 db.execute(ADDED)
+                db.execute(EXPORTS)
         except sqlite3.DatabaseError as error:
             self._db.close()
             # SQLite has classes of their own for all but "malformed" and "not a database".

@@ -17,6 +17,7 @@ from pathlib import Path
 from collectord.model import Cursor, Lsn, Partition
 from collectord.upload import tables
 from collectord.upload.database import Database
+from collectord.upload.exported import Exported
 from collectord.upload.held import Held, HeldItem, hold
 from collectord.upload.records import ClientMark, DroppedRows, Intent, Progress, StreamTotals
 from collectord.upload.rollover import Part, PartState, Place
@@ -59,6 +60,8 @@ class Ledger:
         self._sequence = int(meta["sequence"])
         self.held = Held(self._database)
         """What it says of the quarantine."""
+        self.exported = Exported(self._database)
+        """What it says of the exporters."""
         self.was_rebuilt = bool(meta.get("rebuilt", 0))
         """It was lost once: frames from before bear another writer."""
         self.rebuild_needed = bool(meta.get("rebuild_needed", 0))

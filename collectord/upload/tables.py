@@ -47,6 +47,11 @@ ADDED = """CREATE TABLE IF NOT EXISTS held (
     entries INTEGER NOT NULL, again INTEGER NOT NULL, gone INTEGER NOT NULL) WITHOUT ROWID"""
 """What the first ledgers did not have."""
 
+EXPORTS = """CREATE TABLE IF NOT EXISTS exports (
+    name TEXT PRIMARY KEY, lsn INTEGER NOT NULL, row INTEGER NOT NULL, left_over BLOB NOT NULL, marks BLOB NOT NULL,
+    delivered INTEGER NOT NULL, refused INTEGER NOT NULL, expired INTEGER NOT NULL, doubtful INTEGER NOT NULL) WITHOUT ROWID"""
+"""Nor this."""
+
 
 def advance(db: sqlite3.Connection, partition: Partition, after: Cursor, rows: int) -> None:
     """The cursor of a partition moves, and so many rows more have landed."""
@@ -83,6 +88,6 @@ def raise_floor(db: sqlite3.Connection) -> None:
     """Brings `lsn_floor` up to the highest position of the log that any table names."""
     db.execute(
         "UPDATE meta SET value = max(value, coalesce((SELECT max(lsn) FROM cursors), 0), "
-        "coalesce((SELECT max(after_lsn) FROM intents), 0), (SELECT value FROM meta WHERE key = 'checkpoint')) "
+        "coalesce((SELECT max(after_lsn) FROM intents), 0), coalesce((SELECT max(lsn) FROM exports), 0), (SELECT value FROM meta WHERE key = 'checkpoint')) "
         "WHERE key = 'lsn_floor'"
     )

@@ -63,6 +63,6 @@ def test_a_name_that_is_gone_would_be_noticed(right: str, wrong: str, said: str)
 
 def test_every_room_of_the_journey_is_told_of() -> None:
     rooms = {path.name for path in (ROOT / "collectord").iterdir() if (path / "__init__.py").is_file()}
-    journey = {"ingest", "wal", "buffer", "encode", "upload"}
+    journey = {"ingest", "wal", "buffer", "encode", "upload", "telemetry"}
     assert journey <= rooms
     assert journey == set(re.findall(r"^\*\*([a-z]+)\*\*: ", PAGE, re.MULTILINE))

@@ -20,6 +20,7 @@ from collectord.files import try_lock
 from collectord.model import Lsn
 from collectord.switches import DOCUMENT, NOTHING
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite
+from collectord.testing.ingestion import Ingestion
 from collectord.testing.store import LATE, UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import Blocked, NotAppendable, WrongPosition
@@ -424,6 +425,26 @@ def test_the_daemons_troubles_are_told() -> None:
     )  # fmt: skip
     assert "Claims" in places.troubles({**status, "held": "somebody else has the spool"}).todo
     assert "drain --cancel" in places.troubles({**status, "draining": True}).todo
+
+
+def test_where_events_go_is_asked_and_nothing_is_sent(folder: Path) -> None:
+    assert "events" not in links()
+    with Ingestion() as endpoint:
+        wanted = {"app_insights": endpoint.connection_string}
+        assert links(wanted)["events"].ok
+        endpoint.plan("404")
+        assert "no ingestion service" in links(wanted)["events"].what
+        trouble = {"name": "app_insights", "trouble": "HTTP 429"}
+        (link,) = far.events(settings(**wanted), {"exports": [trouble]})
+        assert (link.ok, "HTTP 429" in link.what) == (False, True)
+        (link,) = far.events(settings(**wanted), {"exports": [{"name": "app_insights", "expired": 3}]})
+        assert (link.ok, "3 events were given up" in link.what) == (False, True)
+        assert endpoint.items == []
+        gone = {"app_insights": endpoint.connection_string.replace(endpoint.url, "http://127.0.0.1:9")}
+    assert "no connection" in links(gone)["events"].what
+    broken = links({"app_insights": "InstrumentationKey=secret"})
+    assert broken["settings"].ok is False
+    assert "secret" not in str(broken)
 
 
 def test_a_line_says_whether_the_link_holds_and_what_to_do() -> None:

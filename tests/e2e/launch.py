@@ -25,6 +25,10 @@ if impatience:
     from collectord.upload import azureblob
 
     azureblob.AzureBlob.__init__.__kwdefaults__.update(connect_timeout=impatience, read_timeout=impatience)  # type: ignore[attr-defined]
+    from collectord.telemetry import delivery, poster
+
+    poster.READ_SECONDS = impatience
+    delivery.LINGER, delivery.AGAIN_FIRST = impatience / 6, impatience / 6
 from collectord.cli.main import main  # noqa: E402
 
 main()

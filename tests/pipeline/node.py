@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +25,12 @@ from collectord.metrics import Metrics
 from collectord.model import Entry, EntryKind, Partition, Schema
 from collectord.outputs import Outputs
 from collectord.pipeline import Pipeline
+from collectord.pipeline.exports import Destinations
+from collectord.pipeline.lag import Limits
 from collectord.pipeline.parking import budget_of
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.schema import parse_schema
+from collectord.telemetry.exporter import Exporter
 from collectord.testing.store import MemoryStore
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
@@ -60,6 +64,8 @@ class Node:
         parked_disk: Disk | None = None,
         damaged: bool = False,
         mdc: Sequence[str] = (),
+        exporters: Sequence[Exporter] = (),
+        limits: Limits = Limits(3600, 1 << 30),  # noqa: B008
     ) -> None:
         spool.mkdir(exist_ok=True)
         self.spool = spool
@@ -102,6 +108,8 @@ class Node:
             parked_budget=budget_of(log_bytes, segment_bytes) if parked_budget is None else parked_budget,
             quarantine=self.quarantine,
             quarantine_budget=1 << 20,
+            destinations=Destinations(exporters, store, limits),
+            node="n1",
         )
         assert bool(self.recovered.damages or self.recovered.losses) == damaged
         self.pipeline.replay(damaged)
@@ -160,8 +168,8 @@ def store() -> MemoryStore:
 def node(tmp_path: Path, store: MemoryStore) -> Iterator[Callable[..., Node]]:
     nodes: list[Node] = []
 
-    def make(**settings: float) -> Node:
-        nodes.append(Node(tmp_path / "spool", store, **settings))  # type: ignore[arg-type]
+    def make(**settings: Any) -> Node:
+        nodes.append(Node(tmp_path / "spool", store, **settings))
         return nodes[-1]
 
     yield make

@@ -22,6 +22,7 @@ def db() -> Iterator[sqlite3.Connection]:
     made = sqlite3.connect(":memory:")
     made.executescript(tables.SCHEMA)
     made.execute(tables.ADDED)
+    made.execute(tables.EXPORTS)
     yield made
     made.close()
 

@@ -1,0 +1,194 @@
+"""Events of real clients' batches arrive at a real endpoint, whatever it answers, and whenever the daemon dies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from collectord._pb import collector_pb2 as pb
+from collectord.model import StreamKind
+from collectord.testing.ingestion import Ingestion
+from collectord.testing.receiver import Receiver
+from tests.e2e.conftest import MakeDaemon
+from tests.e2e.process import Daemon
+from tests.e2e.waiting import eventually
+from tests.e2e.wire import WireClient, schema
+from tests.sent_events import batch_of, schema_of, traces
+
+TRACES = schema_of(StreamKind.TRACE)
+ROWS = schema()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Ingestion]:
+    with Ingestion(retry_after="0") as made:
+        yield made
+        assert made.problems == []
+
+
+def exporting(make_daemon: MakeDaemon, endpoint: Ingestion, **settings: object) -> Daemon:
+    env = {"COLLECTORD_APP_INSIGHTS": endpoint.connection_string}
+    return make_daemon(env=env, impatience=0.3, **settings)
+
+
+class Sender:
+    """A client that sends traces, and knows what was acknowledged."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.client = WireClient(daemon.endpoint)
+        self.ids: list[str] = []
+
+    def send(self, number: int, batches: int = 1, **values: str) -> None:
+        for _ in range(batches):
+            events, ids = traces(number, len(self.ids))
+            events = [one | values for one in events]
+            self.ids += ids
+            self.client.sent += 1
+            made = batch_of(TRACES, events, self.client.sent, ids=ids)
+            self.client.raw(pb.ClientMessage(batch=made).SerializeToString())
+        self.client.wait_acknowledged()
+
+    def __enter__(self) -> Sender:
+        self.client.connect()
+        self.client.declare(TRACES.raw)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+
+def all_arrive(sender: Sender, endpoint: Ingestion) -> None:
+    wanted = set(sender.ids)
+    eventually(lambda: endpoint.taken.keys() | endpoint.refused >= wanted, "every event arrives")
+    assert endpoint.taken.keys() | endpoint.refused == wanted
+
+
+def test_events_arrive_once_on_one_connection_and_large_ones_lie_whole_in_the_store(
+    make_daemon: MakeDaemon, endpoint: Ingestion
+) -> None:
+    daemon = exporting(make_daemon, endpoint).start()
+    with Sender(daemon) as sender:
+        sender.send(100, batches=5)
+        all_arrive(sender, endpoint)
+        assert {item["data"]["baseData"]["message"] for item in endpoint.items} == {f"m{at}" for at in range(500)}
+        contents = json.dumps({"Contents": "ä" * 400_000}, ensure_ascii=False)
+        sender.send(3, message="STDOUT", customDimensions=contents)
+        all_arrive(sender, endpoint)
+    assert set(endpoint.taken.values()) == {1}
+    for item in endpoint.items[500:]:
+        properties = item["data"]["baseData"]["properties"]
+        whole = (daemon.folder / "store" / properties["collectord.blob"]).read_bytes()
+        assert hashlib.sha256(whole).hexdigest() == properties["collectord.sha256"]
+        assert len(whole) == int(properties["collectord.size"])
+        assert json.loads(whole)["customDimensions"] == json.loads(contents)
+    assert "ääää" not in daemon.said()
+    assert endpoint.connections == 1
+    assert daemon.terminate() == 0
+
+
+def test_an_endpoint_that_hangs_holds_up_neither_rows_nor_another_exporter(
+    make_daemon: MakeDaemon, endpoint: Ingestion
+) -> None:
+    endpoint.plan(*["hang"] * 100)
+    with Receiver() as receiver:
+        daemon = exporting(make_daemon, endpoint, otlp_endpoint=receiver.url).start()
+        with Sender(daemon) as sender, WireClient(daemon.endpoint) as rows:
+            sender.send(100, batches=5)
+            rows.declare(ROWS)
+            rows.send(ROWS, range(100), time.time_ns())
+            rows.wait_acknowledged()
+            daemon.flush()
+            eventually(lambda: receiver.taken.keys() >= set(sender.ids), "every event arrives at the other")
+            assert set(receiver.taken.values()) == {1}
+            assert receiver.problems == []
+            assert endpoint.taken == {}
+            eventually(lambda: daemon.status()["exports"][0]["trouble"], "the other is in trouble")
+            eventually(lambda: not daemon.status()["exports"][1]["lag_bytes"], "this one has settled everything")
+            hung, well = daemon.status()["exports"]
+            assert (well["name"], well["delivered"], well["lag_bytes"]) == ("otlp", 500, 0)
+            assert (hung["name"], hung["delivered"]) == ("app_insights", 0)
+            assert hung["trouble"] == "no answer within the timeout"
+            assert hung["lag_bytes"] > 0
+            endpoint.release()
+            all_arrive(sender, endpoint)
+        assert set(endpoint.taken.values()) == {1}
+
+
+def test_uploads_of_a_service_are_its_dependencies_and_uploads_of_events_are_none(
+    make_daemon: MakeDaemon, endpoint: Ingestion
+) -> None:
+    daemon = exporting(make_daemon, endpoint, node="n7").start()
+    done = daemon.cli("service", "set", "default", "--enable-app-insights", "true")
+    assert done.returncode == 0, done.stderr
+    with WireClient(daemon.endpoint) as rows:
+        rows.declare(ROWS)
+        for number in range(3):
+            rows.send(ROWS, range(10), time.time_ns())
+            rows.wait_acknowledged()
+            daemon.flush()
+            eventually(lambda number=number: len(endpoint.items) > number, "the upload is told")
+            daemon.flush()
+    assert len(endpoint.items) == 3
+    item = endpoint.items[0]
+    data = item["data"]["baseData"]
+    assert item["tags"]["ai.cloud.roleInstance"] == "n7"
+    assert (data["type"], data["target"]) == ("directory", str(daemon.folder / "store"))
+    assert (data["name"], data["resultCode"], data["success"]) == ("append data.csv.zst", "201", True)
+    assert data["properties"]["rows"] == "10"
+    assert daemon.books()
+
+
+def test_every_answer_of_the_service_loses_nothing_and_doubles_only_what_was_in_doubt(
+    make_daemon: MakeDaemon, endpoint: Ingestion
+) -> None:
+    daemon = exporting(make_daemon, endpoint).start()
+    faults = ("partial", "429", "500", "503", "408", "439", "close", "garbage", "hang", "402", "drop_reply")
+    with Sender(daemon) as sender:
+        for fault in faults:
+            before = len(endpoint.requests)
+            # The one in front lets the next be of several items.
+            endpoint.plan("200", "200", fault)
+            while endpoint.planned:
+                sender.send(20)
+                eventually(lambda before=before: len(endpoint.requests) > before, "a request comes")
+        sender.send(20)
+        all_arrive(sender, endpoint)
+    met = [(plan, number) for plan, number in endpoint.requests if plan != "200"]
+    assert [plan for plan, _ in met] == list(faults)
+    dropped = met[-1][1]
+    assert dropped > 0
+    assert endpoint.refused
+    assert sum(endpoint.taken.values()) == len(endpoint.taken) + dropped
+    metrics = daemon.metrics()
+    counted = {name: value for name, value in metrics.items() if "export" in name}
+    assert counted['collectord_export_refused_total{exporter="app_insights",reason="item_400"}'] == len(
+        endpoint.refused
+    )
+    assert counted['collectord_export_delivered_total{exporter="app_insights"}'] == len(endpoint.taken)
+    assert counted['collectord_export_doubtful_total{exporter="app_insights"}'] >= dropped
+
+
+def test_a_daemon_that_is_killed_sends_again_only_what_was_not_answered(
+    make_daemon: MakeDaemon, endpoint: Ingestion
+) -> None:
+    daemon = exporting(make_daemon, endpoint).start()
+    with Sender(daemon) as sender:
+        sender.send(50, batches=4)
+        all_arrive(sender, endpoint)
+        endpoint.plan("drop_reply")
+        sender.send(50, batches=4)
+        eventually(lambda: not endpoint.planned, "a request is taken without an answer")
+        daemon.kill9()
+        before = +endpoint.taken
+        daemon.start()
+        sender.client.connect()
+        sender.send(50)
+        all_arrive(sender, endpoint)
+    doubled = {name for name, times in endpoint.taken.items() if times > 1}
+    assert doubled <= before.keys()
+    assert sum(endpoint.taken.values()) - len(endpoint.taken) <= 500
+    assert doubled
