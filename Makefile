@@ -12,12 +12,13 @@ WRITERS ?= 4
 SEED ?=
 FLAVOURS ?= native portable
 PAIRS ?= 15
+comma := ,
 KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.pyx')
 
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test chart-test image-test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -177,6 +178,30 @@ build/hosts/.ready: build/wheels/.ready
 
 test-hosts: venv build/hosts/.ready ## Under gunicorn with Flask and uvicorn with FastAPI; names from MLflow, XGBoost and LightGBM
 	$(BIN)/python -m pytest tests/hosts
+
+chart-test: venv ## The chart with kubectl and a real Prometheus; needs both (Debian's packages kubernetes-client and prometheus)
+	@for tool in kubectl prometheus promtool; do command -v $$tool >/dev/null || { echo "chart-test needs $$tool on the PATH" >&2; exit 1; }; done
+	$(BIN)/python -m pytest tests/chart
+
+# A base from Debian's packages stands in for python:slim, so that no registry of images is needed.
+build/image/base.tar:
+	mkdir -p $(@D)
+	rm -rf $(@D)/root
+	debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm $(@D)/root http://deb.debian.org/debian >$(@D)/debootstrap.log
+	tar --create --directory $(@D)/root --file $@ .
+	rm -rf $(@D)/root
+
+CA := $(wildcard /etc/ssl/certs/ca-certificates.crt)
+IMAGE_BUILD := podman build --quiet --isolation chroot --network host $(if $(CA),--secret id=ca$(comma)src=$(CA)) --build-arg BASE_IMAGE=localhost/collectord-base
+
+image-test: venv ## Build the images and run them with the least rights; needs root, and Debian's podman, runc and debootstrap, which it installs
+	@test "$$(id -u)" = 0 || { echo "image-test needs root: it runs containers" >&2; exit 1; }
+	@for tool in podman runc debootstrap; do command -v $$tool >/dev/null || apt-get install -y -q --no-install-recommends podman runc debootstrap; done
+	$(MAKE) build/image/base.tar
+	podman import --quiet build/image/base.tar localhost/collectord-base
+	$(IMAGE_BUILD) --build-arg VERSION=$$($(BIN)/python -c "import collectord; print(collectord.__version__)") --build-arg REVISION=$$(git rev-parse HEAD) --tag localhost/collectord .
+	$(IMAGE_BUILD) --target example --tag localhost/collectord-example .
+	$(BIN)/python -m pytest -s tests/image
 
 ##@ Slow ones
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import yaml
 from pydantic.fields import FieldInfo
 
 from collectord import batch, condition, recipe, schema, switches, tenants
@@ -43,6 +44,7 @@ from collectord.telemetry import delivery, envelope
 from collectord.upload import rollover, store, template
 
 DOCS = Path(__file__).resolve().parent
+ALERTS = DOCS.parent / "deploy" / "helm" / "collectord" / "files" / "alerts.yaml"
 BLOCK = re.compile(r"(?P<begin><!-- generated: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 _OF_THE_MACHINE = {"node": "the host's name", "app_insights_key": "`AML_APP_INSIGHTS_KEY`"}
@@ -115,6 +117,22 @@ def metrics_table() -> str:
         for metric in TABLE
     ]
     return _table(("metric", "kind", "unit", "labels", "meaning"), rows)
+
+
+def alerts_table() -> str:
+    """Every alert of the chart, with an anchor that its page link leads to."""
+    alerts = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["alerts"]
+    rows = [
+        (
+            f'<a id="{alert["alert"].lower()}"></a>{alert["alert"]}',
+            alert["severity"],
+            f"`{alert['expr']}` for {alert['for']}",
+            alert["meaning"],
+            alert["action"],
+        )
+        for alert in alerts
+    ]
+    return _table(("alert", "severity", "when", "meaning", "action"), rows)
 
 
 def limits_table() -> str:
@@ -224,10 +242,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "metrics": metrics_table,
     "limits": limits_table,
+    "alerts": alerts_table,
 }
 PAGES: Mapping[Path, tuple[str, ...]] = {
     DOCS / "configuration.md": ("settings",),
-    DOCS / "operations.md": ("metrics", "limits"),
+    DOCS / "operations.md": ("metrics", "alerts", "limits"),
 }
 
 

@@ -6,8 +6,6 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from collectord.config import Settings, load
 from collectord.model import Reason
 from collectord.tenants import OF_LISTENER, OF_TENANT, read
@@ -88,16 +86,6 @@ def test_every_word_for_a_blocked_blob_is_in_the_table_of_symptoms() -> None:
     assert said <= set(re.findall(r"`(\w+)`", row))
 
 
-@pytest.mark.parametrize("manifest", ["daemonset.yaml", "sidecar.yaml"])
-def test_what_a_manifest_sets_is_a_setting(manifest: str) -> None:
-    text = (ROOT / "deploy" / "manifests" / manifest).read_text(encoding="utf-8")
-    named = set(re.findall(r"name: COLLECTORD_(\w+)", text))
-    assert len(named) > 5
-    assert {name.lower() for name in named} <= set(Settings.model_fields)
-    given = {name.lower(): value.strip('"') for name, value in re.findall(r"COLLECTORD_(\w+), value: ([^}]+)}", text)}
-    assert load(overrides=given).store == "az://modeldata"
-
-
 def test_the_example_without_a_daemon_names_settings_and_a_mounted_path() -> None:
     text = (ROOT / "deploy" / "manifests" / "aci.yaml").read_text(encoding="utf-8")
     given = {name: value.strip('"') for name, value in re.findall(r"name: COLLECTORD_(\w+), value: ([^}]+)}", text)}
@@ -106,14 +94,6 @@ def test_the_example_without_a_daemon_names_settings_and_a_mounted_path() -> Non
     assert endpoint.removeprefix("dir:").startswith(mounts[0])
     assert given["SPOOL"] in mounts
     assert load(overrides={name.lower(): value for name, value in given.items()}).flush_interval == 5.0
-
-
-def test_a_manifest_gives_more_time_to_stop_than_the_daemon_takes() -> None:
-    """Its deadline, the patience with what is under way, and some room."""
-    for manifest in ("daemonset.yaml", "sidecar.yaml"):
-        text = (ROOT / "deploy" / "manifests" / manifest).read_text(encoding="utf-8")
-        grace = int(re.findall(r"terminationGracePeriodSeconds: (\d+)", text)[0])
-        assert grace >= int(re.findall(r'COLLECTORD_DRAIN_DEADLINE, value: "(\d+)"', text)[0]) + 10
 
 
 def tables() -> list[str]:

@@ -1,0 +1,1 @@
+"""The chart beside real tools: kubectl and Prometheus. `make chart-test`."""

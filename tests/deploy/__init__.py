@@ -1,0 +1,1 @@
+"""deploy/: the chart, what is made from it, and the systemd unit."""
