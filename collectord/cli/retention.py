@@ -50,6 +50,7 @@ def retention(
     from collectord.destination import layout_of, open_store
     from collectord.reader import retention as rules
     from collectord.reader.blobs import landed_blobs
+    from collectord.telemetry.large import FOLDER as LARGE
     from collectord.upload.localdir import LocalDirectory
     from collectord.upload.location import Location
 
@@ -61,7 +62,7 @@ def retention(
     plan = rules.plan(blobs, layout_of(settings, "0" * 32), named, default)
     _tell(plan)
     if isinstance(store, LocalDirectory):
-        _delete(store, blobs, plan, apply)
+        _delete(store, [*blobs, *store.list(LARGE)], plan, apply)
         return
     if apply or container is None:
         raise CallHuman(

@@ -28,12 +28,11 @@ from collectord.reader import correlation, events
 from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.tally import period_of
 from collectord.reader.where import pieces_of_text, records
+from collectord.telemetry.large import FOLDER as LARGE
 from collectord.upload.naming import codec_of
 from collectord.upload.store import CONTROL_PREFIX, BlobStore
 
 TELEMETRY = CONTROL_PREFIX + "telemetry/"
-LARGE = "/large/"
-"""In the name of a blob that is the content of one item of telemetry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def cuts(store: BlobStore, blob: BlobInfo, wanted: Wanted, progress: Callable[[i
     try:
         with io.BufferedReader(BlobFile(store, blob), READ_BYTES) as file:
             if blob.name.startswith(TELEMETRY):
-                if LARGE in blob.name:
+                if blob.name.startswith(LARGE):
                     _large(found, file, blob.size, wanted)
                 else:
                     _lines(found, file, lambda line: _telemetry(found, line, wanted))

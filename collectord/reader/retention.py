@@ -20,6 +20,7 @@ from collectord.encode.frame import TELEMETRY
 from collectord.errors import CallHuman
 from collectord.kinds import EVENTS
 from collectord.model import BlobInfo
+from collectord.telemetry.large import FOLDER as LARGE
 from collectord.upload.naming import TELEMETRY_PREFIX, Layout, codec_of
 from collectord.upload.template import escape
 
@@ -93,10 +94,11 @@ def plan(blobs: Iterable[BlobInfo], layout: Layout, days: Mapping[str, int], def
         raise CallHuman(
             f"no blob of this layout has the designation {', '.join(missing)}; a table is one of {', '.join(TABLES)}"
         )
-    for table in TABLES:
-        number = days.get(table, days.get(ALL_TABLES, default))
-        if number is not None:
-            kept[f"{TELEMETRY_PREFIX}{table}/"] = number
+    tables = {table: days.get(table, days.get(ALL_TABLES, default)) for table in TABLES}
+    kept |= {f"{TELEMETRY_PREFIX}{table}/": number for table, number in tables.items() if number is not None}
+    if all(number is not None for number in tables.values()):
+        # A large event lies there whole, whatever its table.
+        kept[LARGE] = max(number for number in tables.values() if number is not None)
     return Plan([Kept(folder, number) for folder, number in sorted(kept.items())], sorted(forever), strangers)
 
 

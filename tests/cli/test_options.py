@@ -14,7 +14,7 @@ from collectord.cli.options import settings_options
 from collectord.config import Settings
 from collectord.notation import MaskedStr
 
-SECRETS = {"azure_connection_string", "azure_sas", "columns_key"}
+SECRETS = {"azure_connection_string", "azure_sas", "columns_key", "app_insights", "app_insights_key", "otlp_headers"}
 
 
 class WithMore(Settings):

@@ -187,7 +187,8 @@ def test_requests_in_lines_of_json_go_whole_and_verify_knows_of_the_gap(store: M
 
 
 def test_telemetry_that_names_an_id_goes_in_whatever_form(store: MemoryStore) -> None:
-    folder = "_collectord/telemetry/traces/s/g/w/svc/m/1/2026/11/21/03/"
+    # A service may be called so; its blobs are lines all the same.
+    folder = "_collectord/telemetry/traces/s/g/w/large/m/1/2026/11/21/03/"
     kept = b'{"itemId":"1","message":"nothing"}\n'
     lines = [
         json.dumps({"customDimensions": {"Contents": json.dumps({"id": A})}}).encode() + b"\n",
