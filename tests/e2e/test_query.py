@@ -11,15 +11,19 @@ from collections.abc import Callable, Sequence
 import pytest
 from click.testing import CliRunner
 
+from collectord._pb import collector_pb2 as pb
 from collectord.cli.main import main
+from collectord.model import StreamKind
 from collectord.query.question import Asked, Questions
 from collectord.query.span import Span
 from collectord.query.waiting import Log, Snapshot
+from collectord.testing.azurite import Azurite
 from collectord.upload.localdir import LocalDirectory
 from tests.e2e import wire
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon
 from tests.query.asking import rows
+from tests.sent_events import batch_of, schema_of
 
 BATCH = 100
 TABLE = "['default/m/inputs']"
@@ -163,3 +167,38 @@ def test_without_a_daemon_the_command_line_says_what_it_did_not_look_at(make_dae
     status, told, said = ask(kql="traces | wher x")
     assert (status, told) == (1, "")
     assert "line 1, column 10: the operator wher is not supported; did you mean where?" in said
+
+
+def test_a_container_of_azure_is_asked_like_a_directory(
+    make_daemon: MakeDaemon, azurite: Azurite, new_container: Callable[[], str]
+) -> None:
+    """Rows and events, landed and waiting."""
+    account = {"COLLECTORD_AZURE_CONNECTION_STRING": azurite.connection_string()}
+    store = f"az://{new_container()}/some/prefix"
+    daemon = make_daemon(env=account, store=store, flush_interval=3600).start()
+    traces = schema_of(StreamKind.TRACE)
+
+    def tell(first: int) -> None:
+        with wire.WireClient(daemon.endpoint) as client:
+            client.declare(traces.raw)
+            client.sent += 1
+            events = [{"message": f"m{n}", "customDimensions": json.dumps({"n": n})} for n in range(first, first + 5)]
+            client.raw(pb.ClientMessage(batch=batch_of(traces, events, client.sent)).SerializeToString())
+            client.wait_acknowledged()
+
+    send(daemon, range(20))
+    tell(0)
+    daemon.flush()
+    send(daemon, range(20, 30))
+    tell(5)
+
+    def ask(question: str) -> object:
+        runner = CliRunner(env=account | {"COLLECTORD_STORE": store, "COLLECTORD_SPOOL": str(daemon.spool)})
+        done = runner.invoke(main, ["query", question, "--format", "jsonl"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    for _ in range(2):
+        assert ask(f"{TABLE} | summarize rows = count(), most = max(n)") == {"rows": 30, "most": 29}
+        assert ask("traces | where toint(customDimensions.n) >= 3 | summarize rows = count()") == {"rows": 7}
+        daemon.flush()
