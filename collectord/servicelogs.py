@@ -7,6 +7,7 @@ it is given once.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -19,14 +20,15 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from collectord._pb import collector_pb2 as pb
+from collectord.batch import find
 from collectord.config import Settings
 from collectord.control.client import ControlClient, NoDaemon, listens
 from collectord.destination import open_store
 from collectord.errors import CallHuman, CollectordError, TryAgain
-from collectord.items import items
 from collectord.logline import SHOWN_BYTES, LogLine, harmless, line_of, text_of
 from collectord.model import Schema
 from collectord.notes import FILE, read
+from collectord.pipeline.typeset import events_of
 from collectord.reader.logs import Effort, Follower, Landed, newest, survey
 from collectord.schema import parse_schema
 from collectord.switchboard import read as read_switches
@@ -250,7 +252,8 @@ def _lines_of(answer: pb.LogsResponse, since_ns: int, severity: int) -> list[Log
     """The lines of the batch that an answer holds, if it does."""
     if not answer.payload:
         return []
-    made = map(line_of, items(_schema(answer.schema), answer.payload))
+    text = events_of(_schema(answer.schema), answer.payload, find(answer.payload).rows)
+    made = map(line_of, map(json.loads, text.splitlines()))
     return [line for line in made if line is not None and line.time_ns >= since_ns and line.severity >= severity]
 
 

@@ -5,13 +5,11 @@ Threads: any.
 
 from __future__ import annotations
 
-import json
-
 from collectord.buffer.assemble import assemble
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.jsonl import JsonlPlan
-from collectord.items import items
-from collectord.model import Entry, FrameTag, StreamKind
+from collectord.encode.telemetry import TelemetryPlan
+from collectord.model import Buffer, Entry, FrameTag, Schema, StreamKind
 from collectord.pipeline.known import Kept
 
 PLANS = 64
@@ -37,7 +35,11 @@ def jsonl_of(entry: Entry) -> bytes:
     """The rows as lines of JSON: events as `_collectord/telemetry/` has them, others as docs/formats/mdc-jsonl.md says."""
     assert entry.schema is not None
     if entry.schema.stream.kind is not StreamKind.ROWS:
-        lines = [json.dumps(item, ensure_ascii=False) for item in items(entry.schema, entry.payload)]
-        return ("\n".join(lines) + "\n").encode()
+        return events_of(entry.schema, entry.payload, entry.rows)
     plan = JsonlPlan(entry.schema)
     return plan.encode(assemble(entry.schema, [(entry.payload, 0, entry.rows)]), _TAG)
+
+
+def events_of(schema: Schema, payload: Buffer, rows: int) -> bytes:
+    """The events of a serialized `Batch` that passed `batch.check`, as the lines that land. Raises as `csv_of`."""
+    return TelemetryPlan(schema).encode(assemble(schema, [(payload, 0, rows)]), _TAG)

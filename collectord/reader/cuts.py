@@ -29,10 +29,8 @@ from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.tally import period_of
 from collectord.reader.where import pieces_of_text, records
 from collectord.telemetry.large import FOLDER as LARGE
-from collectord.upload.naming import codec_of
-from collectord.upload.store import CONTROL_PREFIX, BlobStore
-
-TELEMETRY = CONTROL_PREFIX + "telemetry/"
+from collectord.upload.naming import TELEMETRY_PREFIX, codec_of
+from collectord.upload.store import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def cuts(store: BlobStore, blob: BlobInfo, wanted: Wanted, progress: Callable[[i
         return found
     try:
         with io.BufferedReader(BlobFile(store, blob), READ_BYTES) as file:
-            if blob.name.startswith(TELEMETRY):
+            if blob.name.startswith(TELEMETRY_PREFIX):
                 if blob.name.startswith(LARGE):
                     _large(found, file, blob.size, wanted)
                 else:

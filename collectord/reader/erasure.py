@@ -18,10 +18,11 @@ from collectord.errors import CallHuman, NeverAgain
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
 from collectord.reader.blobs import data_blobs
-from collectord.reader.cuts import TELEMETRY, Wanted
+from collectord.reader.cuts import Wanted
 from collectord.reader.erase import Eraser, Refused, search
 from collectord.reader.erasures import Keeper, Record, recorded
 from collectord.reader.where import may_hold, needles
+from collectord.upload.naming import TELEMETRY_PREFIX
 from collectord.upload.rewriting import RewritableStore
 
 
@@ -36,9 +37,9 @@ class Scope:
 
     def __contains__(self, name: str) -> bool:
         """Whether a blob of this name is to be looked at."""
-        if name.startswith(TELEMETRY):
+        if name.startswith(TELEMETRY_PREFIX):
             # Behind it and the name of a table, the levels are those of rows.
-            name = name.removeprefix(TELEMETRY).partition("/")[2]
+            name = name.removeprefix(TELEMETRY_PREFIX).partition("/")[2]
         return fnmatchcase(name, f"{self.stream}*") and self._in_days(name)
 
     def _in_days(self, name: str) -> bool:
@@ -192,7 +193,7 @@ def _look(store: RewritableStore, wanted: Wanted, scope: Scope, result: Erasure)
 def _blobs(store: RewritableStore, wanted: Wanted, scope: Scope) -> list[BlobInfo]:
     blobs = [blob for blob in data_blobs(store) if blob.name in scope]
     if wanted.ids:
-        blobs += [blob for blob in store.list(TELEMETRY) if blob.name in scope]
+        blobs += [blob for blob in store.list(TELEMETRY_PREFIX) if blob.name in scope]
     return blobs
 
 

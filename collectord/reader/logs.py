@@ -23,10 +23,10 @@ from collectord.errors import CallHuman, TryAgain
 from collectord.logline import TABLES, BadLine, LogLine, line_of
 from collectord.model import HOUR_NS, BlobInfo
 from collectord.reader.blobs import READ_BYTES
-from collectord.upload.store import CONTROL_PREFIX, BlobStore, Blocked, Unknown
+from collectord.upload.naming import TELEMETRY_PREFIX
+from collectord.upload.store import BlobStore, Blocked, Unknown
 from collectord.upload.template import escape
 
-TELEMETRY = CONTROL_PREFIX + "telemetry/"
 FIRST_READ = 256 << 10
 """From the end of a blob; each further one is twice as large."""
 MAX_LINE = 8 << 20
@@ -37,7 +37,7 @@ AT_ONCE = 8
 """Blobs that are read together."""
 
 _NAME = re.compile(
-    re.escape(TELEMETRY) + r"(?P<table>[^/]+)/(?P<stream>[^/]+/[^/]+/[^/]+/(?P<service>[^/]+)/[^/]+/[^/]+)/"
+    re.escape(TELEMETRY_PREFIX) + r"(?P<table>[^/]+)/(?P<stream>[^/]+/[^/]+/[^/]+/(?P<service>[^/]+)/[^/]+/[^/]+)/"
     r"(?P<hour>\d{4}/\d\d/\d\d/\d\d)/[^/]+\.jsonl"
 )
 
@@ -71,14 +71,14 @@ def survey(store: BlobStore, webservice: str) -> Landed:
     wanted = escape(webservice)
     found = Landed()
     for table in TABLES:
-        for blob in store.list(f"{TELEMETRY}{table}/"):
+        for blob in store.list(f"{TELEMETRY_PREFIX}{table}/"):
             match = _NAME.fullmatch(blob.name)
             if match is None:
                 continue
             found.services.add(unquote(match["service"]))
             if match["service"] == wanted:
                 found.hours[match["hour"]].append(blob)
-                found.folders.add(f"{TELEMETRY}{match['table']}/{match['stream']}/")
+                found.folders.add(f"{TELEMETRY_PREFIX}{match['table']}/{match['stream']}/")
     return found
 
 
