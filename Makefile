@@ -18,7 +18,7 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chart-test image-test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test chart-test image-test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-wheels test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -148,6 +148,9 @@ sbom: venv ## What a daemon's environment is made of, as CycloneDX JSON: build/s
 	$(BIN)/python -m pip install -q "cyclonedx-bom>=5"
 	$(BIN)/cyclonedx-py environment --output-file build/sbom.json build/runtime/bin/python
 	@$(BIN)/python -c "import json; found = json.load(open('build/sbom.json'))['components']; assert len(found) > 20; print(f'build/sbom.json: {len(found)} components')"
+
+test-wheels: venv ## Sdists, and wheels made of them, installed and used far from the checkout; minutes
+	$(BIN)/python -m pytest tests/wheels
 
 test-disk: venv ## Full and read-only disks; needs root, for mounting small ones
 	@test "$$(id -u)" = 0 || { echo "test-disk needs root: it mounts small file systems" >&2; exit 1; }

@@ -1,0 +1,90 @@
+"""Each distribution as an sdist and a wheel made of it, installed into an empty environment and used in an empty directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECTS = {"collectord": ".", "collectord-client": "clients/python", "collectord-azureml": "clients/azureml"}
+PROGRAM = """
+from collectord_client import CORE, Client
+with Client(model="m", webservice="svc", endpoint="dir:./modeldata") as client:
+    for n in range(100):
+        client.collect([[float(n), 2.0]], feature_names=["a", "b"])
+    assert client.flush(60), client.stats()
+assert CORE == "compiled", CORE
+from azureml.monitoring import ModelDataCollector
+print(ModelDataCollector.__module__, client.stats()["acknowledged"])
+"""
+
+
+def clean() -> dict[str, str]:
+    """Nothing of the checkout, and no settings."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "VIRTUAL_ENV") and not name.startswith("COLLECTORD_")
+    }
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=clean(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdists of what git has, and the wheels that were made of the sdists."""
+    folder = tmp_path_factory.mktemp("built")
+    tree = folder / "tree"
+    tree.mkdir()
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
+    assert len(files) > 100
+    with tarfile.open(folder / "tree.tar", "w") as archive:
+        for name in filter(None, files):
+            if (ROOT / os.fsdecode(name)).exists():
+                archive.add(ROOT / os.fsdecode(name), os.fsdecode(name))
+    with tarfile.open(folder / "tree.tar") as archive:
+        archive.extractall(tree, filter="data")
+    for place in PROJECTS.values():
+        run(sys.executable, "-m", "build", "--outdir", folder / "dist", tree / place, cwd=folder)
+    return folder / "dist"
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_a_wheel_has_what_runs_and_an_sdist_what_builds(project: str, built: Path) -> None:
+    stem = project.replace("-", "_")
+    (wheel,) = built.glob(f"{stem}-[0-9]*.whl")
+    (sdist,) = built.glob(f"{stem}-[0-9]*.tar.gz")
+    inside = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in inside if name.endswith((".cpp", ".c", ".h")) or name.startswith("tests")]
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert not [name for name in names if name.endswith((".so", ".cpp"))]
+    if project != "collectord-azureml":
+        assert [name for name in inside if name.endswith(".so")]
+        assert [name for name in names if name.endswith("collector.proto")]
+
+
+def test_they_work_in_an_empty_directory(built: Path, tmp_path: Path) -> None:
+    python = tmp_path / "environment" / "bin" / "python"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    run(sys.executable, "-m", "venv", tmp_path / "environment", cwd=empty)
+    run(python, "-m", "pip", "install", "--quiet", *built.glob("*.whl"), cwd=empty)
+    assert run(python, "-c", PROGRAM, cwd=empty).split()[-1] == "100"
+    command = python.with_name("collectord")
+    assert run(command, "version", cwd=empty).startswith("collectord ")
+    assert "data.csv.zst" in run(command, "ls", "--store", "modeldata", cwd=empty)
+    assert len(run(command, "cat", "--store", "modeldata", "default/", cwd=empty).splitlines()) == 101
+    assert sorted(path.name for path in empty.iterdir()) == ["modeldata"]
