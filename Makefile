@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STORE ?=
 SECONDS ?= 60
+MINUTES ?= 12
 JOBS ?= 2
 APPENDS ?= 10000
 FAULTS ?= 5000
@@ -18,7 +19,7 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chart-test image-test lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-wheels test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test chart-test image-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-wheels test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -155,6 +156,13 @@ test-wheels: venv ## Sdists, and wheels made of them, installed and used far fro
 test-disk: venv ## Full and read-only disks; needs root, for mounting small ones
 	@test "$$(id -u)" = 0 || { echo "test-disk needs root: it mounts small file systems" >&2; exit 1; }
 	$(BIN)/python -m pytest tests/disk
+
+page-test: venv ## The status page in a real Chromium; needs one (Debian: apt-get install chromium)
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; echo "page-test needs chromium on the PATH" >&2; exit 1
+	$(BIN)/python -m pytest tests/page
+
+page-shots: venv ## The screenshots of docs/images, from a daemon that is under load for MINUTES=12
+	nice $(BIN)/python -m tests.page.shoot $(MINUTES)
 
 test-spark: venv ## Read what landed with Spark; needs Java
 	@command -v java >/dev/null || { echo "test-spark needs Java on the PATH" >&2; exit 1; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,26 +15,34 @@ from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.clock import Clock
 from collectord.config import Settings
+from collectord.cost import Cost, Prices, advice, cost_of
 from collectord.door import Door
+from collectord.history import History
 from collectord.ingest.gate import Party
 from collectord.kinds import EVENTS
 from collectord.listeners import socket_path
 from collectord.logline import TABLES, LogLine
-from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream
+from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream, StreamKind
 from collectord.notes import Notes
 from collectord.peers import Peer, Peers, connected
 from collectord.pipeline import Pipeline, typeset
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
 from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
+from collectord.pipeline.traffic import Flow
+from collectord.reader.tally import stream_of_key
 from collectord.reloading import Reloading
 from collectord.switchboard import Switchboard
-from collectord.switches import Patch
+from collectord.switches import Patch, Rules
 from collectord.tenants import Tenants
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import BlobStore
 from collectord.wal.writer import LogWriter
 
+MOST_STREAMS = 200
+"""In one status; those in trouble and those that cost most come first."""
+MOST_TROUBLES = 50
+"""On the page; the blocked ones come first."""
 WHERE_BYTES = 64 << 20
 """Of the log that one `collectord where` has the daemon search."""
 WAITING_BYTES = 256 << 20
@@ -62,6 +71,7 @@ class Answers:
         started: float,
         certificates: Certificates | None = None,
         tenants: Tenants | None = None,
+        history: History,
     ) -> None:
         """`started`: seconds since 1970."""
         self._settings = settings
@@ -80,6 +90,8 @@ class Answers:
         self._started = started
         self._certificates = certificates
         self._tenants = tenants or Tenants()
+        self._history = history
+        self._prices = Prices(settings.price_write_10k, settings.price_gb_month)
 
     # ------------------------------------------------------------------ how it stands
 
@@ -88,6 +100,14 @@ class Answers:
         settings, pipeline, claiming = self._settings, self._pipeline, self._claiming
         waiting = pipeline.overview.waiting()
         peers, clients = self._clients()
+        flows, seconds = pipeline.traffic.view()
+        whole = cost_of(
+            sum(flow.bytes for flow in flows.values()),
+            sum(flow.operations for flow in flows.values()),
+            seconds,
+            self._prices,
+        )
+        streams = self._streams(flows, seconds)
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -129,6 +149,13 @@ class Answers:
                 "partitions": waiting.partitions,
                 "oldest_seconds": round(waiting.oldest_seconds, 3),
             },
+            "rates": self._history.rates(),
+            "latency": self._history.latency(),
+            "memory": {
+                "resident_bytes": _resident(),
+                "budget_bytes": settings.memory_budget,
+                "unacknowledged_bytes": self._door.unacknowledged,
+            },
             "log": {"bytes": self._log.used_bytes, "budget_bytes": self._log.budget},
             "parked": pipeline.overview.parked(),
             "quarantine": self._quarantine(),
@@ -142,6 +169,18 @@ class Answers:
                 for base, trouble in [*pipeline.overview.troubles(), *(claiming.troubles() if claiming else ())]
             ],
             "exports": pipeline.exports.status(),
+            "errors": [
+                {"time": round(error.at, 3), "what": error.what, "times": error.times}
+                for error in pipeline.overview.errors()
+            ],
+            "totals": {
+                name: sum(row[name] for row in streams)
+                for name in ("received", "landed", "in_log", "parked", "quarantined", "rejected", "dropped")
+            },
+            "streams": streams[:MOST_STREAMS],
+            "streams_in_all": len(streams),
+            "cost": self._cost_of_all(whole, seconds),
+            "events": pipeline.event_minutes.recent(),
             "held": pipeline.held or None,
             "draining": self._door.draining,
             "claim": None if claiming is None else {"held": claiming.claim.held, "why": claiming.claim.why},
@@ -167,6 +206,48 @@ class Answers:
     def _tls(self) -> dict[str, Any] | None:
         found = self._certificates
         return None if found is None else {"expires": found.expires, "problem": found.problem or None}
+
+    def page(self) -> dict[str, Any]:
+        """The status with the last hour's curves, for the status page."""
+        minutes = self._pipeline.event_minutes.series()
+        status = self.status()
+        # Somebody on a phone looks, every two seconds.
+        status["troubles"] = sorted(status["troubles"], key=lambda trouble: not trouble["blocked"])[:MOST_TROUBLES]
+        return {**status, "history": {**self._history.series(), "events": minutes}}
+
+    def _cost_of_all(self, whole: Cost, seconds: float) -> dict[str, Any]:
+        return {
+            **_cost(whole),
+            "observed_seconds": round(seconds, 1),
+            "price_write_10k": self._prices.write_10k,
+            "price_gb_month": self._prices.gb_month,
+            "advice": advice(whole),
+        }
+
+    def _streams(self, flows: dict[str, Flow], seconds: float) -> list[dict[str, Any]]:
+        """A row for each stream: its books as they are now, its blob, its cost. The worst come first."""
+        rules = self._switchboard.rules
+        rows = []
+        for book in self._pipeline.overview.books(0.0):
+            flow = flows.get(book.stream, Flow(0, 0, "", ""))
+            rows.append({
+                "stream": book.stream,
+                "received": book.received,
+                "landed": book.landed,
+                "in_log": book.in_log,
+                "parked": book.parked,
+                "quarantined": book.quarantined,
+                "rejected": sum(book.rejected.values()),
+                "dropped": sum(book.dropped_by_clients.values()) + book.dropped_from_quarantine,
+                "collected": collected(rules, book.stream),
+                "blob": flow.blob or None,
+                "last_error": flow.error or None,
+                "cost": _cost(cost_of(flow.bytes, flow.operations, seconds, self._prices)),
+            })  # fmt: skip
+        return sorted(
+            rows,
+            key=lambda row: (row["last_error"] is None, -row["cost"]["per_month"], -row["received"], row["stream"]),
+        )
 
     def _switches(self) -> dict[str, Any]:
         board = self._switchboard
@@ -304,3 +385,36 @@ class Answers:
 
     def drop_quarantined(self, id_: bytes) -> int:
         return self._pipeline.shelf.drop(id_)
+
+
+def collected(rules: Rules, key: str) -> str:
+    """Whether a stream is to be collected, in a word; what its own host says beside that is not known here."""
+    try:
+        stream = stream_of_key(key)
+    except ValueError:
+        return "unknown"
+    service = rules.switches.of(stream.webservice)
+    if stream.kind is not StreamKind.ROWS:
+        if rules.sends_events(stream.webservice):
+            return "on"
+        return "unset" if service.enable_app_insights is None else "off"
+    if not rules.collects(stream):
+        return "off"
+    share = service.sampling.get(stream.designation or "default", 1.0)
+    return "on" if share == 1 else f"{share * 100:g} %"
+
+
+def _cost(cost: Cost) -> dict[str, float]:
+    return {
+        "bytes_per_hour": round(cost.bytes_per_hour),
+        "operations_per_hour": round(cost.operations_per_hour, 1),
+        "per_month": round(cost.per_month, 4),
+    }
+
+
+def _resident() -> int | None:
+    """Bytes of this process in memory; None where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None

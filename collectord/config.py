@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         "tokens or certificates of the clients.",
     )
     admin: str | None = Field(
-        None, description="HOST:PORT of the HTTP side: /livez, /readyz, /metrics. Off unless set."
+        None, description="HOST:PORT of the HTTP side: the status page, /livez, /readyz, /metrics. Off unless set."
     )
     mdc: str | None = Field(
         None,
@@ -203,6 +203,16 @@ class Settings(BaseSettings):
         1 << 30,
         ge=1 << 20,
         description="Most bytes of the log that are kept for events to be delivered; never more than 40 % of it.",
+    )
+    # Azure's list prices of a general-purpose v2 account: hot tier, locally redundant, one of the cheaper regions.
+    price_write_10k: float = Field(
+        0.05,
+        ge=0,
+        allow_inf_nan=False,
+        description="What 10,000 write operations cost, in any currency: for the expected cost in the status only.",
+    )
+    price_gb_month: float = Field(
+        0.018, ge=0, allow_inf_nan=False, description="What 1 GiB costs that is kept for a month, likewise."
     )
     log_format: Literal["json", "console"] = Field("json", description="Form of the daemon's own log on stderr.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -29,6 +30,7 @@ from collectord.encode import frame_reader
 from collectord.errors import CollectordError
 from collectord.exporters import open_exporters
 from collectord.gauges import set_gauges
+from collectord.history import History, Sample
 from collectord.ingest.admission import Admission
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
@@ -197,17 +199,20 @@ class Daemon:
             claiming=self.claiming, switchboard=self._switchboard, reloading=self.reloading, log_lost=opened.log_lost,
             certificates=self._certificates, tenants=self._tenants,
         )  # fmt: skip
+        self._history = History(self._look)
         self.answers = Answers(
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
             store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
             rebuilding=Rebuilding(self._pipeline, self._store, lambda: self.rebuild_needed, self._hindrance),
             reloading=self.reloading, notes=notes, log_lost=opened.log_lost, started=self._started,
-            certificates=self._certificates, tenants=self._tenants,
+            certificates=self._certificates, tenants=self._tenants, history=self._history,
         )  # fmt: skip
+        self._log_writer.on_sync = partial(self._metrics.observe, "collectord_sync_duration_seconds")
         self._log_writer.start()
         # Whoever adopts a spool delivers its events when it has the claim: until then its daemon may.
         self._pipeline.start(exporting=not self._adopting)
         self._switchboard.start()
+        self._history.start()
         if self.claiming is not None and not self._adopting:
             self.claiming.start()
         event(
@@ -267,6 +272,22 @@ class Daemon:
         """Whether events of such a stream are wanted."""
         rules = self._switchboard.rules
         return rules.sends_events(stream.webservice) and rules.allows(stream)
+
+    def _look(self) -> Sample:
+        """How the daemon stands now."""
+        metrics, waiting = self._metrics, self._pipeline.overview.waiting()
+        return Sample(
+            self._clock.monotonic(),
+            metrics.total("collectord_records_received_total"),
+            metrics.total("collectord_records_landed_total"),
+            metrics.total("collectord_bytes_landed_total"),
+            metrics.total("collectord_records_rejected_total"),
+            metrics.total("collectord_client_dropped_total"),
+            waiting.rows,
+            waiting.oldest_seconds,
+            metrics.buckets("collectord_sync_duration_seconds"),
+            metrics.buckets("collectord_upload_duration_seconds"),
+        )
 
     def _make_claim(self, spool: Path) -> Claim | None:
         settings = self.settings
@@ -436,6 +457,7 @@ class Daemon:
     def _end_uploads(self) -> bool:
         """Returns whether nothing is under way any more, at most twice `STOP_PATIENCE` later."""
         deadline = self._clock.monotonic() + STOP_PATIENCE
+        self._history.stop(STOP_PATIENCE)
         idle = landed = self._pipeline.stop(STOP_PATIENCE)
         idle = self._switchboard.stop(max(0.0, deadline - self._clock.monotonic())) and idle
         if self.claiming is not None:

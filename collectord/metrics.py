@@ -25,7 +25,8 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""Upper bounds of the buckets of every histogram but the last, which has none."""
 
 TABLE: tuple[Metric, ...] = (
     Metric("collectord_build_info", "gauge", "Always 1; the version is a label.", ("version",)),
@@ -98,6 +99,7 @@ TABLE: tuple[Metric, ...] = (
         "counter",
         "Entries that the log could not make durable; their clients send them again.",
     ),
+    Metric("collectord_sync_duration_seconds", "histogram", "Time to write and sync one group of entries of the log."),
     Metric("collectord_encode_duration_seconds", "histogram", "Time to read, assemble, encode and compress a frame."),
     Metric("collectord_upload_duration_seconds", "histogram", "Time of one attempt to append a frame."),
     Metric("collectord_flush_duration_seconds", "histogram", "Time from sealing a frame until it has landed."),
@@ -200,7 +202,7 @@ class Metrics:
                 self._made[metric.name] = Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
             else:
                 self._made[metric.name] = Histogram(
-                    metric.name, metric.help, metric.labels, registry=self.registry, buckets=_SECONDS
+                    metric.name, metric.help, metric.labels, registry=self.registry, buckets=SECONDS
                 )
         self.gauge("collectord_build_info", lambda: 1.0, version=__version__)
 
@@ -215,6 +217,22 @@ class Metrics:
         histogram = self._made[name]
         assert isinstance(histogram, Histogram)
         histogram.observe(seconds)
+
+    def total(self, name: str) -> float:
+        """A counter of the table, over all its labels."""
+        return sum(
+            sample.value for family in self._made[name].collect() for sample in family.samples if sample.name == name
+        )
+
+    def buckets(self, name: str) -> tuple[float, ...]:
+        """Observations of a histogram of the table: how many there were in each of the buckets of `SECONDS`, and above."""
+        upto = [
+            sample.value
+            for family in self._made[name].collect()
+            for sample in family.samples
+            if sample.name == f"{name}_bucket"
+        ]
+        return tuple(more - less for less, more in zip([0.0, *upto], upto, strict=False))
 
     def gauge(self, name: str, read: Callable[[], float], **labels: str) -> None:
         """Sets where a gauge of the table is read from, at each scrape."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -82,7 +82,7 @@ class Servers:
                 self._mdc = await self._open_mdc(settings.mdc, gate)
                 undo.push_async_callback(self._mdc.close, 0.0)
             if settings.admin is not None:
-                self._probes = await self._open_probes(settings.admin, why_closed, note)
+                self._probes = await self._open_probes(settings.admin, why_closed, note, answers.page)
             if settings.tenants is not None or self._certificates is not None:
                 self._watcher = asyncio.create_task(self._watch(gate))
             undo.pop_all()
@@ -144,13 +144,17 @@ class Servers:
         return mdc
 
     async def _open_probes(
-        self, address: str, why_closed: Callable[[], str | None], note: Callable[[], str]
+        self,
+        address: str,
+        why_closed: Callable[[], str | None],
+        note: Callable[[], str],
+        page: Callable[[], dict[str, Any]],
     ) -> AppRunner:
         from collectord.admin import http
 
         settings = self._settings
         tls = self._certificates.context(clients=False) if settings.admin_tls and self._certificates else None
         try:
-            return await http.serve(*split_address(address), self._metrics, why_closed, note, tls)
+            return await http.serve(*split_address(address), self._metrics, why_closed, note, page, tls)
         except OSError as error:
             raise ConfigError(f"admin: {address} cannot be bound: {error.strerror}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collectord import __version__
-from collectord.metrics import TABLE, Metric, Metrics
+from collectord.metrics import SECONDS, TABLE, Metric, Metrics
 from collectord.model import Reason
 
 SOURCES = [
@@ -88,3 +88,16 @@ def test_what_is_not_in_the_table_cannot_be_counted() -> None:
         Metrics().count("collectord_anything_total")
     with pytest.raises(ValueError, match="label"):
         Metrics().count("collectord_records_rejected_total", client="x")
+
+
+def test_what_was_counted_and_observed_can_be_read_back() -> None:
+    """A counter over all its labels; a histogram by bucket, each observation in one."""
+    metrics = Metrics()
+    metrics.count("collectord_records_rejected_total", 2, reason="no_rows")
+    metrics.count("collectord_records_rejected_total", 3, reason="malformed")
+    assert metrics.total("collectord_records_rejected_total") == 5
+    for seconds in (0.0001, SECONDS[0], 0.0006, 3600.0):
+        metrics.observe("collectord_sync_duration_seconds", seconds)
+    buckets = metrics.buckets("collectord_sync_duration_seconds")
+    assert len(buckets) == len(SECONDS) + 1
+    assert (buckets[0], buckets[1], buckets[-1], sum(buckets)) == (2, 1, 1, 4)

@@ -35,55 +35,15 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
         click.echo(json.dumps(answer, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
+
+    from collectord.cli import screen
 
     console = Console(soft_wrap=True)
-    waiting, log = answer["waiting"], answer["log"]
-    console.print(
-        f"[bold]collectord {answer['version']}[/] is [bold]{answer['state']}[/], pid {answer['pid']}, "
-        f"up {answer['uptime_seconds']:.0f} s"
-    )
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row(
-        "listens on", ", ".join([*answer["listen"], *([f"{answer['mdc']} (v2 SDK)"] if answer["mdc"] else [])])
-    )
-    facts.add_row("store", answer["store"])
-    facts.add_row("clients", str(len(answer["clients"])))
-    facts.add_row(
-        "waiting",
-        f"{waiting['rows']:,} rows of {waiting['partitions']:,} partitions, oldest {waiting['oldest_seconds']:.1f} s",
-    )
-    facts.add_row("log", f"{log['bytes'] / 2**20:,.0f} of {log['budget_bytes'] / 2**20:,.0f} MiB")
-    parked, shelf = answer["parked"], answer["quarantine"]
-    if parked["files"]:
-        room = f"{parked['bytes'] / 2**20:,.0f} of {parked['budget_bytes'] / 2**20:,.0f} MiB"
-        facts.add_row("parked", f"{parked['rows']:,} rows of blocked streams, {room}")
-    if shelf["items"]:
-        facts.add_row("quarantine", f"{shelf['rows']:,} rows in {shelf['items']:,} items; `collectord quarantine ls`")
-    for export in answer["exports"]:
-        lag = f"{export['lag_bytes'] / 2**20:,.1f} MiB behind" if export["lag_bytes"] else "nothing waits"
-        facts.add_row(f"events to {export['name']}", f"{export['delivered']:,} delivered, {lag}; {export['target']}")
-    console.print(facts)
-    console.print(books_table(books))
-    if answer["held"]:
-        console.print(f"[red]nothing is uploaded[/]: {answer['held']}")
-    if answer["log_lost"]:
-        console.print("[red]the log was gone at the start[/]: rows that had not landed by then are lost")
-    if parked["refused_partitions"]:
-        console.print(
-            f"[red]rows of {parked['refused_partitions']} blocked partitions are rejected[/]: no more may wait"
-        )
-    for export in answer["exports"]:
-        if export["trouble"]:
-            word = "[red]blocked[/]" if export["blocked"] else "[yellow]retrying[/]"
-            console.print(f"{word} events to {export['name']}: {export['trouble']}")
-        if lost := export["refused"] + export["expired"]:
-            console.print(f"[red]{lost:,} events to {export['name']} were given up[/]: docs/telemetry.md")
-    for trouble in answer["troubles"]:
-        word = "[red]blocked[/]" if trouble["blocked"] else "[yellow]retrying[/]"
-        console.print(f"{word} {trouble['blob']}: {trouble['detail']} (again in {trouble['again_in_seconds']} s)")
-    if answer["last_error"] and not answer["troubles"]:
-        console.print(f"last error: {answer['last_error']}", style="dim")
+    console.print(screen.head(answer))
+    console.print(books_table(books, {row["stream"]: row for row in answer["streams"]}))
+    for problem in screen.problems(answer):
+        console.print(problem)
+    console.print(f"[dim]{answer['cost']['advice']}[/]")
 
 
 @click.command()
@@ -108,8 +68,9 @@ def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
     click.echo("everything received so far has landed")
 
 
-def books_table(streams: Iterable[StreamBooks]) -> Any:
-    """The books as a rich renderable: a line for the stream's name, a line for its numbers, since names are long."""
+def books_table(streams: Iterable[StreamBooks], told: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
+    """The books as a rich renderable: a line for the stream's name, a line for its numbers, since names are long. `told`: what
+    the status says of some of them."""
     from rich.console import Group
     from rich.text import Text
 
@@ -124,11 +85,23 @@ def books_table(streams: Iterable[StreamBooks]) -> Any:
                 numbers.append(f"{name.replace('_', ' ')} {rows:,}  ")
         off = books.missing
         numbers.append("balanced" if off == 0 else f"off by {off:+,}", style="green" if off == 0 else "red")
-        lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="fold"), numbers]
+        lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="ignore"), numbers]
         if books.rejected:
             lines.append(Text(f"  rejected {_reasons(books.rejected)}"))
         if books.dropped_by_clients:
             lines.append(Text(f"  dropped by clients {_reasons(books.dropped_by_clients)}"))
+        if told and (row := told.get(books.stream)):
+            cost = row["cost"]
+            lines.append(
+                Text(
+                    f"  collected: {row['collected']}; {cost['operations_per_hour']:,.0f} appends and "
+                    f"{cost['bytes_per_hour']:,.0f} bytes an hour, {cost['per_month']:,.2f} a month"
+                )
+            )
+            if row["blob"]:
+                lines.append(Text(f"  to {row['blob']}", style="dim"))
+            if row["last_error"]:
+                lines.append(Text(f"  last error: {row['last_error']}", style="red"))
     return Group(*lines) if lines else "nothing was received yet"
 
 

@@ -13,6 +13,7 @@ from collectord.cli.quarantine import quarantine
 from collectord.cli.query import query
 from collectord.cli.retention import retention
 from collectord.cli.service import service
+from collectord.cli.top import top
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 for command in (
-    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, ask.flush, node.drain, node.adopt, ledger, quarantine, service, read.ls, read.cat,
+    run.serve, run.demo, run.doctor, run.config, run.version, ask.status, top, ask.flush, node.drain, node.adopt, ledger, quarantine, service, read.ls, read.cat,
     read.verify, read.where, query, logs, tail, retention, erase, wal.wal,
 ):  # fmt: skip
     main.add_command(command)

@@ -28,6 +28,10 @@ class Questions(Lines, Protocol):
 
     def status(self) -> dict[str, Any]: ...
 
+    def page(self) -> dict[str, Any]:
+        """What the status page shows, as JSON values: the status, and the last hour."""
+        ...
+
     def flush(self, timeout: float) -> bool:
         """Whether everything received before the call has landed within `timeout` seconds."""
         ...

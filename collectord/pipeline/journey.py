@@ -25,6 +25,7 @@ from collectord.ingest.openings import Openings
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn, Partition
+from collectord.pipeline.event_minutes import EventMinutes
 from collectord.pipeline.exports import Destinations, Exports
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
@@ -38,6 +39,7 @@ from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.snapshot import Snapshots
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
+from collectord.pipeline.traffic import Traffic
 from collectord.pipeline.upkeep import Upkeep
 from collectord.pipeline.upload_events import UploadEvents
 from collectord.pipeline.workers import Workers
@@ -108,7 +110,7 @@ class Pipeline:
             self._sources.schema, layout, lowercase_workspace=lowercase_workspace, max_streams=max_streams
         )
         self._framer = Framer(codec, level, ledger.writer_id, ledger.next_frame_id)
-        self._state = state = State(ledger, rules, received, reader.position)
+        self._state = state = State(ledger, rules, received, reader.position, clock)
         self._openings = Openings(max_streams, state.index)
         self._parking = Parking(
             state, log=log, ledger=ledger, parked=parked, known=self._known, clock=clock, budget=parked_budget,
@@ -119,6 +121,10 @@ class Pipeline:
             sources=self._sources, metrics=metrics, clock=clock,
         )  # fmt: skip
         """The quarantine."""
+        self.traffic = Traffic(clock)
+        """What goes to the blobs of each stream."""
+        self.event_minutes = EventMinutes(clock)
+        """The telemetry events of the last hour."""
         self.overview = Overview(
             state, log=log, known=self._known, sources=self._sources, parked=parked, parking=self._parking, clock=clock,
             begun=tuple(state.intents.values()),
@@ -128,7 +134,7 @@ class Pipeline:
         """What waits, for questions about rows."""
         self._reading = Reading(
             state, reader=reader, ledger=ledger, known=self._known, parked=parked, returning=self.shelf.returning,
-            marks=marks, openings=self._openings, metrics=metrics, clock=clock, received_to=received_to,
+            marks=marks, openings=self._openings, metrics=metrics, clock=clock, received_to=received_to, event_minutes=self.event_minutes,
         )  # fmt: skip
         self.upload_events = UploadEvents(
             log, self._openings, clock, writer=ledger.writer_id, node=node,
@@ -138,7 +144,7 @@ class Pipeline:
         self._sending = Sending(
             state, ledger=ledger, appender=appender, publisher=schemas, known=self._known, sources=self._sources,
             framer=self._framer, parking=self._parking, shelf=self.shelf, metrics=metrics, clock=clock,
-            upload_events=self.upload_events,
+            upload_events=self.upload_events, traffic=self.traffic,
         )  # fmt: skip
         begin = reader.position if ledger.rebuild_needed else log.durable
         self.exports = Exports(
@@ -264,7 +270,7 @@ class Pipeline:
     @property
     def last_error(self) -> str:
         """What has failed last, even if all is well again; empty if nothing ever has."""
-        return self._state.last_error
+        return self._state.errors.newest
 
     def has_room(self, partition: Partition) -> bool:
         """Whether a batch of this partition may be taken in; from the event loop, so without the lock. `gave_up` has to
@@ -361,13 +367,13 @@ class Pipeline:
             step()
         except (CollectordError, OSError) as error:
             # The spool's disk, mostly: it heals when there is room again.
-            self._state.last_error = f"pipeline: {error}"
+            self._state.errors.say(f"pipeline: {error}")
             self.make_room(error)
             event(_log, logging.WARNING, "the pipeline waits for its spool", why=str(error))
             return False
         except Exception as error:  # noqa: BLE001
             # The journey must outlive what nobody thought of; nothing has been lost, for nothing was confirmed.
-            self._state.last_error = f"pipeline: {described(error)}"
+            self._state.errors.say(f"pipeline: {described(error)}")
             _log.exception("the pipeline failed and goes on")
             return False
         return True

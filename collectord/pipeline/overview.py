@@ -16,6 +16,7 @@ from collectord.clock import Clock
 from collectord.errors import Rejected
 from collectord.model import Lsn, Partition, Place, Schema, Stream
 from collectord.pipeline.known import Known
+from collectord.pipeline.last_errors import LastError
 from collectord.pipeline.parking import Parking
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
@@ -64,10 +65,10 @@ class Overview:
 
     # ------------------------------------------------------------------ books
 
-    def books(self) -> list[StreamBooks]:
+    def books(self, patience: float = BOOKS_PATIENCE) -> list[StreamBooks]:
         """Every stream's books, at one moment, after everything that is durable by now was taken in, if that does not last."""
         with self._state.lock:
-            self._take_in()
+            self._take_in(patience)
             parked = self._parking.rows()
             in_log = [*self.rows_in_log(), *((stream, -rows) for stream, rows in parked)]
             books = {book.stream: book for book in self._state.books.view(in_log, parked)}
@@ -76,10 +77,10 @@ class Overview:
                 books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
         return sorted(books.values(), key=lambda book: book.stream)
 
-    def _take_in(self) -> None:
+    def _take_in(self, patience: float = BOOKS_PATIENCE) -> None:
         """Waits until everything that is durable by now was taken in, if that does not last. With the lock held."""
         durable = self._log.durable
-        deadline = self._clock.monotonic() + BOOKS_PATIENCE
+        deadline = self._clock.monotonic() + patience
         state = self._state
         while state.taken_to < durable and not state.stopping and self._clock.monotonic() < deadline:
             state.wake()
@@ -194,6 +195,10 @@ class Overview:
         """Blobs that take nothing at the moment, and why."""
         with self._state.lock:
             return self._state.troubles.all()
+
+    def errors(self) -> list[LastError]:
+        """What has failed last, the newest first."""
+        return self._state.errors.all()
 
 
 def _backwards(entries: Entries, schema: Schema) -> Iterator[tuple[Lsn, Place, Schema]]:

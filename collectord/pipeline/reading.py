@@ -10,6 +10,7 @@ from collections import deque
 
 from collectord._pb import collector_pb2 as pb
 from collectord.books import LOST
+from collectord.buffer.event_totals import EventTotals, event_totals
 from collectord.clock import Clock
 from collectord.errors import Rejected
 from collectord.ingest.marks import Marks
@@ -17,6 +18,7 @@ from collectord.ingest.openings import Openings
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import EntryKind, Lsn, Stored
+from collectord.pipeline.event_minutes import KINDS, TIMED, EventMinutes
 from collectord.pipeline.known import Known
 from collectord.pipeline.returning import Returning
 from collectord.pipeline.state import State
@@ -29,6 +31,8 @@ from collectord.wal.reader import LogReader
 READ_AT_ONCE = 1000
 MOST_TOLD = 100
 """Streams and reasons of dropped rows that are said, of what is read at once; the books have all."""
+_EVENT_KEYS = tuple(f"{kind.name.lower()}:" for kind in KINDS)
+"""How the keys of streams of events begin that are counted."""
 
 _log = logging.getLogger("collectord.pipeline")
 
@@ -50,6 +54,7 @@ class Reading:
         metrics: Metrics,
         clock: Clock,
         received_to: Lsn,
+        event_minutes: EventMinutes,
     ) -> None:
         """`received_to`: what lies before it was received, and counted, before the start."""
         self._state = state
@@ -63,6 +68,7 @@ class Reading:
         self._metrics = metrics
         self._clock = clock
         self._received_to = received_to
+        self._event_minutes = event_minutes
         self._pending: deque[Stored] = deque()
         """Read from the log and not taken in yet: more than nothing only while taking in fails."""
         self._damages: deque[Damage] = deque()
@@ -75,6 +81,8 @@ class Reading:
             self._pending.extend(self._reader.read(READ_AT_ONCE))
             self._damages.extend(self._reader.damages)
             self._reader.damages.clear()
+            for one in self._pending:
+                self._count_events(one)
         while self._damages:
             stored = self._damages[0].stored
             if stored is not None and stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id):
@@ -135,6 +143,29 @@ class Reading:
         dropped, self._dropped = self._dropped, []
         for stream, reason, rows in dropped:
             event(_log, logging.WARNING, "a client has dropped rows", stream=stream, reason=reason, rows=rows)
+
+    def _count_events(self, stored: Stored) -> None:
+        """Counts an entry's telemetry events, if it holds any, for the overview."""
+        if stored.kind is not EntryKind.BATCH or stored.lsn < self._received_to:
+            return
+        try:
+            # Their keys are remembered for longer than the schemas, which may be large.
+            if not self._known.stream_key(stored.schema_id).startswith(_EVENT_KEYS):
+                return
+            schema = self._known.schema(stored.schema_id)
+            kind = schema.stream.kind
+            if kind not in KINDS:
+                # A subscription may be called so too.
+                return
+            if kind in TIMED or schema.sampled:
+                totals = event_totals(schema, self._reader.read_payload(stored), stored.rows)
+            else:
+                # All that is wanted of these is their number.
+                totals = EventTotals(stored.rows)
+            self._event_minutes.add(kind, totals)
+        except (DamagedEntry, Rejected, OSError) as error:
+            # Whoever lands it finds that too, and does what has to be done.
+            event(_log, logging.WARNING, "events could not be counted for the overview", lsn=stored.lsn, why=str(error))
 
     def lose(self, stream: str, rows: int, why: str) -> None:
         """Rows that were acknowledged cannot be read back: the worst there is, and at least never silent."""

@@ -24,6 +24,7 @@ from collectord.pipeline.poison import Poisoned, Refusals, Suspects
 from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.sources import Sources
 from collectord.pipeline.state import State
+from collectord.pipeline.traffic import Traffic
 from collectord.pipeline.upload_events import UploadEvents
 from collectord.upload.appender import Appender
 from collectord.upload.attempts import Attempt, BlockedFor, Landed, Retry
@@ -57,6 +58,7 @@ class Sending:
         metrics: Metrics,
         clock: Clock,
         upload_events: UploadEvents,
+        traffic: Traffic,
     ) -> None:
         self._state = state
         self._ledger = ledger
@@ -70,12 +72,14 @@ class Sending:
         self._metrics = metrics
         self._clock = clock
         self._upload_events = upload_events
+        self._traffic = traffic
         self._suspects = Suspects()
         self._refusals = Refusals()
 
     def send(self, base: str, partition: Partition) -> None:
         """One step for the blob `base`; nobody else takes one for it meanwhile."""
         intent = self._state.intents.get(base)
+        self._traffic.begins(base, self._known.stream_key(partition.schema_id) if intent is None else intent.stream_key)
         if intent is None:
             intent = self._stage(base, partition)
         if intent is not None:
@@ -86,7 +90,8 @@ class Sending:
         trying again may help. `stream`: whose rows it held."""
         with self._state.lock:
             self._state.troubles.add(base, self._clock.monotonic(), seconds, detail, code)
-        self._state.last_error = f"{base}: {detail}"
+        self._state.errors.say(f"{base}: {detail}")
+        self._traffic.failed(base, detail)
         self._metrics.count("collectord_upload_failures_total", code=code or "retry")
         of = {"stream": stream} if stream else {}
         event(
@@ -167,6 +172,7 @@ class Sending:
     def _attempt(self, base: str, intent: Intent) -> None:
         """One pass of the recipe for an open intent."""
         began, began_ns = time.perf_counter(), self._clock.wall_ns()
+        self._traffic.tried(base)
         result = self._appender.attempt(intent)
         took = time.perf_counter() - began
         self._metrics.observe("collectord_upload_duration_seconds", took)
@@ -216,6 +222,7 @@ class Sending:
             "collectord_flush_duration_seconds", max(0, self._clock.wall_ns() - intent.created_ns) / 1e9
         )
         self._metrics.count("collectord_bytes_landed_total", intent.size)
+        self._traffic.landed(base, result.blob, intent.size)
 
     def _publish(self, partition: Partition) -> None:
         """Puts the schema's document beside the data. A frame settled after a restart leaves that to the next one."""

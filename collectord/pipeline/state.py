@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from collectord.books import LOST, Books
 from collectord.buffer.index import Index
 from collectord.buffer.seal import SealRules
+from collectord.clock import Clock
 from collectord.model import Lsn
+from collectord.pipeline.last_errors import LastErrors
 from collectord.pipeline.troubles import Troubles
 from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
@@ -25,10 +27,12 @@ from collectord.upload.records import Intent
 class State:
     """Begins as the ledger has it."""
 
-    def __init__(self, ledger: Ledger, rules: SealRules, received: Mapping[str, int], position: Lsn) -> None:
+    def __init__(
+        self, ledger: Ledger, rules: SealRules, received: Mapping[str, int], position: Lsn, clock: Clock
+    ) -> None:
         """`received`: see `Pipeline`; `position`: where the log will be read from."""
         self.lock = threading.Condition()
-        """Guards everything below but `last_error`; notified when something lands or there is something to do."""
+        """Guards everything below but `errors`; notified when something lands or there is something to do."""
         self.index = Index(rules, {partition: progress.cursor for partition, progress in ledger.cursors().items()})
         self.intents: dict[str, Intent] = {intent.base: intent for intent in ledger.intents()}
         """The frames under way, by base of their blob."""
@@ -39,8 +43,8 @@ class State:
         self.work = False
         """There is something to do for the pipeline's thread."""
         self.stopping = False
-        self.last_error = ""
-        """The newest; set and read from any thread without the lock."""
+        self.errors = LastErrors(clock)
+        """Told and read from any thread without the lock."""
 
     def wake(self) -> None:
         """There is something to do. With the lock held."""

@@ -116,6 +116,8 @@ class LogWriter:
         )
         self.on_commit: Callable[[], None] | None = None
         """Called on the log's thread, once per group, after `durable` advanced."""
+        self.on_sync: Callable[[float], None] | None = None
+        """Called on the log's thread with the seconds that writing and syncing a group took, if it succeeded."""
         self.callback_failures = 0
         """How often a caller's `done`, or `on_commit`, raised: a fault of the caller that the log survives. Read from any thread."""
         self._active: Active | None = None
@@ -349,6 +351,7 @@ class LogWriter:
         active = self._active
         assert active is not None
         segment = active.segment
+        began = self._clock.monotonic()
         try:
             write_all(self._disk, active.fd, group.buffers, group.start - segment.base)
             if self._durability == "fsync":
@@ -357,6 +360,7 @@ class LogWriter:
             self._leave(active)
             self._fail(group.appends, _failure(error))
             return
+        took = self._clock.monotonic() - began
         active.position = group.end
         active.declared.update(group.declared)
         segment.schemas.update(group.declared)
@@ -368,6 +372,8 @@ class LogWriter:
         self.catalog.durable = Lsn(group.end)
         for append in group.appends:
             self._tell(append, append.failure)
+        if self.on_sync is not None:
+            self._guard("the log's time could not be told", self.on_sync, took)
         if self.on_commit is not None:
             self._guard("the log's reader could not be woken", self.on_commit)
 

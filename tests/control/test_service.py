@@ -47,6 +47,9 @@ class FakeDaemon:
     def status(self) -> dict[str, Any]:
         return {"state": "ready", "clients": [{"pid": 1, "sdk": "ä\n"}]}
 
+    def page(self) -> dict[str, Any]:
+        return self.status() | {"history": {}}
+
     def flush(self, timeout: float) -> bool:
         self.timeouts.append(timeout)
         self.entered.release()

@@ -22,7 +22,7 @@ from tests.e2e.process import Daemon, collectord, environment
 from tests.e2e.waiting import eventually
 
 COMMANDS = (
-    "serve", "status", "flush", "drain", "adopt", "erase", "ledger", "ledger rebuild", "ls", "cat", "verify", "doctor", "where",
+    "serve", "status", "flush", "drain", "adopt", "erase", "ledger", "ledger rebuild", "top", "ls", "cat", "verify", "doctor", "where",
     "retention", "logs", "tail", "query",
     "wal", "wal ls", "quarantine", "service", "service set", "service show", "config", "demo", "version",
 )  # fmt: skip
@@ -80,7 +80,7 @@ def test_version_and_config(folder: Path) -> None:
     assert shown["azure_connection_string"]
 
 
-@pytest.mark.parametrize("command", ["status", "status --json", "flush", "ledger", "ledger --json"])
+@pytest.mark.parametrize("command", ["status", "status --json", "top --once", "flush", "ledger", "ledger --json"])
 def test_without_a_daemon_a_command_says_so(folder: Path, command: str) -> None:
     """Exit 2 and one line: which socket, and what to do."""
     done = collectord(*command.split(), cwd=folder)
@@ -119,8 +119,16 @@ def test_status_flush_ledger_and_log_beside_a_running_daemon(make_daemon: MakeDa
     assert status["waiting"]["rows"] == 1234
     assert [one["sdk"] for one in status["clients"]] == ["wire 1"]
     assert status["pid"] == (daemon.process.pid if daemon.process else 0)
+    (stream,) = status["streams"]
+    assert (stream["received"], stream["landed"], stream["in_log"], stream["collected"]) == (1234, 0, 1234, "on")
+    assert (stream["blob"], stream["last_error"], stream["cost"]["per_month"]) == (None, None, 0)
+    assert status["totals"]["received"] == 1234
+    assert status["memory"]["resident_bytes"] > 10 << 20
+    assert status["latency"]["sync"]["count"] > 0
+    assert "Nothing was appended" in status["cost"]["advice"]
     people = daemon.cli("status").stdout
     assert "is ready" in people
+    assert "collected: on" in people
     assert "1,234 rows of 1 partitions" in people
 
     log = json.loads(daemon.cli("wal", "ls", "--json").stdout)
@@ -137,6 +145,16 @@ def test_status_flush_ledger_and_log_beside_a_running_daemon(make_daemon: MakeDa
     assert "balanced" in ledger.stdout
     (books,) = json.loads(daemon.cli("ledger", "--json").stdout)
     assert (books["received"], books["in_log"], books["landed"], books["balanced"]) == (1234, 0, 1234, True)
+    shown = daemon.cli("top", "--once")
+    assert shown.returncode == 0
+    assert "1,234" in shown.stdout
+    page = json.loads(daemon.http("/status.json")[1])
+    (stream,) = page["streams"]
+    assert stream["blob"].endswith("data.csv.zst")
+    assert stream["cost"]["operations_per_hour"] == 60
+    assert "longer flush_interval" in page["cost"]["advice"]
+    assert set(page) - set(status) == {"history"}
+    assert page["streams_in_all"] == 1
     client.close()
     assert daemon.terminate() == 0
     assert daemon.cli("wal", "ls").returncode == 0, "the log can be looked at without a daemon too"
@@ -288,7 +306,7 @@ def test_health_and_metrics(make_daemon: MakeDaemon) -> None:
     _landed(daemon, 100)
     assert daemon.http("/livez") == (200, "ok\n")
     assert daemon.http("/readyz") == (200, "ok\n")
-    assert daemon.http("/")[0] == 404
+    assert daemon.http("/nothing")[0] == 404
     assert daemon.http("/metrics", "DELETE")[0] == 405
     status, text = daemon.http("/metrics")
     assert status == 200

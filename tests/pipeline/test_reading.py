@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from collectord._pb import collector_pb2 as pb
-from collectord.model import Entry, EntryKind
+from collectord.model import Entry, EntryKind, Partition, StreamKind
 from collectord.testing.store import MemoryStore
+from tests.buffer.test_event_totals import payload, schema_of
 from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
+from tests.reference_batch import NOW
 
 
 def dropped(running: Node) -> int:
@@ -71,3 +74,53 @@ def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(
     assert landed_ids(store) == client.ids
     assert running.balanced()
     assert next(failures, None) is None, "the fault did not happen"
+
+
+def events(kind: StreamKind, count: int, sequence: int, sampled: bool = False) -> Entry:
+    schema = schema_of(kind, sampled)
+    raw = payload(schema, [(20.0, False)] * count, sampling=0.5)
+    return Entry(EntryKind.BATCH, b"e" * 16, sequence, count, raw, schema, Partition.of(schema.id, NOW, 1440))
+
+
+def test_telemetry_is_counted_as_it_becomes_durable_and_not_again_after_a_restart(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    """What only has to be counted is not even read."""
+    first = Node(tmp_path / "spool", store)
+    read = first.pipeline._reading._reader.read_payload
+    reads: list[object] = []
+    first.pipeline._reading._reader.read_payload = lambda one: (reads.append(one), read(one))[1]  # type: ignore[method-assign,assignment,misc]
+    first.append(events(StreamKind.REQUEST, 3, 1), events(StreamKind.TRACE, 4, 2), Client(schema()).batch(5))
+    first.append(events(StreamKind.EXCEPTION, 2, 3, sampled=True), events(StreamKind.METRIC, 7, 4))
+    wait_until(lambda: len(reads) == 2)
+    wait_until(lambda: first.pipeline.event_minutes.recent() is not None)
+    first.settle()
+    found = first.pipeline.event_minutes.recent()
+    assert found is not None
+    counts = {kind: said["per_minute"] for kind, said in found.items()}
+    assert counts["trace"] > 0
+    assert counts["request"] == pytest.approx(counts["trace"] * 3 / 4, abs=0.01)
+    assert counts["exception"] == pytest.approx(counts["trace"], abs=0.01)
+    assert found["request"]["failed_percent"] == 100
+    first.stop()
+    second = Node(tmp_path / "spool", store)
+    second.settle()
+    assert second.pipeline.event_minutes.recent() is None
+    second.stop()
+
+
+def test_telemetry_that_cannot_be_read_for_counting_still_lands(
+    node: Callable[..., Node], store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = node()
+
+    def failing(*arguments: Any) -> memoryview:
+        raise OSError(5, "input/output error")
+
+    running.pipeline._reading._reader.read_payload = failing  # type: ignore[method-assign]
+    with caplog.at_level(logging.WARNING, "collectord.pipeline"):
+        running.append(events(StreamKind.REQUEST, 3, 1))
+        running.settle()
+    assert any("could not be counted" in record.getMessage() for record in caplog.records)
+    (book,) = running.pipeline.overview.books()
+    assert (book.received, book.landed) == (3, 3)

@@ -65,6 +65,22 @@ def test_on_commit_comes_once_per_group_after_durable_advanced(spool: Spool) -> 
     assert seen == [first, spool.writer.durable] and first < spool.writer.durable
 
 
+def test_the_time_of_a_sync_is_told_once_per_group_that_is_durable(spool: Spool, disk: FaultyDisk) -> None:
+    """A listener that fails harms nobody."""
+    took: list[float] = []
+    spool.writer.on_sync = took.append
+    spool.commit(entry(1))
+    spool.commit_all([[entry(2)], [entry(3)]])
+    assert len(took) == 2
+    assert all(seconds >= 0 for seconds in took)
+    disk.next["sync"] = [OSError(5, "input/output error")]
+    assert spool.commit(entry(4)) is not None
+    assert len(took) == 2
+    spool.writer.on_sync = lambda _: took.pop(9)
+    assert spool.commit(entry(4)) is None
+    assert spool.writer.callback_failures == 1
+
+
 def test_with_durability_os_entries_are_not_synced(tmp_path: Path, disk: FaultyDisk) -> None:
     spool = Spool(tmp_path, disk=disk)
     writer = LogWriter(

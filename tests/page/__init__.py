@@ -1,0 +1,1 @@
+"""The status page in a real Chromium, run by `make page-test`. Fails where there is none: who asks for these tests wants to know."""
