@@ -170,11 +170,32 @@ class Settings(BaseSettings):
         "the spool safely.",
     )
     mark_days: float = Field(7.0, gt=0, le=MOST_DAYS, description="How long a silent client's sequence is remembered.")
-    azure_connection_string: SecretStr | None = Field(None, description="Account of an az:// store.")
     azure_account_url: MaskedStr | None = Field(
-        None, description="https://ACCOUNT.blob.core.windows.net, with a SAS or azure-identity's default credential."
+        None,
+        description="https://ACCOUNT.blob.core.windows.net: the account of an az:// store, with an identity unless a SAS or a key "
+        "is set.",
+    )
+    azure_credential: Literal["default", "workload", "managed"] = Field(
+        "default",
+        description="Which identity asks for tokens: workload (AKS), managed, or the first that azure-identity's default chain finds.",
+    )
+    azure_client_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Client id of that identity, where there are several; else AZURE_CLIENT_ID, or the system-assigned one.",
     )
     azure_sas: SecretStr | None = Field(None, description="Shared access signature for azure_account_url.")
+    azure_sas_file: Path | None = Field(
+        None, description="A file that holds it; read again when it changes, as are the next two files."
+    )
+    azure_connection_string: SecretStr | None = Field(
+        None, description="Account of an az:// store, with a SAS or a key."
+    )
+    azure_connection_string_file: Path | None = Field(None, description="A file that holds it.")
+    azure_account_key: SecretStr | None = Field(
+        None, description="Key of the account in azure_account_url; it may do everything: prefer an identity."
+    )
+    azure_account_key_file: Path | None = Field(None, description="A file that holds it.")
     tenant_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9.-]+$",
@@ -353,10 +374,27 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _azure_has_an_account(self) -> Settings:
-        if self.store.startswith("az://") and not (self.azure_connection_string or self.azure_account_url):
+        strings = self.azure_connection_string or self.azure_connection_string_file
+        if self.store.startswith("az://") and not (strings or self.azure_account_url):
             raise ValueError(
                 f"store: {self.store!r} is in Azure; set COLLECTORD_AZURE_CONNECTION_STRING, or COLLECTORD_AZURE_ACCOUNT_URL with a SAS "
                 "or a credential that azure-identity finds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _azure_has_one_credential(self) -> Settings:
+        for name in ("azure_sas", "azure_connection_string", "azure_account_key"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name}: set COLLECTORD_{name.upper()} or COLLECTORD_{name.upper()}_FILE, not both")
+        sas, key = self.azure_sas or self.azure_sas_file, self.azure_account_key or self.azure_account_key_file
+        if sas and key:
+            raise ValueError("azure_account_key: set a SAS or a key, not both; a SAS may do less")
+        if self.azure_credential != "default" and (
+            sas or key or self.azure_connection_string or self.azure_connection_string_file
+        ):
+            raise ValueError(
+                f"azure_credential: {self.azure_credential!r} would not be used, since a SAS or a key is set"
             )
         return self
 

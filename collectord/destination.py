@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import SecretStr
 
 from collectord.config import Settings
@@ -10,19 +12,32 @@ from collectord.outputs import Outputs
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.rewriting import RewritableStore
+from collectord.upload.secretfile import SecretFile
 
 
 def open_store(settings: Settings) -> RewritableStore:
     """The store that the settings name, without having asked it anything. Raises `ConfigError`."""
 
+    place = Location.parse(settings.store)
+    if place.container is None:
+        return place.open()
+
     def plain(value: SecretStr | None) -> str | None:
         return value.get_secret_value() if value is not None else None
 
-    return Location.parse(settings.store).open(
-        connection_string=plain(settings.azure_connection_string),
+    def secret(setting: str, value: SecretStr | None, file: Path | None) -> str | SecretFile | None:
+        return SecretFile(f"{setting}_file", file) if file is not None else plain(value)
+
+    return place.open(
+        connection_string=secret(
+            "azure_connection_string", settings.azure_connection_string, settings.azure_connection_string_file
+        ),
         account_url=plain(settings.azure_account_url),
-        sas_token=plain(settings.azure_sas),
+        account_key=secret("azure_account_key", settings.azure_account_key, settings.azure_account_key_file),
+        sas_token=secret("azure_sas", settings.azure_sas, settings.azure_sas_file),
+        credential=settings.azure_credential,
         tenant_id=settings.tenant_id,
+        client_id=settings.azure_client_id,
     )
 
 

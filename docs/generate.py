@@ -41,7 +41,7 @@ from collectord.metrics import TABLE
 from collectord.notation import is_secret
 from collectord.pipeline import known, lag, parking
 from collectord.telemetry import delivery, envelope
-from collectord.upload import rollover, store, template
+from collectord.upload import remedies, rollover, store, template
 
 DOCS = Path(__file__).resolve().parent
 ALERTS = DOCS.parent / "deploy" / "helm" / "collectord" / "files" / "alerts.yaml"
@@ -133,6 +133,13 @@ def alerts_table() -> str:
         for alert in alerts
     ]
     return _table(("alert", "severity", "when", "meaning", "action"), rows)
+
+
+def remedies_table() -> str:
+    """What to do about refusals of Azure, in the order of `remedies.REMEDIES`."""
+    filled = {"mend": "replace it", "skew": "… s ahead of or behind", "st": "…", "se": "…", "sp": "…", "aud": "…"}
+    rows = [(one.when, one.says.format_map(filled)) for one in remedies.REMEDIES]
+    return _table(("symptom", "what the log, the status and the doctor say"), rows)
 
 
 def limits_table() -> str:
@@ -243,10 +250,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics_table,
     "limits": limits_table,
     "alerts": alerts_table,
+    "remedies": remedies_table,
 }
 PAGES: Mapping[Path, tuple[str, ...]] = {
     DOCS / "configuration.md": ("settings",),
-    DOCS / "operations.md": ("metrics", "alerts", "limits"),
+    DOCS / "operations.md": ("metrics", "alerts", "remedies", "limits"),
 }
 
 

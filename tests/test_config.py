@@ -206,6 +206,29 @@ def test_an_azure_store_needs_an_account() -> None:
     assert load(overrides={"store": "az://modeldata/p", "azure_account_url": "https://a.blob.core.windows.net"})
 
 
+@pytest.mark.parametrize(
+    "given, field",
+    [
+        ({"azure_sas": SECRET, "azure_sas_file": "f"}, "azure_sas"),
+        ({"azure_connection_string": SECRET, "azure_connection_string_file": "f"}, "azure_connection_string"),
+        ({"azure_account_key": SECRET, "azure_account_key_file": "f"}, "azure_account_key"),
+        ({"azure_account_key": SECRET, "azure_sas_file": "f"}, "azure_account_key"),
+        ({"azure_credential": "workload", "azure_sas": SECRET}, "azure_credential"),
+        ({"azure_credential": "managed", "azure_connection_string_file": "f"}, "azure_credential"),
+    ],
+)
+def test_credentials_that_contradict_each_other_are_refused(given: dict[str, str], field: str) -> None:
+    """One of them would not be used, and nobody would know which."""
+    with pytest.raises(ConfigError, match=f"^{field}: ") as error:
+        load(overrides={"store": "az://modeldata", "azure_account_url": "https://a.blob.core.windows.net", **given})
+    assert SECRET not in str(error.value)
+
+
+def test_a_file_is_an_account_too() -> None:
+    settings = load(overrides={"store": "az://modeldata", "azure_connection_string_file": "f"})
+    assert settings.azure_connection_string is None
+
+
 def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = toml(
         tmp_path, f'azure_connection_string = "{SECRET}"\nazure_sas = "{SECRET}"\nazure_account_url = "{SECRET}"\n'
@@ -216,7 +239,7 @@ def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for text in (repr(settings), str(settings), json.dumps(settings.shown())):
         assert SECRET not in text
         assert "**********" in text
-    for name in ("azure_connection_string", "azure_sas", "azure_account_url", "columns_key"):
+    for name in ("azure_connection_string", "azure_sas", "azure_account_key", "azure_account_url", "columns_key"):
         with pytest.raises(ConfigError) as error:
             load(overrides={name: [SECRET]})
         assert SECRET not in str(error.value)

@@ -31,25 +31,29 @@ class Azurite:
 
     port: int
     pid: int
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def connection_string(self, port: int | None = None) -> str:
         """`port`: that of a proxy in front of the service."""
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"BlobEndpoint=http://127.0.0.1:{port or self.port}/{ACCOUNT};"
+            f"DefaultEndpointsProtocol={self.scheme};AccountName={ACCOUNT};AccountKey={KEY};"
+            f"BlobEndpoint={self.scheme}://127.0.0.1:{port or self.port}/{ACCOUNT};"
         )
 
 
 @contextmanager
-def running(root: Path, *, in_memory: bool = True) -> Iterator[Azurite]:
+def running(root: Path, *, in_memory: bool = True, certificate: tuple[Path, Path] | None = None) -> Iterator[Azurite]:
     """Azurite as npm installed it under `root`, until the block is left. What it holds is gone then.
 
     `in_memory`: not for longer than ten minutes. Then it collects its garbage, one piece for each append that it was ever
     sent, and looks through all of them for each: with tens of thousands it answers nobody for minutes.
+
+    `certificate`: a chain and its key. Then it speaks https, and takes tokens too: it looks at what they say, not at who
+    signed them.
 
     Raises:
         CallHuman: node or Azurite is missing, or it does not start; the message says what to do.
@@ -60,20 +64,23 @@ def running(root: Path, *, in_memory: bool = True) -> Iterator[Azurite]:
     with tempfile.TemporaryDirectory(prefix="collectord-azurite-") as folder:
         errors = Path(folder) / "stderr"
         where = ("--inMemoryPersistence",) if in_memory else ("--location", folder)
+        secure = (
+            ("--cert", str(certificate[0]), "--key", str(certificate[1]), "--oauth", "basic") if certificate else ()
+        )
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
-                bound([node, str(entry), *_OPTIONS, *where]), cwd=folder, stdout=subprocess.PIPE, stderr=stderr
+                bound([node, str(entry), *_OPTIONS, *where, *secure]), cwd=folder, stdout=subprocess.PIPE, stderr=stderr
             )
         assert process.stdout is not None
         try:
             found = None
             for line in process.stdout:
-                found = re.search(rb"successfully listens on http://127\.0\.0\.1:(\d+)", line)
+                found = re.search(rb"successfully listens on https?://127\.0\.0\.1:(\d+)", line)
                 if found:
                     break
             if not found:
                 raise CallHuman(f"Azurite did not start: {errors.read_text()[-2000:]}")
-            yield Azurite(int(found[1]), process.pid)
+            yield Azurite(int(found[1]), process.pid, "https" if certificate else "http")
         finally:
             process.terminate()
             process.wait(10)

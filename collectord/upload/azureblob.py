@@ -1,10 +1,10 @@
-"""Append blobs in a container of Azure Blob Storage. The only file that imports azure, which takes a second.
+"""Append blobs in a container of Azure Blob Storage. Only this file and azureaccount.py import azure, which takes a second.
 
 The SDK's synchronous client without its retries: those wait 17 s, ignore Retry-After, and turn an append that landed
 into a refusal. Every request carries its condition, is sent once, and is answered within the timeouts, or is unknown.
 
 Answers are taken by status and error code (`OUTCOMES`); messages and addresses of the SDK may hold signatures and go
-nowhere.
+nowhere. What a person should do about a refusal is said behind it (remedies.py).
 
 Threads: one client serves all threads.
 """
@@ -22,10 +22,11 @@ from urllib.parse import quote, urlsplit
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.blob import ContainerClient, ContentSettings
 
-from collectord.errors import CallHuman, ConfigError, TryAgain
+from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
+from collectord.upload.azureaccount import Account, Identity, IdentityKind, NoToken, Secret
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.rewriting import (
     BlobState,
@@ -77,6 +78,7 @@ OUTCOMES: Mapping[
     # Lease, position, ETag, and an answer whose code got lost: the length of the blob tells them apart.
     (412, None): WrongPosition,
     # From here on the words of `Blocked`.
+    (400, "InvalidAuthenticationInfo"): "forbidden",
     (400, None): "bad_request",
     (401, None): "forbidden",
     (403, "UnauthorizedBlobOverwrite"): AlreadyExists,
@@ -91,7 +93,11 @@ OUTCOMES: Mapping[
     (413, None): "too_large",
 }
 
-_SECRET = re.compile(r"(?i)(sig|accountkey|sharedaccesssignature|authorization)([=:]\s*)[^&;\s'\"]+")
+_SECRET = re.compile(
+    r"(?i)(sig|accountkey|sharedaccesssignature|authorization|access_token|client_assertion|client_secret)"
+    r"(['\"]?[=:]\s*['\"]?(?:bearer\s|sharedkey\s)?)[^&;\s'\"]+"
+)
+_TOKEN = re.compile(r"\beyJ[\w-]+\.[\w.-]+")
 _URL = re.compile(r"(?i)\burl:\s*\S+|https?://\S+")
 
 _Meaning = Absent | NoContainer | AlreadyExists | WrongPosition | NotAppendable | Blocked | Unknown
@@ -102,18 +108,22 @@ _FAULTS = (AzureError, OSError, ValueError)
 class AzureBlob:
     """The store in the container `container` of an account.
 
-    Either `connection_string`, or `account_url` with `sas_token`, with a SAS in the URL itself, or with the identity
-    that DefaultAzureCredential finds, in the tenant `tenant_id` if one is named. Raises `ConfigError` if these do not make an address. Sends nothing yet.
+    Either `connection_string`, or `account_url` with `account_key`, with `sas_token`, with a SAS in the URL itself, or with
+    the identity that azure-identity finds: `credential` says where it looks, `tenant_id` and `client_id` which one. Secrets are
+    text, or files that are read again when they change. Raises `ConfigError` if these do not make an address. Sends nothing yet.
     """
 
     def __init__(
         self,
         container: str,
         *,
-        connection_string: str | None = None,
+        connection_string: Secret = None,
         account_url: str | None = None,
-        sas_token: str | None = None,
+        account_key: Secret = None,
+        sas_token: Secret = None,
+        credential: IdentityKind = "default",
         tenant_id: str | None = None,
+        client_id: str | None = None,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         **options: Any,
@@ -121,48 +131,36 @@ class AzureBlob:
         """`options` go to the SDK's client as they are, such as `connection_verify`."""
         verify = options.pop("connection_verify", True)
         self.lateness = LATENESS * (connect_timeout + read_timeout)
-        self._transport = RequestsTransport(
+        transport = RequestsTransport(
             session=open_session(),
             connection_timeout=connect_timeout,
             read_timeout=read_timeout,
             connection_verify=verify,
         )
-        options |= {"retry_total": 0, "transport": self._transport}
-        self._credential: Any = None
-        try:
-            if connection_string:
-                self._service = BlobServiceClient.from_connection_string(connection_string, **options)
-            elif account_url:
-                self._service = BlobServiceClient(
-                    account_url, credential=self._access(account_url, sas_token, tenant_id), **options
-                )
-            else:
-                raise ConfigError(
-                    "azure_connection_string or azure_account_url: one of them must be set for an az:// store"
-                )
-        except (ValueError, AttributeError):
-            # Not chained, and without its text: either may quote the setting.
-            field = "azure_connection_string" if connection_string else "azure_account_url"
-            raise ConfigError(f"{field}: cannot be read (the value is not shown: it may hold a secret)") from None
-        self._container = self._service.get_container_client(container)
+        self._account = Account(
+            container,
+            connection_string=connection_string,
+            account_url=account_url,
+            account_key=account_key,
+            sas=sas_token,
+            identity=Identity(credential, tenant_id, client_id, connect_timeout, read_timeout),
+            options=options | {"retry_total": 0, "transport": transport},
+        )
         address = urlsplit(self._container.url)
         self._url = f"{address.scheme}://{address.netloc}{address.path}"
 
-    def _access(self, account_url: str, sas_token: str | None, tenant_id: str | None) -> Any:
-        if sas_token:
-            return sas_token.removeprefix("?")
-        if "sig=" in urlsplit(account_url).query:
-            return None
-        from azure.identity import DefaultAzureCredential
+    @property
+    def _container(self) -> ContainerClient:
+        return self._account.client()
 
-        if not tenant_id:
-            self._credential = DefaultAzureCredential()
-            return self._credential
-        named = ("workload_identity", "shared_cache", "broker", "visual_studio_code", "interactive_browser")
-        self._credential = DefaultAzureCredential(
-            additionally_allowed_tenants=[tenant_id], **{f"{name}_tenant_id": tenant_id for name in named}
-        )
-        return _InTenant(self._credential, tenant_id)
+    def _judge(self, error: Exception, creating: bool = False) -> _Meaning:
+        """`judge`, with what to do about a refusal."""
+        match meaning := judge(error):
+            case Blocked("forbidden" | "credential" as reason, detail):
+                code = _code(error) if isinstance(error, HttpResponseError) else None
+                advice = self._account.advice(error, code, creating)
+                return Blocked(reason, f"{detail}: {advice}") if advice else meaning
+        return meaning
 
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         if not 0 < len(data) <= MAX_APPEND:
@@ -176,7 +174,7 @@ class AzureBlob:
                 return Unknown("appended, says an answer without its headers")
             return Appended(int(str(offset)) + len(data), None if blocks is None else int(str(blocks)))
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         match meaning:
             case AlreadyExists():
                 return Unknown("an answer that does not belong to an append")
@@ -192,7 +190,7 @@ class AzureBlob:
             )
             return Created() if answer.get("etag") else Unknown("created, says an answer without its headers")
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         match meaning:
             case WrongPosition():
                 # A lease, or the very condition: either way there is a blob.
@@ -207,7 +205,7 @@ class AzureBlob:
             answer = self._container.create_container()
             return Created() if answer.get("etag") else Unknown("created, says an answer without its headers")
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error, creating=True)
         match meaning:
             case AlreadyExists():
                 return meaning
@@ -223,7 +221,7 @@ class AzureBlob:
             size: int | None = self._container.get_blob_client(blob).get_blob_properties().size
             return Unknown("a length, says an answer without its headers") if size is None else size
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         return _absent_or_failure(meaning)
 
     def read(self, blob: str, offset: int, length: int) -> ReadOutcome:
@@ -239,7 +237,7 @@ class AzureBlob:
         except _FAULTS as error:
             if isinstance(error, HttpResponseError) and error.status_code == 416:
                 return b""
-            return _absent_or_failure(judge(error))
+            return _absent_or_failure(self._judge(error))
         # The SDK sees a reply that ends early as whole when its headers say nothing else.
         return content if len(content) == total else Unknown(f"{len(content)} of {total} bytes")
 
@@ -248,7 +246,7 @@ class AzureBlob:
             for item in self._container.list_blobs(name_starts_with=prefix, include=["metadata"]):
                 yield BlobInfo(item.name, item.size, dict(item.metadata or {}))
         except _FAULTS as error:
-            match judge(error):
+            match self._judge(error):
                 case Absent() | NoContainer():
                     return
                 case Blocked(_, detail):
@@ -263,7 +261,7 @@ class AzureBlob:
             total, etag = reader.size, reader.properties.etag
             content: bytes = reader.readall()
         except _FAULTS as error:
-            return _absent_or_failure(judge(error))
+            return _absent_or_failure(self._judge(error))
         if total > MAX_DOCUMENT:
             return too_large(name)
         if len(content) != total or not etag:
@@ -283,7 +281,7 @@ class AzureBlob:
             written = answer.get("etag")
             return Written(str(written)) if written else Unknown("written, says an answer without its headers")
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         match meaning:
             case AlreadyExists() if etag is not None:
                 return Blocked("forbidden", f"{name} may not be replaced")
@@ -298,7 +296,7 @@ class AzureBlob:
         try:
             found = self._container.get_blob_client(blob).get_blob_properties()
         except _FAULTS as error:
-            return _absent_or_failure(judge(error))
+            return _absent_or_failure(self._judge(error))
         if found.size is None or not found.etag:
             return Unknown("a state, says an answer without its headers")
         kind = getattr(found.blob_type, "value", found.blob_type)
@@ -311,7 +309,7 @@ class AzureBlob:
             )
             return Sealed() if answer.get("etag") else Unknown("sealed, says an answer without its headers")
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         match meaning:
             case NotAppendable("sealed"):
                 return Sealed()
@@ -329,7 +327,7 @@ class AzureBlob:
             )  # fmt: skip
             return Created() if answer.get("etag") else Unknown("written, says an answer without its headers")
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         match meaning:
             case AlreadyExists() | WrongPosition() | NotAppendable():
                 return AlreadyExists()
@@ -346,7 +344,7 @@ class AzureBlob:
             )
             return Removed()
         except _FAULTS as error:
-            meaning = judge(error)
+            meaning = self._judge(error)
         match meaning:
             case Absent() | NoContainer():
                 return Removed()
@@ -366,7 +364,7 @@ class AzureBlob:
         except _FAULTS as error:
             if isinstance(error, HttpResponseError) and _code(error) == "LeaseAlreadyPresent":
                 return None
-            meaning = judge(error)
+            meaning = self._judge(error)
         return meaning if isinstance(meaning, Blocked | Unknown) else Unknown(f"{name}: {type(meaning).__name__}")
 
     def addresses(self, blob: str) -> dict[str, str]:
@@ -382,23 +380,7 @@ class AzureBlob:
         return f"container {self._url}"
 
     def close(self) -> None:
-        self._service.close()
-        if self._credential is not None:
-            self._credential.close()
-
-
-class _InTenant:
-    """A credential whose tokens are asked for in one tenant, whatever the environment or the service's challenge names."""
-
-    def __init__(self, credential: Any, tenant_id: str) -> None:
-        self._credential = credential
-        self._tenant_id = tenant_id
-
-    def get_token(self, *scopes: str, **options: Any) -> Any:
-        return self._credential.get_token(*scopes, **{**options, "tenant_id": self._tenant_id})
-
-    def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> Any:
-        return self._credential.get_token_info(*scopes, options={**(options or {}), "tenant_id": self._tenant_id})
+        self._account.close()
 
 
 class _Lease:
@@ -437,10 +419,9 @@ def judge(error: Exception) -> _Meaning:
     """What an exception of the SDK says about the request, by status and code; in doubt `Unknown`."""
     if not isinstance(error, HttpResponseError) or error.status_code is None:
         # No answer at all. An identity that cannot be had is a refusal, and says so before anything is sent.
-        kind = type(error).__name__
-        if isinstance(error, ClientAuthenticationError):
-            return Blocked("credential", f"{kind}: {redact(str(error))}")
-        return Unknown(f"{kind}: {redact(str(error))}")
+        if isinstance(error, NoToken | ClientAuthenticationError):
+            return Blocked("credential", redact(str(error)))
+        return Unknown(f"{type(error).__name__}: {redact(str(error))}")
     status, code = error.status_code, _code(error)
     detail = f"{status} {code or 'without a code'}"
     meaning = OUTCOMES.get((status, code)) or OUTCOMES.get((status, None))
@@ -456,8 +437,8 @@ def judge(error: Exception) -> _Meaning:
 
 
 def redact(text: str) -> str:
-    """A message of the SDK in one line of at most 300 characters, without addresses, signatures and keys."""
-    return _SECRET.sub(r"\1\2***", _URL.sub("…", " ".join(text.split())))[:300]
+    """A message of the SDK in one line of at most 300 characters, without addresses, signatures, keys and tokens."""
+    return _SECRET.sub(r"\1\2***", _TOKEN.sub("***", _URL.sub("…", " ".join(text.split()))))[:300]
 
 
 def _absent_or_failure(meaning: _Meaning) -> Failure | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from collectord.errors import ConfigError
 from collectord.upload.localdir import LocalDirectory
 from collectord.upload.rewriting import RewritableStore
+from collectord.upload.secretfile import SecretFile
 
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]\Z")
 
@@ -40,10 +42,13 @@ class Location:
     def open(
         self,
         *,
-        connection_string: str | None = None,
+        connection_string: str | SecretFile | None = None,
         account_url: str | None = None,
-        sas_token: str | None = None,
+        account_key: str | SecretFile | None = None,
+        sas_token: str | SecretFile | None = None,
+        credential: Literal["default", "workload", "managed"] = "default",
         tenant_id: str | None = None,
+        client_id: str | None = None,
     ) -> RewritableStore:
         """The store, without having asked it anything. Raises `ConfigError`; imports azure only if it is needed."""
         if self.container is None:
@@ -52,6 +57,6 @@ class Location:
         from collectord.upload.azureblob import AzureBlob
 
         return AzureBlob(
-            self.container, connection_string=connection_string, account_url=account_url, sas_token=sas_token,
-            tenant_id=tenant_id,
+            self.container, connection_string=connection_string, account_url=account_url, account_key=account_key,
+            sas_token=sas_token, credential=credential, tenant_id=tenant_id, client_id=client_id,
         )  # fmt: skip

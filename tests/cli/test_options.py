@@ -14,7 +14,10 @@ from collectord.cli.options import settings_options
 from collectord.config import Settings
 from collectord.notation import MaskedStr
 
-SECRETS = {"azure_connection_string", "azure_sas", "columns_key", "app_insights", "app_insights_key", "otlp_headers"}
+SECRETS = {
+    "azure_account_key", "azure_connection_string", "azure_sas", "columns_key", "app_insights", "app_insights_key",
+    "otlp_headers",
+}  # fmt: skip
 
 
 class WithMore(Settings):

@@ -360,6 +360,7 @@ def test_a_wrong_key_is_found_and_shown_nowhere(azurite: Azurite, new_container:
     found = azure(azurite, new_container(), monkeypatch, AZURE_CONNECTION_STRING=connection)
     assert found["store"].ok is False
     assert "forbidden" in found["store"].what
+    assert "replace azure_connection_string" in found["store"].what
     assert "Rights on Azure" in found["store"].todo
     assert found["append"].ok is None
     assert wrong not in str(found)

@@ -111,7 +111,9 @@ def test_what_a_sas_does_not_allow_is_blocked_and_the_signature_shown_nowhere(az
 def test_a_wrong_key_is_blocked(container: Any, azurite: Azurite) -> None:
     wrong = azurite.connection_string().replace(KEY, "AAAA" + KEY[4:])
     store = AzureBlob(container.container_name, connection_string=wrong)
-    assert store.append(NAME, b"x", 0) == Blocked("forbidden", "403 AuthorizationFailure")
+    refused = store.append(NAME, b"x", 0)
+    assert isinstance(refused, Blocked) and refused.reason == "forbidden"
+    assert refused.detail.startswith("403 AuthorizationFailure: ") and "azure_connection_string" in refused.detail
     assert isinstance(store.length(NAME), Blocked)
 
 
@@ -193,6 +195,10 @@ def test_an_identity_that_cannot_be_had_is_blocked_but_no_answer_is_unknown() ->
         "AccountKey=SECRET==;x",
         "SharedAccessSignature=sv=1&sig=SECRET",
         "Authorization: SECRET",
+        "Authorization: Bearer SECRET",
+        "Unexpected response: {'token_type': 'Bearer', 'access_token': 'SECRET'}",
+        'AADSTS1: {"client_assertion": "SECRET"} and client_secret=SECRET',
+        "the token eyJhbGciOiJub25lIn0.SECRET.x was refused",
     ],
 )
 def test_messages_are_free_of_secrets(text: str) -> None:
