@@ -124,19 +124,23 @@ test-pure: venv ## The client's tests with its core in Python; in make test most
 test-pythons: venv ## The client, its core compiled, on every Python from 3.10 to 3.13 that is here; needs two
 	$(BIN)/python -m pytest tests/pythons
 
-test-bounds: venv azurite ## All tests with the lowest versions of what we depend on, in an environment of their own; minutes
+test-bounds: venv azurite ## All tests with the lowest versions of what we depend on, in an environment of their own; half an hour
 	rm -rf build/lowest && mkdir -p build/lowest/tree
 	git ls-files -z | tar --create --null --files-from - | tar --extract --directory build/lowest/tree
 	ln -s $(CURDIR)/node_modules build/lowest/tree/node_modules
-	$(BIN)/python -m tests.bounds.lowest >build/lowest/pins.txt
+	$(BIN)/python -m tests.bounds.lowest pyproject.toml >build/lowest/pins.txt
+	$(BIN)/python -m tests.bounds.lowest clients/python/pyproject.toml >build/lowest/client.txt
 	$(PYTHON) -m venv build/lowest/venv
 	build/lowest/venv/bin/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" wheel "grpcio-tools==$$(sed -n 's/^grpcio==//p' build/lowest/pins.txt)" --constraint build/lowest/pins.txt
-	cd build/lowest/tree && ../venv/bin/python -m pip install -q --no-build-isolation --constraint ../pins.txt -e . -e clients/python -e clients/azureml -e clients/azureml-ai --group test
+	cd build/lowest/tree && ../venv/bin/python -m pip install -q --no-build-isolation --constraint ../pins.txt -e '.[query,otlp]' -e clients/python -e clients/azureml -e clients/azureml-ai --group test
 	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests
+	# The client lives beside whatever a model needs, so its bounds are lower than the daemon's: its own tests, with those.
+	build/lowest/venv/bin/python -m pip install -q --no-deps -r build/lowest/client.txt
+	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests/client
 
 audit: venv ## Known faults in what we depend on (pip-audit); needs the registry's advisories
 	$(BIN)/python -m pip install -q "pip-audit>=2.7"
-	$(BIN)/python -m tests.bounds.lowest | sed 's/==.*//' >build/audited.txt
+	for project in pyproject.toml clients/python/pyproject.toml; do $(BIN)/python -m tests.bounds.lowest $$project; done | sed 's/==.*//' | sort -u >build/audited.txt
 	$(BIN)/pip-audit --strict --progress-spinner off --requirement build/audited.txt
 
 licences: venv ## Licences of all that a daemon needs to run; fails for one that is not known to allow commercial use

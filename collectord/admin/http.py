@@ -23,6 +23,8 @@ FILES: Final = {
     "/page.svg": ("page.svg", "image/svg+xml"),
 }
 """Of the status page, by path: all that it ever loads."""
+TEXTS: Final = {path: files("collectord.admin").joinpath(file).read_bytes() for path, (file, _) in FILES.items()}
+"""Read before the process gives rights up."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -85,7 +87,6 @@ async def serve(
         OSError: the address cannot be bound.
     """
     shared, name = _Shared(page), socket.gethostname()
-    texts = {path: files("collectord.admin").joinpath(file).read_bytes() for path, (file, _) in FILES.items()}
 
     def check(request: web.Request) -> None:
         if not is_ours(request.headers.get("Host", ""), name):
@@ -111,7 +112,7 @@ async def serve(
     async def show_file(request: web.Request) -> web.Response:
         check(request)
         return web.Response(
-            body=texts[request.path], content_type=FILES[request.path][1], charset="utf-8", headers=HEADERS
+            body=TEXTS[request.path], content_type=FILES[request.path][1], charset="utf-8", headers=HEADERS
         )
 
     async def show_status(request: web.Request) -> web.Response:

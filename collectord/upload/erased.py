@@ -29,6 +29,14 @@ NOTES = CONTROL_PREFIX + "erased/"
 _FORMAT = 1
 
 
+class _Unanswered(TryAgain):
+    """The store did not say what a note or a blob holds."""
+
+    def __init__(self, name: str, unknown: Unknown) -> None:
+        super().__init__(f"{name}: {unknown.detail}")
+        self.unknown = Unknown(str(self), unknown.retry_after)
+
+
 class Edit(NamedTuple):
     """Bytes of the blob that were taken out, and how many stand there instead."""
 
@@ -150,7 +158,7 @@ def _note(store: BlobStore, name: str) -> Note | None:
     while True:
         piece = store.read(name, len(data), MAX_APPEND)
         if isinstance(piece, Unknown):
-            raise TryAgain(f"{name}: {piece.detail}")
+            raise _Unanswered(name, piece)
         if isinstance(piece, Blocked):
             raise CallHuman(f"{name}: {piece.detail}")
         if piece is None:
@@ -168,8 +176,8 @@ def was_replaced(store: BlobStore, blob: str) -> bool | Failure:
     """Whether an erasure has ever taken a blob of this name away, or was about to."""
     try:
         return next(notes_about(store, blob), None) is not None
-    except TryAgain as error:
-        return Unknown(str(error))
+    except _Unanswered as error:
+        return error.unknown
     except CallHuman as error:
         return Blocked("forbidden", str(error))
 
@@ -178,8 +186,8 @@ def held(store: BlobStore, blob: str, position: int, data: bytes | memoryview) -
     """Whether a blob of this name held `data` at `position` before it was replaced by an erasure."""
     try:
         return _held(store, blob, position, memoryview(data))
-    except TryAgain as error:
-        return Unknown(str(error))
+    except _Unanswered as error:
+        return error.unknown
     except CallHuman as error:
         return Blocked("forbidden", str(error))
 
@@ -217,7 +225,7 @@ def _stands(store: BlobStore, blob: str, position: int, data: memoryview) -> boo
     """Whether these bytes stand in a blob that an erasure has made, or stood there until the next one."""
     found = store.read(blob, position, len(data))
     if isinstance(found, Unknown):
-        raise TryAgain(f"{blob}: {found.detail}")
+        raise _Unanswered(blob, found)
     if isinstance(found, Blocked):
         raise CallHuman(f"{blob}: {found.detail}")
     return found == bytes(data) or _held(store, blob, position, data)

@@ -1,4 +1,4 @@
-"""Prints the lower bound of each run-time dependency as a pin, one to a line: `python -m tests.bounds.lowest`."""
+"""Prints the lower bound of each run-time dependency of a project as a pin: `python -m tests.bounds.lowest pyproject.toml`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,5 @@ def pins(project: Path) -> Iterator[str]:
         yield f"{found['name']}=={found['version']}{found['marker'] or ''}"
 
 
-def main() -> None:
-    found = {pin for project in PROJECTS for pin in pins(ROOT / project)}
-    assert found
-    print("\n".join(sorted(found)))
-
-
 if __name__ == "__main__":
-    main()
+    print("\n".join(sorted(pins(ROOT / sys.argv[1]))))

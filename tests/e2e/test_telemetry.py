@@ -125,7 +125,7 @@ def test_every_acknowledged_event_is_in_azure_once_through_kills_and_a_faulty_wi
     rows = f"{container}/some/prefix/default/default/default/default/wire/default/inputs/"
     others = [f"{container}/_collectord/telemetry/{kind.table}/" for kind in EVENTS.values() if kind.table != "traces"]
     assert [sorted(one["filters"]["prefixMatch"]) for one in definitions] == [
-        sorted([rows, *others]), [f"{container}/_collectord/telemetry/traces/"],
+        sorted([rows, *others]), [f"{container}/_collectord/telemetry/{folder}/" for folder in ("large", "traces")],
     ]  # fmt: skip
 
 
