@@ -51,6 +51,8 @@ def parse(text: str) -> Connection:
     Raises BadConnection.
     """
     pairs: dict[str, str] = {}
+    if text.strip()[:1] in ("'", '"'):
+        raise BadConnection("a connection string has no quotation marks around it")
     for part in filter(None, (one.strip() for one in text.split(";"))):
         name, equals, value = part.partition("=")
         name = name.strip().lower()
@@ -99,7 +101,9 @@ def check_url(text: str, what: str, *, anywhere: bool = False) -> str:
         raise BadConnection(f"{what} is not the address of a server") from None
     if address.scheme not in ("http", "https") or not host:
         raise BadConnection(f"{what} is not an address such as https://HOST")
-    if address.username is not None or address.password is not None or address.query or address.fragment:
+    if not text.isprintable() or " " in text:
+        raise BadConnection(f"{what} has a blank or a control character in it")
+    if address.username is not None or address.password is not None or "?" in text or "#" in text:
         raise BadConnection(f"{what} is an address without user, query and fragment")
     if address.scheme == "http" and not anywhere and not is_loopback(host):
         raise BadConnection(f"{what} must be https: http is allowed to this machine only")

@@ -42,6 +42,13 @@ def test_a_connection_string_says_where_to(text: str, url: str) -> None:
         (f"InstrumentationKey={KEY};IngestionEndpoint=ftp://elsewhere/", "https://HOST"),
         (f"InstrumentationKey={KEY};IngestionEndpoint=https://user:secret@host/", "without user"),
         (f"InstrumentationKey={KEY};IngestionEndpoint=https://[", "not the address"),
+        (f"InstrumentationKey={KEY};IngestionEndpoint=https://ho st/", "blank"),
+        (f"InstrumentationKey={KEY};IngestionEndpoint=https://host/\nsecret: x", "blank or a control"),
+        (f"InstrumentationKey={KEY};IngestionEndpoint=https://host\0/", "control"),
+        (f"InstrumentationKey={KEY};IngestionEndpoint=https://host?", "without user"),
+        (f"InstrumentationKey={KEY};IngestionEndpoint=https://host#", "without user"),
+        (f"InstrumentationKey={KEY};EndpointSuffix=a b", "blank"),
+        (f'"InstrumentationKey={KEY}"', "quotation marks"),
     ],
 )
 def test_one_that_is_none_is_told_without_its_secrets(text: str, what: str) -> None:

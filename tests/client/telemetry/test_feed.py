@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from collectord_client import Client
 from collectord_client._pb import collector_pb2 as pb
 from collectord_client.switches import Said, Switches
 from collectord_client.telemetry import feed
@@ -300,3 +301,21 @@ def test_this_folder_is_part_of_the_package() -> None:
     listed = (Path(__file__).resolve().parents[3] / "clients" / "python" / "pyproject.toml").read_text()
     assert '"collectord_client.telemetry"' in listed
     assert '"collectord_client.azureml.start"' in listed
+
+
+def test_an_event_of_which_no_row_can_be_made_costs_no_other(
+    client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_row = client._feed._rows._row
+
+    def row(event: Any) -> Any:
+        if event.own[0] == "poison":
+            raise ValueError("secret")
+        return make_row(event)
+
+    monkeypatch.setattr(client._feed._rows, "_row", row)
+    for message in ("before", "poison", "behind"):
+        client.trace(message, cut="x" * (2 << 20))
+    assert [event["message"] for event in told(client, daemon, "traces")] == ["before", "behind"]
+    assert client.stats()["dropped"] == {"internal_error": 1}
+    assert client.stats()["notes"] == {"cut": 2}

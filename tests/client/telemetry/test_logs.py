@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import logging.config
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -140,3 +140,30 @@ def test_a_handler_for_one_logger(client: Client, daemon: FakeDaemon, logger: lo
 def test_a_level_that_is_none(client: Client) -> None:
     with pytest.raises(ValueError, match="LOUD"):
         client.capture_logging("LOUD")
+
+
+class Hostile(Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        raise RuntimeError("secret")
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("secret")
+
+    def __len__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("given", [(), (None, None, None)])
+def test_what_is_given_as_raised_may_be_anything(
+    client: Client, daemon: FakeDaemon, logger: logging.Logger, given: Any
+) -> None:
+    client.capture_logging()
+    logger.error("odd", exc_info=given)
+    assert [event["message"] for event in told(client, daemon, "traces")] == ["odd"]
+
+
+def test_dimensions_that_cannot_be_read(client: Client, daemon: FakeDaemon, logger: logging.Logger) -> None:
+    client.capture_logging()
+    logger.error("told all the same", extra={"custom_dimensions": Hostile()})
+    [event] = told(client, daemon, "traces")
+    assert own(event) == {"Logger": "tests.events", "custom_dimensions": "(failed with RuntimeError)"}

@@ -129,6 +129,17 @@ def test_a_log_within_a_print_and_the_inference_servers_own_hook(
     assert contents(client, daemon) == ["its hook was first", "its hook came later %s"]
 
 
+def test_the_inference_servers_record_that_has_no_text(
+    client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What pytest hears of logging would raise by itself.
+    monkeypatch.setattr(logging.getLogger(prints.SERVER), "propagate", False)
+    client.capture_prints()
+    logging.getLogger(prints.SERVER).warning("%d", "no number")
+    [event] = told(client, daemon, "traces")
+    assert own(event) == {"Contents": "%d"}
+
+
 def test_one_client_of_each_service_is_told(make: Any, daemon: FakeDaemon) -> None:
     first, again, other = (make(webservice=name, telemetry=True) for name in ("a", "a", "b"))
     for client in (first, again, other):

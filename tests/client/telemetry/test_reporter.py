@@ -59,6 +59,25 @@ def test_a_metric(client: Client, daemon: FakeDaemon) -> None:
     assert own(sum) == {"unit": "ms"}
 
 
+@pytest.mark.parametrize("count", [1 << 63, 1 << 70, -1])
+def test_a_count_that_is_none_costs_no_other(make: Any, daemon: FakeDaemon, count: int) -> None:
+    client = make(telemetry=True)
+    client.metric("before", 1)
+    client.metric("odd", 1, count=count)
+    client.metric("behind", 1)
+    assert [event["name"] for event in told(client, daemon, "customMetrics")] == ["before", "behind"]
+    assert client.stats()["dropped"] == {"bad_event": 1}
+
+
+def test_a_number_that_has_no_text_costs_no_other(client: Client, daemon: FakeDaemon) -> None:
+    client.trace("before")
+    client.trace("odd", huge=10**5000, large=1 << 64)
+    client.trace("behind")
+    before, odd, behind = told(client, daemon, "traces")
+    assert (before["message"], behind["message"]) == ("before", "behind")
+    assert own(odd) == {"huge": "(int: its text failed with ValueError)", "large": "18446744073709551616"}
+
+
 def test_an_exception_with_the_input_that_caused_it(client: Client, daemon: FakeDaemon) -> None:
     client.exception(raised(ValueError("no such customer")), input={"customer": 7}, step="join")
     [event] = told(client, daemon, "exceptions")

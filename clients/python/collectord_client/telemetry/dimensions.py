@@ -24,7 +24,8 @@ WIDEST = 64 << 10
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
 
-_SCALARS = frozenset((str, int, bool, type(None)))
+_SCALARS = frozenset((str, bool, type(None)))
+"""Written as they are; of numbers, not every one is."""
 _TEXTS = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, pathlib.PurePath)
 
 

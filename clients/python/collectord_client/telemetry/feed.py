@@ -162,8 +162,19 @@ class Feed:
         return event
 
     def _put(self, kind: int, events: list[Event]) -> None:
+        noted = self._rows.cut, self._rows.altered
         try:
             block = self._rows.block(kind, events)
+        except Exception as error:  # noqa: BLE001
+            self._rows.cut, self._rows.altered = noted
+            if len(events) == 1:
+                self._drop(kind, accident(error).reason, 1)
+                return
+            # Whatever is in one of them, the others go on.
+            for event in events:
+                self._put(kind, [event])
+            return
+        try:
             times = [_moment(event) for event in events]
             keys = Keys([process.ids.make(time_ns) for time_ns in times], times, None, [0] * len(times))
             slot = self._outbox.slot(self._schemas[kind])

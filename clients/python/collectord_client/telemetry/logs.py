@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import audience, prints, severity
+from . import audience, prints, severity, wording
 
 if TYPE_CHECKING:
     from .reporter import Reporter
@@ -94,23 +94,20 @@ def _tell(clients: list[Reporter] | tuple[Reporter, ...], record: logging.LogRec
         dimensions: dict[str, Any] = {LOGGER: record.name}
         given = getattr(record, CUSTOM, None)
         if isinstance(given, Mapping):
-            dimensions.update(given)
-        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        text, grave = _text(record), severity.of_level(record.levelno)
+            try:
+                dimensions.update(given)
+            except Exception as broken:  # noqa: BLE001
+                # Somebody's own mapping: the record is told without it.
+                dimensions[CUSTOM] = f"(failed with {type(broken).__name__})"
+        error = _error(record.exc_info)
+        text, grave = wording.of(record), severity.of_level(record.levelno)
         for one in clients:
             one._logged(text, grave, dict(dimensions), error)
     finally:
         _here.handling = False
 
 
-def _text(record: logging.LogRecord) -> str:
-    if not record.args and type(record.msg) is str:
-        return record.msg
-    try:
-        return record.getMessage()
-    except Exception:  # noqa: BLE001
-        # Words and values do not fit each other: other handlers say so, and here the words are told.
-        try:
-            return str(record.msg)
-        except Exception as error:  # noqa: BLE001
-            return f"(its text failed with {type(error).__name__})"
+def _error(info: object) -> BaseException | None:
+    """What was raised; `exc_info` may be given by hand, and be anything."""
+    raised = info[1] if isinstance(info, tuple) and len(info) == 3 else None
+    return raised if isinstance(raised, BaseException) else None

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import wording
 from .audience import prints
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _hook() -> None:
 def _tap(record: logging.LogRecord) -> bool:
     """Looks at what the inference server logs. Lets every record pass."""
     if not _here.printing and prints.clients:
-        text = record.msg if type(record.msg) is str and not record.args else record.getMessage()
+        text = wording.of(record)
         for client in prints.clients:
             client._printed(text)
     return True

@@ -103,7 +103,7 @@ class Reporter:
         try:
             told: Cuts = {}
             name = _short("name", name, told)
-            own = (name, float(value), int(count), _number(min), _number(max))
+            own = (name, float(value), _count(count), _number(min), _number(max))
             self._tell(METRIC, _now(), underway(), own, dimensions, told)
         except Exception as broken:  # noqa: BLE001
             self._broken(METRIC, broken)
@@ -326,6 +326,13 @@ def _said(given: object) -> str:
 
 def _number(given: float | None) -> float | None:
     return None if given is None else float(given)
+
+
+def _count(given: int) -> int:
+    count = int(given)
+    if not 0 <= count < 1 << 63:
+        raise CollectError("bad_event", "a metric's count is a whole number from 0 on, of 63 bits")
+    return count
 
 
 def _weigh(kept: dict[str, Any], told: Cuts) -> int:
