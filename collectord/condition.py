@@ -28,7 +28,7 @@ def check(text: str) -> None:
     if len(text) > LONGEST:
         raise ValueError(f"a condition has at most {LONGEST} characters, not {len(text)}")
     words = list(_WORD.finditer(text))
-    for at in range(0, max(1, len(words)), 4):
+    for at in range(0, len(words) + 1, 4):
         column = _expect(text, words, at, ("name", "quoted"), "a column")
         if column[0].lower() in _NAMES_NOTHING:
             raise _unexpected(text, column, 'a column; one that is called so is written "in quotes"')
@@ -38,7 +38,7 @@ def check(text: str) -> None:
         value = _expect(text, words, at + 2, ("number", "text", "name"), _VALUE)
         if value.lastgroup == "name" and value[0].lower() not in ("true", "false"):
             raise _unexpected(text, value, _VALUE)
-        if at + 3 < len(words) and (words[at + 3][0].lower() not in ("and", "or") or at + 4 == len(words)):
+        if at + 3 < len(words) and words[at + 3][0].lower() not in ("and", "or"):
             raise _unexpected(text, words[at + 3], "and, or, or the end")
 
 

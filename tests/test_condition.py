@@ -32,7 +32,7 @@ BAD = {
     "0.9 < score": "'0.9 < score': '0.9' at character 1 is not a column",
     "score > high": "'score > high': 'high' at character 9 is not a number, a 'text', true or false",
     "score > 1 xor b < 2": "'score > 1 xor b < 2': 'xor' at character 11 is not and, or, or the end",
-    "score > 1 and": "'score > 1 and': 'and' at character 11 is not and, or, or the end",
+    "score > 1 and": "'score > 1 and' ends where a column should stand",
     "and > 1": "'and > 1': 'and' at character 1 is not a column; one that is called so is written \"in quotes\"",
     "(score > 1)": "'(score > 1)': '(score' at character 1 is not a column",
     "score ~ 'a'": "\"score ~ 'a'\": '~' at character 7 is not a comparison",

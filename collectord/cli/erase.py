@@ -69,6 +69,12 @@ def erase(
     first_day = first.date() if first else None
     scope = Scope(stream, first_day, last.date() if last else first_day)
     settings = load(config_file, given)
+    if report is not None:
+        # What cannot be told is not begun.
+        try:
+            report.open("a").close()
+        except OSError as error:
+            raise CallHuman(f"--report {report}: {error.strerror}") from None
     asks = bool(given["spool"]) or listens(settings.admin_socket)
     result = run(
         open_store(settings), wanted, scope, do=yes, socket=settings.admin_socket if asks else None,

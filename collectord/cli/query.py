@@ -232,7 +232,7 @@ def _write_tables(questions: Questions, form: str) -> None:
     names = ["table", "without brackets", "blobs", "bytes", "waits in the log"]
     rows = [[table, table, "", "", ""] for table in EVENT_TABLES]
     rows += [
-        [f"['{one.name}']", one.identifier, str(one.blobs), str(one.bytes), "yes" if one.waiting else ""]
+        [f"[{one.name!r}]", one.identifier, str(one.blobs), str(one.bytes), "yes" if one.waiting else ""]
         for one in questions.tables()
     ]
     if form == "table":

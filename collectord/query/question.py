@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -44,7 +45,7 @@ class TableInfo:
 
     name: str
     identifier: str
-    """The same without brackets."""
+    """The same without brackets; empty where other tables are spelled so too."""
     blobs: int
     bytes: int
     waiting: bool
@@ -115,10 +116,16 @@ class Questions:
         self._engine.forget()
         names = sorted(self._engine.tables_of(text))
         catalog = self._catalog(names, Span())
-        known = {one.lower(): one for one in (*EVENT_TABLES, *catalog.streams())} if names else {}
+        tables = [*EVENT_TABLES, *catalog.streams()] if names else []
+        views: dict[str, str] = {}
         for number, name in enumerate(names):
-            # SQL takes no notice of case; tables do.
-            found = catalog.find(known.get(name.lower(), name), Span())
+            # SQL takes no notice of case; tables do. One that is spelled exactly so comes first.
+            alike = [name] if name in tables else [one for one in tables if one.lower() == name.lower()] or [name]
+            if len(alike) > 1:
+                raise QueryFailed(f"{name!r} may be {' or '.join(map(quoted, alike))}; write one of them")
+            if views.setdefault(name.lower(), alike[0]) != alike[0]:
+                raise QueryFailed(f"{name!r} and {views[name.lower()]!r} are one name in SQL; ask about each by itself")
+            found = catalog.find(alike[0], Span())
             if isinstance(found, str):
                 raise QueryFailed(found)
             relation = f"source{number}"
@@ -150,9 +157,10 @@ class Questions:
         waiting = self._log.tables() if self._log is not None else {}
         streams = self._catalog((), Span()).streams()
         names = sorted({*streams, *(table for table in waiting if table not in EVENT_TABLES)})
+        spelled = Counter(map(identifier_of, names))
         return [
             TableInfo(
-                name, identifier_of(name), len(streams.get(name, ())), sum(blob.size for blob, _ in streams.get(name, ())),
+                name, identifier_of(name) if spelled[identifier_of(name)] == 1 else "", len(streams.get(name, ())), sum(blob.size for blob, _ in streams.get(name, ())),
                 name in waiting,
             )
             for name in names

@@ -11,9 +11,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import xxhash
@@ -222,7 +224,7 @@ def _fits(row: dict[str, Any], cells: Sequence[tuple[str, str]]) -> bool:
 
 def _telemetry(found: Cuts, line: bytes, wanted: Wanted) -> bool:
     """Whether an item of telemetry goes: if an id stands anywhere in it. Adds it."""
-    if not any(one in line for one in _telemetry_needles(wanted)):
+    if _in_telemetry(tuple(wanted.ids)).search(line) is None:
         return False
     found.rows += 1
     found.digests.append(xxhash.xxh3_64_intdigest(line.removesuffix(b"\n")))
@@ -230,25 +232,33 @@ def _telemetry(found: Cuts, line: bytes, wanted: Wanted) -> bool:
 
 
 def _large(found: Cuts, file: io.BufferedReader[BlobFile], size: int, wanted: Wanted) -> None:
-    """The content of one item, which goes whole."""
-    needles = _telemetry_needles(wanted)
-    keep = max(map(len, needles), default=1) - 1
-    rest = b""
-    while block := file.read(READ_BYTES):
-        rest += block
-        if any(one in rest for one in needles):
-            found.rows, found.frames = 1, 1
-            found.cuts.append(Cut(0, size, b""))
-            return
-        rest = rest[len(rest) - keep :] if keep else b""
+    """The content of one item, which goes whole. It is no larger than a message, but for its escapes."""
+    if _in_telemetry(tuple(wanted.ids)).search(file.read()) is not None:
+        found.rows, found.frames = 1, 1
+        found.cuts.append(Cut(0, size, b""))
 
 
-def _telemetry_needles(wanted: Wanted) -> list[bytes]:
-    """How an id may stand in an item: as text, also as a text within JSON within JSON, and as the hex of an operation id."""
-    found = []
-    for one in wanted.ids:
+@lru_cache(8)
+def _in_telemetry(ids: tuple[str, ...]) -> re.Pattern[bytes]:
+    """How an id may stand in an item: as text, also as a text within JSON within JSON, and as the hex of an operation id.
+
+    A uuid is found anywhere. Any other id stands for itself only where no letter or digit touches it: `loan-7` is not `loan-70`.
+    What looks like a letter before it may be the end of an escape, as in `\\nloan-7`.
+    """
+    found: list[bytes] = []
+    for one in ids:
         once = json.dumps(one, ensure_ascii=False)[1:-1]
-        found += [once.encode(), json.dumps(once, ensure_ascii=False)[1:-1].encode(), json.dumps(one)[1:-1].encode()]
-        if (raw := frame_index.raw_uuid(one)) is not None:
-            found.append(raw.hex().encode())
-    return list(dict.fromkeys(found))
+        texts = {once.encode(), json.dumps(once, ensure_ascii=False)[1:-1].encode(), json.dumps(one)[1:-1].encode()}
+        raw = frame_index.raw_uuid(one)
+        if raw is not None:
+            found += [re.escape(text) for text in (*texts, raw.hex().encode())]
+            continue
+        for text in texts:
+            before = _NOT_BEFORE if text[:1].isalnum() else b""
+            behind = rb"(?![0-9A-Za-z])" if text[-1:].isalnum() else b""
+            found.append(before + re.escape(text) + behind)
+    # Without an id nothing is meant.
+    return re.compile(b"|".join(sorted(found)) if found else rb"(?!)")
+
+
+_NOT_BEFORE = rb"(?:(?<![0-9A-Za-z])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"

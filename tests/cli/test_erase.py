@@ -106,3 +106,12 @@ def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monke
     assert [one["where"] for one in cells["remains"]] == ["log"]
     assert any("numbers" in note for note in cells["notes"])
     assert run(place, "--correlation-id", "order-3", "--spool", str(spool)).exit_code == 0
+
+
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_erased(place: Path) -> None:
+    done = run(place, "--correlation-id", "order-1", "--yes", "--report", str(place / "no" / "report"))
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"collectord: --report {place / 'no' / 'report'}: No such file or directory\n",
+    )
+    assert run(place, "--correlation-id", "order-1").exit_code == 1, "the row is there still"

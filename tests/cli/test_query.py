@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner, Result
@@ -82,6 +83,22 @@ def test_sql_tables_times_and_the_question_from_stdin(store: Path) -> None:
         "requests,requests,,,",
         "dependencies,dependencies,,,",
     ]
+
+
+def test_streams_that_differ_by_case_or_are_spelled_alike_are_not_taken_for_each_other(store: Path) -> None:
+    for service in ("Svc", "svc", "s'c", "s c"):
+        folder = store / "s/g/w" / quote(service, safe="") / "m/1/inputs/2026/11/21"
+        folder.mkdir(parents=True)
+        (folder / "data.csv").write_text(f"name,$aml_dc_correlation_id\n{service},1\n")
+    for service in ("Svc", "svc"):
+        done = run(store, "--sql", f'SELECT name FROM "{service}/m/inputs"')
+        assert [json.loads(line) for line in done.stdout.splitlines()] == [{"name": service}]
+    assert "'SVC/m/inputs' may be" in run(store, "--sql", 'SELECT * FROM "SVC/m/inputs"').stderr
+    both = run(store, "--sql", 'SELECT * FROM "Svc/m/inputs", "svc/m/inputs"')
+    assert (both.exit_code, "are one name in SQL" in both.stderr) == (1, True)
+    spelled = {row[0]: row[1] for row in csv.reader(io.StringIO(run(store, "--tables", "--format", "csv").stdout))}
+    assert spelled["['Svc/m/inputs']"] == "Svc_m_inputs"
+    assert (spelled["['s c/m/inputs']"], spelled['["s\'c/m/inputs"]']) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -589,3 +589,25 @@ def test_on_the_blob_service_a_daemon_goes_on_through_an_erasure(
         assert not isinstance(store.read(erased.NOTES, 0, 1), Unknown)
     finally:
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "goes"),
+    [
+        ("loan-7", True), ("for loan-7.", True), ('["loan-7"]', True), ("line\nloan-7", True), ("\tloan-7\t", True), ("é loan-7", True),
+        ("loan-70", False), ("xloan-7", False), ("1loan-7 and loan-7a", False), ("loan-8", False), ("LOAN-7", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["traces/s/g/w/svc/m/1/2026/11/21/03/aa.jsonl", "large/2026/11/21/1.json"])
+def test_an_id_of_ones_own_takes_no_telemetry_of_another_that_begins_like_it(
+    place: str, said: str, goes: bool, store: MemoryStore
+) -> None:
+    for text in (said, json.dumps({"id": said})):
+        name = "_collectord/telemetry/" + place
+        line = json.dumps({"message": "x", "customDimensions": {"Contents": text}}).encode() + b"\n"
+        store.blobs[name] = StoredBlob(bytearray(line))
+        assert do(store, ids("loan-7")).complete
+        left = b"".join(bytes(blob.content) for key, blob in store.blobs.items() if key.startswith(name[:-10]))
+        assert left == (b"" if goes else line), text
+        for key in [key for key in store.blobs if "/telemetry/" in key]:
+            del store.blobs[key]

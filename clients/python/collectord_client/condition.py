@@ -59,14 +59,14 @@ def parse(text: str) -> Condition:
         raise ValueError(f"a condition has at most {LONGEST} characters, not {len(text)}")
     words = list(_WORD.finditer(text))
     found: list[list[Comparison]] = [[]]
-    for at in range(0, max(1, len(words)), 4):
+    for at in range(0, len(words) + 1, 4):
         column = _column(text, _expect(text, words, at, ("name", "quoted"), "a column"))
         sign = _sign(text, _expect(text, words, at + 1, ("sign",), "a comparison"))
         value = _value(text, _expect(text, words, at + 2, ("number", "text", "name"), VALUE))
         found[-1].append(Comparison(column, sign, value))
         if at + 3 < len(words):
             joint = words[at + 3]
-            if joint[0].lower() not in ("and", "or") or at + 4 == len(words):
+            if joint[0].lower() not in ("and", "or"):
                 raise _unexpected(text, joint, "and, or, or the end")
             if joint[0].lower() == "or":
                 found.append([])
