@@ -21,7 +21,7 @@ from collectord_client import Client
 from collectord_client.azureml import Webservice
 
 from benchmarks.daemon import Running, daemon
-from collectord.config import Settings
+from collectord.settings import Settings
 
 RUNS = 2
 TARGETS = {"own daemon": 1.0, "other daemon": 10.0}

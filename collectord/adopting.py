@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from collectord.config import Settings
 from collectord.daemon import Daemon
 from collectord.errors import CallHuman, CollectordError, LedgerMissing, TryAgain
+from collectord.settings import Settings
 from collectord.spool import LOCK_FILE
 
 STEP = 1.0

@@ -14,7 +14,6 @@ from collectord.books import StreamBooks
 from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.clock import Clock
-from collectord.config import Settings
 from collectord.cost import Cost, Prices, advice, cost_of
 from collectord.door import Door
 from collectord.history import History
@@ -32,6 +31,7 @@ from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 from collectord.pipeline.traffic import Flow
 from collectord.reader.tally import stream_of_key
 from collectord.reloading import Reloading
+from collectord.settings import Settings
 from collectord.switchboard import Switchboard
 from collectord.switches import Patch, Rules
 from collectord.tenants import Tenants

@@ -23,7 +23,6 @@ from collectord.buffer.seal import SealRules
 from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.clock import SystemClock
-from collectord.config import Settings
 from collectord.destination import layout_of, open_store
 from collectord.door import Door
 from collectord.encode import frame_reader
@@ -53,6 +52,7 @@ from collectord.pipeline.workers import Workers
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.reloading import Reloading
 from collectord.servers import Servers
+from collectord.settings import Settings
 from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
 from collectord.switchboard import Switchboard
 from collectord.switches import Rules
@@ -390,7 +390,7 @@ class Daemon:
         return gate
 
     def tune(self, settings: Settings) -> None:
-        """Goes by these settings from now on, which differ from those before in `config.AT_ONCE` only. From any thread, after
+        """Goes by these settings from now on, which differ from those before in `settings.AT_ONCE` only. From any thread, after
         `open`."""
         self.settings = settings
         logging.getLogger("collectord").setLevel(settings.log_level.upper())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from collectord.config import Settings
 from collectord.encode import frame
 from collectord.outputs import Outputs
+from collectord.settings import Settings
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.rewriting import RewritableStore

@@ -22,10 +22,11 @@ from pydantic import field_validator
 
 from collectord import config
 from collectord.address import MAX_SOCKET_PATH
-from collectord.config import ADMIN_SOCKET, Settings, unknown_environment
+from collectord.config import unknown_environment
 from collectord.daemon import STOP_GRACE, STOP_PATIENCE, Daemon
 from collectord.errors import SpoolInUse
 from collectord.logs import event
+from collectord.settings import ADMIN_SOCKET, Settings
 
 DEFAULTS: dict[str, object] = {
     "drain_deadline": 10.0,

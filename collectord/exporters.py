@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from collectord.config import Settings
 from collectord.errors import ConfigError
+from collectord.settings import Settings
 from collectord.telemetry import connection
 
 # Read by the libraries when they are imported: nothing of theirs tells its maker, or asks the host, what runs here.

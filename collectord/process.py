@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from collectord.config import Settings, unknown_environment
+from collectord.config import unknown_environment
 from collectord.daemon import Daemon
 from collectord.logs import catch_strays, event
 from collectord.malloc import tune_malloc
 from collectord.reloading import Reloading
+from collectord.settings import Settings
 
 _log = logging.getLogger("collectord.daemon")
 

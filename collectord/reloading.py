@@ -13,9 +13,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from collectord.config import AT_ONCE, Settings
 from collectord.errors import CollectordError
 from collectord.logs import event
+from collectord.settings import AT_ONCE, Settings
 
 LOOK_SECONDS = 5.0
 

@@ -15,7 +15,6 @@ import grpc.aio
 from collectord._pb import collector_pb2 as pb
 from collectord.address import split_address
 from collectord.certificates import Certificates
-from collectord.config import Settings
 from collectord.control.service import ControlService, Questions
 from collectord.errors import ConfigError
 from collectord.ingest.columns import covers
@@ -24,6 +23,7 @@ from collectord.ingest.service import CollectorService, server_options
 from collectord.ingest.session import Gate
 from collectord.listeners import Health, Listeners, new_server
 from collectord.metrics import Metrics
+from collectord.settings import Settings
 
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner

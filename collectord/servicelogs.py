@@ -21,7 +21,6 @@ from threading import Event, Thread
 
 from collectord._pb import collector_pb2 as pb
 from collectord.batch import find
-from collectord.config import Settings
 from collectord.control.client import ControlClient, NoDaemon, listens
 from collectord.destination import open_store
 from collectord.errors import CallHuman, CollectordError, TryAgain
@@ -31,6 +30,7 @@ from collectord.notes import FILE, read
 from collectord.pipeline.typeset import events_of
 from collectord.reader.logs import Effort, Follower, Landed, newest, survey
 from collectord.schema import parse_schema
+from collectord.settings import Settings
 from collectord.switchboard import read as read_switches
 from collectord.upload.documents import DocumentStore
 

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from collectord.config import Settings
 from collectord.control.client import ControlClient, listens
 from collectord.destination import open_store
 from collectord.errors import CallHuman
+from collectord.settings import Settings
 from collectord.switchboard import change, read
 from collectord.switches import Patch
 from collectord.upload.documents import DocumentStore

@@ -18,8 +18,8 @@ from typing import Any
 import dashboard
 import helm_python
 
-from collectord.config import Settings
 from collectord.notation import is_secret
+from collectord.settings import Settings
 
 DEPLOY = Path(__file__).resolve().parent
 CHART = DEPLOY / "helm" / "collectord"

@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 from collectord import batch, condition, recipe, schema, switches, tenants
 from collectord.address import MAX_SOCKET_PATH
 from collectord.buffer.seal import MAX_FRAME_ROWS
-from collectord.config import AT_ONCE, Settings
 from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
 from collectord.ingest import (
     admission,
@@ -40,6 +39,7 @@ from collectord.ingest import (
 from collectord.metrics import TABLE
 from collectord.notation import is_secret
 from collectord.pipeline import known, lag, parking
+from collectord.settings import AT_ONCE, Settings
 from collectord.telemetry import delivery, envelope
 from collectord.upload import remedies, rollover, store, template
 
@@ -86,7 +86,7 @@ _UNITS = {
 
 
 def settings_table() -> str:
-    """Every setting, in the order of `config.Settings`."""
+    """Every setting, in the order of `settings.Settings`."""
     rows = []
     for name, field in Settings.model_fields.items():
         option = "environment or file only" if is_secret(field.annotation) else f"`--{name.replace('_', '-')}`"

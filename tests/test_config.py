@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from collectord.address import MAX_SOCKET_PATH
-from collectord.config import Settings, load, unknown_environment
+from collectord.config import load, unknown_environment
 from collectord.errors import ConfigError
 from collectord.notation import parse_size
+from collectord.settings import Settings
 
 SECRET = "AccountKey=c2VjcmV0"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from collectord import embedded, files
-from collectord.config import Settings
 from collectord.embedded import DEFAULTS, Embedded, settings_of
 from collectord.errors import CallHuman, ConfigError
 from collectord.notes import FILE, read
+from collectord.settings import Settings
 from collectord.spool import LOCK_FILE
 
 

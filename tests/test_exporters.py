@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from collectord.config import Settings, load
+from collectord.config import load
 from collectord.errors import ConfigError
 from collectord.exporters import open_exporters
+from collectord.settings import Settings
 
 KEY = "12345678-9abc-4def-8123-456789abcdef"
 
@@ -71,7 +72,7 @@ def test_a_wrong_setting_stops_the_start_and_no_secret_is_shown(given: dict[str,
 
 
 def test_secrets_are_masked_and_not_options_of_the_command_line() -> None:
-    from collectord.config import option_names
+    from collectord.settings import option_names
 
     secret = {"app_insights", "app_insights_key", "otlp_headers"}
     assert not secret & set(option_names())

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from collectord import config
-from collectord.config import AT_ONCE, Settings, load
+from collectord.config import load
 from collectord.reloading import Reloading
+from collectord.settings import AT_ONCE, Settings
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from collectord import servicelogs
-from collectord.config import Settings, load
+from collectord.config import load
 from collectord.errors import CallHuman, TryAgain
 from collectord.logline import LogLine
 from collectord.model import Buffer, Entry, Lsn, Schema
 from collectord.notes import FILE, Note, append, render
 from collectord.reader.logs import Effort, Landed
 from collectord.servicelogs import UnknownService, follow, read_log
+from collectord.settings import Settings
 from tests import events
 from tests.control.test_watching import Speaker, Wired, spoken_batch
 

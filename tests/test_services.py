@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from collectord import services
-from collectord.config import Settings, load
+from collectord.config import load
 from collectord.errors import CallHuman
+from collectord.settings import Settings
 from collectord.switches import BadSwitches
 
 OFF = {"collect_model_data": False}

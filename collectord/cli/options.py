@@ -13,7 +13,7 @@ import click
 from collectord.errors import CallHuman, CollectordError
 
 if TYPE_CHECKING:
-    from collectord.config import Settings
+    from collectord.settings import Settings
     from collectord.upload.store import BlobStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,18 +35,18 @@ class Group(click.Group):
 
 
 def settings_options(*names: str) -> Callable[[F], F]:
-    """Options for settings, all that can be options if none is named; their text is that of `config.py`."""
+    """Options for settings, all that can be options if none is named; their text is that of `settings.py`."""
 
     def decorate(command: F) -> F:
-        from collectord import config
+        from collectord import settings
 
-        for name in reversed(names or config.option_names()):
+        for name in reversed(names or settings.option_names()):
             command = click.option(
                 f"--{name.replace('_', '-')}",
                 name,
                 multiple=name == "listen",
                 metavar=name.upper(),
-                help=config.Settings.model_fields[name].description,
+                help=settings.Settings.model_fields[name].description,
             )(command)
         return click.option(
             "--config", "config_file", type=click.Path(path_type=Path), envvar="COLLECTORD_CONFIG", metavar="FILE",

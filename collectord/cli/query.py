@@ -15,9 +15,9 @@ import click
 from collectord.cli.options import load, settings_options
 
 if TYPE_CHECKING:
-    from collectord.config import Settings
     from collectord.query.question import Answer, Questions
     from collectord.query.waiting import Log
+    from collectord.settings import Settings
     from collectord.upload.store import BlobStore
 
 MOST_SHOWN = 1000

@@ -29,12 +29,13 @@ def serve(config_file: Path | None, **given: Any) -> None:
     Every option is also an environment variable, COLLECTORD_ and its name, and a key of the TOML file; secrets are only
     those. SIGTERM uploads what fits into the drain deadline; the rest stays in the log for the next start.
     """
-    from collectord import config, logs, notes, process
+    from collectord import logs, notes, process
+    from collectord.settings import Settings
 
     try:
         settings = load(config_file, given)
     except CallHuman as error:
-        usual = config.Settings.model_fields["spool"].default
+        usual = Settings.model_fields["spool"].default
         notes.note_failed_start(
             Path(given["spool"] or os.environ.get("COLLECTORD_SPOOL") or usual), str(error), socket.gethostname()
         )
@@ -77,13 +78,14 @@ def check(config_file: Path | None, **given: Any) -> None:
     Exits with 0 if all is well, 2 if not: then it names the setting, the value and what is allowed.
     """
     from collectord import config, daemon
+    from collectord.settings import AT_ONCE
 
     daemon.check(load(config_file, given))
     said = config.origins(config_file, joined(given))
     for name, (counts, *others) in said.items():
         over = f", not {' or '.join(others)}" if others else ""
         click.echo(f"{name}: from {counts}{over}")
-    at_once = [name for name in said if name in config.AT_ONCE]
+    at_once = [name for name in said if name in AT_ONCE]
     click.echo(f"ok: {len(said)} settings, the others are defaults")
     if at_once and config_file is not None:
         click.echo(f"in a running daemon a change in the file acts at once for {', '.join(at_once)}")

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from collectord.config import Settings
 from collectord.doctor.link import Link, to_be_made
 from collectord.errors import CollectordError, ConfigError
 from collectord.exporters import open_exporters
+from collectord.settings import Settings
 from collectord.switchboard import read
 from collectord.upload.documents import DocumentStore
 from collectord.upload.location import Location

@@ -12,8 +12,8 @@ import grpc
 
 from collectord import __version__
 from collectord._pb import collector_pb2 as pb
-from collectord.config import Settings
 from collectord.doctor.link import Link, mib
+from collectord.settings import Settings
 
 GREETING_SECONDS = 10.0
 CLIENT_SOCKETS = ("/run/collectord/collectord.sock", "./collectord-data/collectord.sock")

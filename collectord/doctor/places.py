@@ -17,12 +17,12 @@ from typing import Any
 from collectord import __version__
 from collectord.address import split_address
 from collectord.certificates import Certificates, date_of
-from collectord.config import Settings
 from collectord.control.client import ControlClient
 from collectord.doctor.link import Link, mib, to_be_made
 from collectord.errors import CollectordError, ConfigError
 from collectord.ingest.mdc import PATH
 from collectord.listeners import socket_path
+from collectord.settings import Settings
 from collectord.spool import LOCK_FILE, LOG_DIRECTORY
 from collectord.tenants import Tenants
 from collectord.upload.database import FILE_NAME as LEDGER

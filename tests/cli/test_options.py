@@ -8,11 +8,11 @@ import click
 import pytest
 from pydantic import Field, SecretStr
 
-from collectord import config
+from collectord import settings
 from collectord.cli.main import main
 from collectord.cli.options import settings_options
-from collectord.config import Settings
 from collectord.notation import MaskedStr
+from collectord.settings import Settings
 
 SECRETS = {
     "azure_account_key", "azure_connection_string", "azure_sas", "columns_key", "app_insights", "app_insights_key",
@@ -47,7 +47,7 @@ def test_no_command_takes_a_secret() -> None:
 
 
 def test_a_setting_is_a_secret_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "Settings", WithMore)
+    monkeypatch.setattr(settings, "Settings", WithMore)
 
     @settings_options()
     @click.command()

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from collectord.config import Settings
 from collectord.metrics import TABLE
+from collectord.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,8 +6,9 @@ import ast
 import re
 from pathlib import Path
 
-from collectord.config import Settings, load
+from collectord.config import load
 from collectord.model import Reason
+from collectord.settings import Settings
 from collectord.tenants import OF_LISTENER, OF_TENANT, read
 from tests.docs.test_wire import section, words
 

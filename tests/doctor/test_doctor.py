@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
-from collectord.config import Settings, load
+from collectord.config import load
 from collectord.doctor import Link, Surroundings, examine, far, near, places
 from collectord.files import try_lock
 from collectord.model import Lsn
+from collectord.settings import Settings
 from collectord.switches import DOCUMENT, NOTHING
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite
 from collectord.testing.ingestion import Ingestion

@@ -1,0 +1,471 @@
+"""What a daemon runs with: every setting, its default, its meaning, and what makes it wrong.
+
+Where settings come from, and how a file of them is written, is in `config.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from collectord.address import check_for_clients, check_guarded, check_socket_path, is_loopback, split_address
+from collectord.errors import ConfigError
+from collectord.model import Stream
+from collectord.notation import MaskedStr, Mode, Names, Size, is_secret, parse_pairs
+from collectord.patterns import StreamPatterns
+from collectord.telemetry import connection
+
+ADMIN_SOCKET = "admin.sock"
+MOST_DAYS = 36_525
+LEAST_SEGMENTS = 4
+"""Segments of the log that the spool's budget must hold."""
+MDC_PORT = 50011
+"""Where the v2 SDK sends to unless AZUREML_MDC_PORT says otherwise."""
+COLUMN_ACTS = ("drop", "mask", "hmac")
+STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
+HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
+AT_ONCE = (
+    "flush_interval", "flush_bytes", "drain_deadline", "late_days", "early_days", "collect_default", "collect_on", "telemetry_default",
+    "log_level",
+)  # fmt: skip
+"""Settings that change in a running daemon when their file does; all others wait for a restart."""
+
+
+class Settings(BaseSettings):
+    """What a daemon runs with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COLLECTORD_", extra="forbid", frozen=True, validate_default=True, enable_decoding=False
+    )
+
+    store: str = Field("./collectord-data/store", description="A directory, or az://CONTAINER[/PREFIX].")
+    spool: Path = Field(Path("./collectord-data/spool"), description="Directory of the log and the ledger; private.")
+    listen: Names = Field(
+        ("unix:./collectord-data/collectord.sock",),
+        description="Where clients connect: unix:PATH or HOST:PORT, comma-separated. Other than loopback hosts need TLS, and "
+        "tokens or certificates of the clients.",
+    )
+    admin: str | None = Field(
+        None, description="HOST:PORT of the HTTP side: the status page, /livez, /readyz, /metrics. Off unless set."
+    )
+    mdc: str | None = Field(
+        None,
+        description=f"HOST:PORT, HOST or PORT where payloads of azureml-ai-monitoring are taken; port {MDC_PORT} unless "
+        "named. Hosts as of listen. Off unless set.",
+    )
+    tls_cert: Path | None = Field(
+        None,
+        description="Certificate and chain, PEM: all ports of listen, and mdc, speak TLS. Read again when it changes.",
+    )
+    tls_key: Path | None = Field(None, description="Private key of tls_cert, PEM, not encrypted.")
+    tls_client_ca: Path | None = Field(
+        None, description="Authorities, PEM: over TLS only clients come in with a certificate of one of them (mTLS)."
+    )
+    admin_tls: bool = Field(
+        False,
+        description="Whether the HTTP side speaks TLS too, with tls_cert. Whoever asks there needs no certificate.",
+    )
+    tenants: Path | None = Field(
+        None,
+        description="TOML file of tenants: tokens, streams and quotas (docs/security.md). Read again when it changes.",
+    )
+    mdc_names: str = Field(
+        "",
+        description="Names of the streams of such payloads where their headers have none: workspace=W,webservice=S,model=M.",
+    )
+    columns: str = Field(
+        "", description="Column rules for these payloads, comma-separated: COLUMN=drop, COLUMN=mask, COLUMN=hmac."
+    )
+    columns_key: SecretStr | None = Field(None, description="Key of the column rules' hmac.")
+    columns_key_file: Path | None = Field(
+        None, description="A file that holds that key; a newline at its end is none of it."
+    )
+    codec: Literal["zstd", "gzip", "none"] = Field("zstd", description="Compression of the blobs.")
+    level: int = Field(1, ge=1, le=19, description="Compression level; for gzip 1 to 3.")
+    layout: str = Field("documented", description="Names of the blobs: documented, sdk-v1, or a template.")
+    mdc_output: Names = Field(
+        (),
+        description="Streams that are written as JSON lines in the layout of Azure ML's Model Data Collector, instead of "
+        "as CSV: patterns webservice/model/designation, comma-separated; */*/* for all.",
+    )
+    boundary: Literal["day", "hour"] = Field("day", description="The period that a blob covers.")
+    node: str = Field(default_factory=socket.gethostname, description="Label of this node, for {node} in a template.")
+    flush_interval: float = Field(
+        60.0, gt=0, le=86_400, description="Seconds after which a row is uploaded at the latest."
+    )
+    flush_bytes: Size = Field(
+        1 << 20, ge=4096, le=3 << 20, description="Compressed bytes at which a frame is uploaded."
+    )
+    drain_deadline: float = Field(50.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for uploading.")
+    durability: Literal["fsync", "os"] = Field(
+        "fsync", description="os: acknowledge without fsync; lost on power loss."
+    )
+    memory_budget: Size = Field(256 << 20, ge=64 << 20, description="Memory that the daemon plans with, in bytes.")
+    spool_budget: Size = Field(8 << 30, ge=256 << 20, description="Most bytes in the spool directory.")
+    segment_bytes: Size = Field(64 << 20, ge=16 << 20, le=1 << 30, description="Size of a segment of the log.")
+    uploads: int = Field(4, ge=1, le=64, description="Appends under way at the same time.")
+    late_days: float = Field(
+        35.0, ge=0, le=MOST_DAYS, description="Scoring times older than this many days are rejected."
+    )
+    early_days: float = Field(
+        1.0, ge=0, le=MOST_DAYS, description="Scoring times further ahead than this many days are rejected."
+    )
+    quota_bytes: Size | None = Field(
+        None,
+        ge=1,
+        description="Bytes a second that are taken of a tenant that has no quota of its own, or of each service where clients "
+        "name no tenant; more waits with the clients.",
+    )
+    quota_rows: int | None = Field(None, ge=1, description="Rows a second, likewise.")
+    collect_default: bool = Field(True, description="Whether clients collect as long as nobody says otherwise.")
+    collect_on: Names = Field(
+        (),
+        description="Streams that are collected by default where collect_default is false: patterns webservice/model/designation, "
+        "comma-separated.",
+    )
+    collect_only: Names = Field(
+        (),
+        description="The only streams that are taken, whatever is switched on: patterns as of collect_on. Unless set: all.",
+    )
+    telemetry_default: bool = Field(
+        False, description="Whether clients send telemetry events as long as nobody says otherwise."
+    )
+    switches_interval: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="Seconds between looks at _collectord/services.json in the store, which says what is switched on; 0: "
+        "it is not looked at.",
+    )
+    socket_mode: Mode = Field(
+        0o666, ge=0, le=0o777, description="Mode of the unix socket, octal. Connecting needs write permission."
+    )
+    socket_group: str | None = Field(None, description="Group that owns the unix socket.")
+    max_clients: int = Field(4096, ge=1, description="Connected clients; one more is refused.")
+    max_streams: int = Field(10_000, ge=1, description="Partitions open at a time; rows of one more are rejected.")
+    claim_interval: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="Seconds between renewals of the spool's claim in the store; 0: none is held, and nobody can adopt "
+        "the spool safely.",
+    )
+    mark_days: float = Field(7.0, gt=0, le=MOST_DAYS, description="How long a silent client's sequence is remembered.")
+    azure_account_url: MaskedStr | None = Field(
+        None,
+        description="https://ACCOUNT.blob.core.windows.net: the account of an az:// store, with an identity unless a SAS or a key "
+        "is set.",
+    )
+    azure_credential: Literal["default", "workload", "managed"] = Field(
+        "default",
+        description="Which identity asks for tokens: workload (AKS), managed, or the first that azure-identity's default chain finds.",
+    )
+    azure_client_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="Client id of that identity, where there are several; else AZURE_CLIENT_ID, or the system-assigned one.",
+    )
+    azure_sas: SecretStr | None = Field(None, description="Shared access signature for azure_account_url.")
+    azure_sas_file: Path | None = Field(
+        None, description="A file that holds it; read again when it changes, as are the next two files."
+    )
+    azure_connection_string: SecretStr | None = Field(
+        None, description="Account of an az:// store, with a SAS or a key."
+    )
+    azure_connection_string_file: Path | None = Field(None, description="A file that holds it.")
+    azure_account_key: SecretStr | None = Field(
+        None, description="Key of the account in azure_account_url; it may do everything: prefer an identity."
+    )
+    azure_account_key_file: Path | None = Field(None, description="A file that holds it.")
+    tenant_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.-]+$",
+        description="Microsoft Entra tenant, id or domain, in which azure-identity gets its tokens; else the one that it finds.",
+    )
+    app_insights: SecretStr | None = Field(
+        None, description="Connection string of the Application Insights resource that events go to. Off unless set."
+    )
+    app_insights_key: SecretStr | None = Field(
+        default_factory=lambda: SecretStr(os.environ.get("AML_APP_INSIGHTS_KEY", "")),
+        description="Its instrumentation key instead, also read from AML_APP_INSIGHTS_KEY.",
+    )
+    app_insights_auth: Literal["none", "entra"] = Field(
+        "none", description="entra: with a token of the credential that azure-identity finds."
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="https://HOST[:PORT][/PATH] of an OTLP receiver that events go to. Off unless set."
+    )
+    otlp_headers: SecretStr | None = Field(
+        None, description="Headers for it, such as a key: NAME=VALUE, comma-separated."
+    )
+    export_max_lag_hours: float = Field(
+        48.0, gt=0, le=24 * MOST_DAYS, description="Events that could not be delivered for so long are given up."
+    )
+    export_max_lag_bytes: Size = Field(
+        1 << 30,
+        ge=1 << 20,
+        description="Most bytes of the log that are kept for events to be delivered; never more than 40 % of it.",
+    )
+    # Azure's list prices of a general-purpose v2 account: hot tier, locally redundant, one of the cheaper regions.
+    price_write_10k: float = Field(
+        0.05,
+        ge=0,
+        allow_inf_nan=False,
+        description="What 10,000 write operations cost, in any currency: for the expected cost in the status only.",
+    )
+    price_gb_month: float = Field(
+        0.018, ge=0, allow_inf_nan=False, description="What 1 GiB costs that is kept for a month, likewise."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="Form of the daemon's own log on stderr.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = getattr(init_settings, "init_kwargs", {}).pop("config_file", None)
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file)) if file else sources
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_safe(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one address is needed")
+        if len(set(value)) < len(value):
+            raise ValueError("an address occurs twice")
+        for address in value:
+            if address.startswith("unix:"):
+                if not address[5:]:
+                    raise ValueError("unix: needs a path, such as unix:/run/collectord/collectord.sock")
+                check_for_clients(Path(address[5:]))
+                check_socket_path(Path(address[5:]).resolve())
+            else:
+                split_address(address)
+        return value
+
+    @field_validator("mdc_output", "collect_on", "collect_only")
+    @classmethod
+    def _patterns_name_streams(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        StreamPatterns(value)
+        return value
+
+    @field_validator("admin")
+    @classmethod
+    def _admin_is_an_address(cls, value: str | None) -> str | None:
+        if value:
+            split_address(value)
+        return value or None
+
+    @field_validator("mdc")
+    @classmethod
+    def _mdc_is_safe(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        if value.isdecimal():
+            value = f"127.0.0.1:{value}"
+        elif re.fullmatch(r"[^:\[\]\s]+|\[[0-9a-fA-F:.]+\]", value):
+            value = f"{value}:{MDC_PORT}"
+        split_address(value)
+        return value
+
+    @field_validator("mdc_names")
+    @classmethod
+    def _mdc_names_are_names(cls, value: str) -> str:
+        unknown = set(parse_pairs(value, "NAME=TEXT")) - set(STREAM_NAMES)
+        if unknown:
+            raise ValueError(f"{sorted(unknown)[0]!r} is none of {', '.join(STREAM_NAMES)}")
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_rules(cls, value: str) -> str:
+        parse_pairs(value, f"COLUMN= and one of {', '.join(COLUMN_ACTS)}", COLUMN_ACTS)
+        return value
+
+    @field_validator("app_insights", "app_insights_key")
+    @classmethod
+    def _app_insights_is_a_resource(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        text = value.get_secret_value().strip() if value is not None else ""
+        if not text:
+            return None
+        connection.parse(text) if info.field_name == "app_insights" else connection.of_key(text)
+        return SecretStr(text)
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _otlp_endpoint_is_an_address(cls, value: str | None) -> str | None:
+        return connection.check_url(value, "it", anywhere=True).rstrip("/") if value else None
+
+    @field_validator("otlp_headers")
+    @classmethod
+    def _otlp_headers_are_headers(cls, value: SecretStr | None) -> SecretStr | None:
+        connection.parse_headers(value.get_secret_value() if value is not None else "")
+        return value
+
+    @field_validator("spool", mode="before")
+    @classmethod
+    def _spool_is_named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("a directory is needed")
+        return value
+
+    @field_validator("spool")
+    @classmethod
+    def _admin_socket_fits(cls, value: Path) -> Path:
+        check_socket_path(value.resolve() / ADMIN_SOCKET)
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store_is_known(cls, value: str) -> str:
+        if not value:
+            raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
+        if "://" in value and not value.startswith("az://"):
+            raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
+        if value.startswith("az://") and not value[5:].split("/")[0]:
+            raise ValueError("az:// needs a container: az://modeldata")
+        return value
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert: set COLLECTORD_TLS_CERT and COLLECTORD_TLS_KEY, or neither")
+        for name in ("tls_client_ca", "admin_tls"):
+            if getattr(self, name) and self.tls_cert is None:
+                raise ValueError(f"{name}: needs tls_cert and tls_key")
+        return self
+
+    @model_validator(mode="after")
+    def _others_are_kept_out(self) -> Settings:
+        identified = self.tenants is not None or self.tls_client_ca is not None
+        for name, addresses in (("listen", self.listen), ("mdc", (self.mdc,) if self.mdc else ())):
+            for address in addresses:
+                if not address.startswith("unix:"):
+                    try:
+                        check_guarded(address, self.tls_cert is not None, identified)
+                    except ValueError as error:
+                        raise ValueError(f"{name}: {address!r} is not accepted: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _azure_has_an_account(self) -> Settings:
+        strings = self.azure_connection_string or self.azure_connection_string_file
+        if self.store.startswith("az://") and not (strings or self.azure_account_url):
+            raise ValueError(
+                f"store: {self.store!r} is in Azure; set COLLECTORD_AZURE_CONNECTION_STRING, or COLLECTORD_AZURE_ACCOUNT_URL with a SAS "
+                "or a credential that azure-identity finds"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _azure_has_one_credential(self) -> Settings:
+        for name in ("azure_sas", "azure_connection_string", "azure_account_key"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name}: set COLLECTORD_{name.upper()} or COLLECTORD_{name.upper()}_FILE, not both")
+        sas, key = self.azure_sas or self.azure_sas_file, self.azure_account_key or self.azure_account_key_file
+        if sas and key:
+            raise ValueError("azure_account_key: set a SAS or a key, not both; a SAS may do less")
+        if self.azure_credential != "default" and (
+            sas or key or self.azure_connection_string or self.azure_connection_string_file
+        ):
+            raise ValueError(
+                f"azure_credential: {self.azure_credential!r} would not be used, since a SAS or a key is set"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _level_is_known(self) -> Settings:
+        highest = HIGHEST_LEVEL[self.codec]
+        if self.level > highest:
+            raise ValueError(f"level: {self.level} is not accepted: codec {self.codec} has levels 1 to {highest}")
+        return self
+
+    @model_validator(mode="after")
+    def _log_has_room(self) -> Settings:
+        if self.segment_bytes * LEAST_SEGMENTS > self.spool_budget:
+            raise ValueError(
+                f"segment_bytes: {self.segment_bytes} is not accepted: the spool_budget of {self.spool_budget} must hold "
+                f"at least {LEAST_SEGMENTS} segments"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _hmac_has_a_key(self) -> Settings:
+        if self.columns_key is not None and self.columns_key_file is not None:
+            raise ValueError("columns_key: set COLLECTORD_COLUMNS_KEY or COLLECTORD_COLUMNS_KEY_FILE, not both")
+        if "hmac" in self.column_rules.values() and self.columns_key is None and self.columns_key_file is None:
+            raise ValueError(
+                f"columns: {self.columns!r} needs a key for hmac: set COLLECTORD_COLUMNS_KEY or COLLECTORD_COLUMNS_KEY_FILE"
+            )
+        return self
+
+    @property
+    def column_rules(self) -> dict[str, str]:
+        """By column one of `COLUMN_ACTS`."""
+        return parse_pairs(self.columns, "a rule", COLUMN_ACTS)
+
+    @property
+    def stream_names(self) -> Stream:
+        """What `mdc_names` says, and of a deployment of Azure ML the service's name."""
+        named: dict[str, Any] = {"webservice": os.environ.get("SERVICE_NAME", "")}
+        return Stream(**named | parse_pairs(self.mdc_names, "NAME=TEXT"))
+
+    def read_columns_key(self) -> bytes:
+        """The key of the column rules' hmac; empty if no rule needs one.
+
+        Raises:
+            ConfigError: it is empty, or its file cannot be read.
+        """
+        if "hmac" not in self.column_rules.values():
+            return b""
+        try:
+            if self.columns_key_file is not None:
+                key = self.columns_key_file.read_bytes().rstrip(b"\r\n")
+            else:
+                assert self.columns_key is not None
+                key = self.columns_key.get_secret_value().encode()
+        except OSError as error:
+            raise ConfigError(f"columns_key_file: {self.columns_key_file} cannot be read: {error.strerror}") from None
+        if not key:
+            raise ConfigError("columns_key: the key is empty")
+        return key
+
+    @property
+    def boundary_minutes(self) -> int:
+        return 60 if self.boundary == "hour" else 1440
+
+    @property
+    def reachable(self) -> list[str]:
+        """The listeners that other machines can reach, `mdc` among them, as tenants know them."""
+        found = [address for address in self.listen if not address.startswith("unix:") and _is_reachable(address)]
+        return [*found, *(["mdc"] if self.mdc and _is_reachable(self.mdc) else [])]
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where the command line reaches this daemon."""
+        return self.spool.resolve() / ADMIN_SOCKET
+
+    def shown(self) -> dict[str, Any]:
+        """All settings, with secrets masked, as JSON values."""
+        return self.model_dump(mode="json") | {"socket_mode": f"{self.socket_mode:04o}"}
+
+
+def _is_reachable(address: str) -> bool:
+    return not is_loopback(split_address(address)[0])
+
+
+def option_names() -> list[str]:
+    """The settings that the command line takes: all but secrets."""
+    return [name for name, field in Settings.model_fields.items() if not is_secret(field.annotation)]
