@@ -2,8 +2,7 @@
 
 Appends happen under a lock, and each is written down in a small journal first, so that a daemon that dies in the
 middle of one leaves nothing behind that another daemon would append to: whoever comes next either finds the bytes
-complete, and makes them durable, or cuts them off. Locks and journals are 16 files under `_collectord/appends`; a blob
-always uses the same one.
+complete, and makes them durable, or cuts them off (`journals.py`).
 
 Threads and processes: any number may share the directory, on a file system where flock works.
 """
@@ -11,13 +10,12 @@ Threads and processes: any number may share the directory, on a file system wher
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -29,6 +27,7 @@ from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.journal import Journal, UnderWay, read_at, write_at
+from collectord.upload.journals import JOURNALS, Journals
 from collectord.upload.rewriting import (
     BlobState,
     LockOutcome,
@@ -58,14 +57,11 @@ from collectord.upload.store import (
     Unknown,
     WrongPosition,
 )
+from collectord.upload.tree import PUBLIC_FILE, Tree
 
-PUBLIC_DIR = 0o755
-PUBLIC_FILE = 0o644
 CLOSED_FILE = stat.S_ISVTX | 0o444
 """Of a blob that takes no appends. The sticky bit says so: no tool sets it on a file, and it means nothing there."""
-JOURNALS = CONTROL_PREFIX + "appends"
 DRAFTS = CONTROL_PREFIX + "drafts/"
-STRIPES = 16
 
 # What nobody but a person can change. All other errors of the system are taken as "unknown" and tried again.
 _REFUSALS = {
@@ -89,16 +85,17 @@ class LocalDirectory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._journals = [root / JOURNALS / f"{stripe:02d}" for stripe in range(STRIPES)]
+        self._tree = Tree(root)
+        self._journals = Journals(self._tree)
 
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
-        path = self._path(blob)
+        path = self._tree.path(blob)
         if not 0 < len(data) <= MAX_APPEND:
             raise ValueError(f"an append has 1 to {MAX_APPEND} bytes, not {len(data)}")
         try:
             if not self.root.is_dir():
                 return NoContainer()
-            with self._locked(blob) as journal:
+            with self._journals.locked(blob) as journal:
                 return self._append(path, blob, data, position, journal)
         except FileNotFoundError:
             # A link that leads nowhere takes the name like anything else that is not a file.
@@ -110,12 +107,12 @@ class LocalDirectory:
 
     def create(self, blob: str, content_type: str, metadata: Mapping[str, str]) -> CreateOutcome:
         """A file has neither a content type nor metadata: its suffix says what it is."""
-        path = self._path(blob)
+        path = self._tree.path(blob)
         try:
             if not self.root.is_dir():
                 return NoContainer()
             # Their entries become durable with the first append.
-            self._make_directories(path.parent)
+            self._tree.make_directories(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PUBLIC_FILE)
             os.fchmod(fd, PUBLIC_FILE)
             os.close(fd)
@@ -130,7 +127,7 @@ class LocalDirectory:
             if self.root.is_dir():
                 return AlreadyExists()
             absent = [folder for folder in (self.root, *self.root.parents) if not folder.is_dir()]
-            self._make_directories(self.root)
+            self._tree.make_directories(self.root)
             for made in absent:
                 files.sync_entry(made)
         except OSError as error:
@@ -138,9 +135,9 @@ class LocalDirectory:
         return Created()
 
     def length(self, blob: str) -> LengthOutcome:
-        path = self._path(blob)
+        path = self._tree.path(blob)
         try:
-            with self._settled(blob) as limit:
+            with self._journals.settled(blob) as limit:
                 status = path.stat()
         except FileNotFoundError:
             return None
@@ -151,9 +148,9 @@ class LocalDirectory:
         return status.st_size if limit is None else min(status.st_size, limit)
 
     def read(self, blob: str, offset: int, length: int) -> ReadOutcome:
-        path = self._path(blob)
+        path = self._tree.path(blob)
         try:
-            with self._settled(blob) as limit:
+            with self._journals.settled(blob) as limit:
                 end = offset + length if limit is None else min(offset + length, limit)
                 return _read_range(path, offset, end - offset)
         except (FileNotFoundError, IsADirectoryError):
@@ -185,8 +182,8 @@ class LocalDirectory:
     def expire(self, blob: str, unchanged_since: float, only_look: bool = False) -> int | None:
         """Removes a blob that has not been appended to since then (seconds since 1970), durably. Returns its bytes; None: it
         has, or it is gone. No append gets lost: one that comes now finds it absent. `only_look`: it stays. Raises OSError."""
-        path = self._path(blob)
-        with nullcontext() if only_look else self._locked(blob):
+        path = self._tree.path(blob)
+        with nullcontext() if only_look else self._journals.locked(blob):
             try:
                 status = path.lstat()
             except FileNotFoundError:
@@ -199,7 +196,7 @@ class LocalDirectory:
 
     def get_document(self, name: str) -> GetOutcome:
         try:
-            data = _read_range(self._path(name), 0, MAX_DOCUMENT + 1)
+            data = _read_range(self._tree.path(name), 0, MAX_DOCUMENT + 1)
         except (FileNotFoundError, IsADirectoryError):
             return None
         except OSError as error:
@@ -212,28 +209,28 @@ class LocalDirectory:
 
     def put_document(self, name: str, data: bytes, etag: str | None) -> PutOutcome:
         """The tag is a hash of the content; who may write is settled under the lock that guards appends of that name."""
-        path = self._path(name)
+        path = self._tree.path(name)
         try:
             if not self.root.is_dir():
                 return NoContainer()
-            with self._locked(name):
+            with self._journals.locked(name):
                 found = self.get_document(name)
                 if isinstance(found, Blocked | Unknown):
                     return found
                 if (found.etag if found else None) != etag:
                     return Conflict()
-                self._make_directories(path.parent)
+                self._tree.make_directories(path.parent)
                 files.write_durably(path, data)
                 path.chmod(PUBLIC_FILE)
-                self._sync_names(path)
+                self._tree.sync_names(path)
         except OSError as error:
             return self._failure(error)
         return Written(xxhash.xxh3_128_hexdigest(data))
 
     def state(self, blob: str) -> StateOutcome:
         try:
-            with self._settled(blob) as limit:
-                found = self._path(blob).stat()
+            with self._journals.settled(blob) as limit:
+                found = self._tree.path(blob).stat()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -244,9 +241,9 @@ class LocalDirectory:
         return BlobState(length, _tag_of(found), not found.st_mode & stat.S_ISVTX)
 
     def seal(self, blob: str, etag: str) -> SealOutcome:
-        path = self._path(blob)
+        path = self._tree.path(blob)
         try:
-            with self._locked(blob):
+            with self._journals.locked(blob):
                 if _tag_of(path.stat()) != etag:
                     return Conflict()
                 path.chmod(CLOSED_FILE)
@@ -263,13 +260,13 @@ class LocalDirectory:
 
     def put_closed(self, blob: str, content: BinaryIO, size: int, content_type: str) -> PutClosedOutcome:
         """Written beside the data first; the name appears with all of it."""
-        path = self._path(blob)
-        draft = self._path(f"{DRAFTS}{secrets.token_hex(8)}")
+        path = self._tree.path(blob)
+        draft = self._tree.path(f"{DRAFTS}{secrets.token_hex(8)}")
         try:
             if not self.root.is_dir():
                 return NoContainer()
-            self._make_directories(draft.parent)
-            self._make_directories(path.parent)
+            self._tree.make_directories(draft.parent)
+            self._tree.make_directories(path.parent)
             with draft.open("xb") as file:
                 shutil.copyfileobj(content, file, MAX_APPEND)
                 file.flush()
@@ -279,7 +276,7 @@ class LocalDirectory:
                 os.link(draft, path)
             finally:
                 draft.unlink()
-            self._sync_names(path)
+            self._tree.sync_names(path)
         except FileExistsError:
             return AlreadyExists()
         except OSError as error:
@@ -287,9 +284,9 @@ class LocalDirectory:
         return Created()
 
     def remove(self, blob: str, etag: str) -> RemoveOutcome:
-        path = self._path(blob)
+        path = self._tree.path(blob)
         try:
-            with self._locked(blob):
+            with self._journals.locked(blob):
                 if _tag_of(path.stat()) != etag:
                     return Conflict()
                 files.remove_durably(path)
@@ -301,21 +298,21 @@ class LocalDirectory:
 
     def lock(self, name: str) -> LockOutcome:
         """Its holder's death releases it at once. Whoever gets it removes the drafts of one who was killed."""
-        path = self._path(name)
+        path = self._tree.path(name)
         try:
             if self.root.is_dir():
-                self._make_directories(path.parent)
+                self._tree.make_directories(path.parent)
             fd = files.try_lock(path)
             if fd is None:
                 return None
-            for draft in self._path(DRAFTS + "x").parent.glob("*"):
+            for draft in self._tree.path(DRAFTS + "x").parent.glob("*"):
                 draft.unlink()
         except OSError as error:
             return self._failure(error)
         return _FileLock(fd)
 
     def addresses(self, blob: str) -> dict[str, str]:
-        return {"file": "file://" + quote(str(self._path(blob).absolute()))}
+        return {"file": "file://" + quote(str(self._tree.path(blob).absolute()))}
 
     def describe(self) -> str:
         return f"directory {self.root}"
@@ -354,118 +351,13 @@ class LocalDirectory:
                 os.ftruncate(fd, position)
                 raise
             if position == 0:
-                self._sync_names(path)
+                self._tree.sync_names(path)
             journal.clear()
             # Nobody reads it back soon. From before this append, because pages may lie together in larger ones.
             files.forget_cached(fd, max(0, position - MAX_APPEND), position + len(data))
         finally:
             os.close(fd)
         return Appended(position + len(data))
-
-    def _recover(self, journal: Journal) -> None:
-        """Finishes or cuts off the append that the last holder of the lock did not complete."""
-        under_way = journal.under_way()
-        if under_way is None:
-            return
-        path = self._path(under_way.blob)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            journal.clear()
-            return
-        try:
-            if under_way.is_torn(fd):
-                os.ftruncate(fd, under_way.position)
-            files.sync_file(fd)
-        finally:
-            os.close(fd)
-        if under_way.position == 0:
-            self._sync_names(path)
-        journal.clear()
-
-    @contextmanager
-    def _locked(self, blob: str) -> Iterator[Journal]:
-        """Holds the blob's lock; what was interrupted is settled. Yields the journal."""
-        fd = self._open_journal(blob)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            journal = Journal(fd)
-            self._recover(journal)
-            yield journal
-        finally:
-            os.close(fd)
-
-    @contextmanager
-    def _settled(self, blob: str) -> Iterator[int | None]:
-        """Holds the blob's lock for reading. Yields how many of its bytes count, None for all.
-
-        Whoever may write settles what was interrupted; one who may only read leaves it out.
-        """
-        if not self.root.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.root))
-        try:
-            fd, writable = self._open_journal(blob), True
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
-            writable = False
-            try:
-                fd = os.open(self._journal_of(blob), os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                fd = -1
-        if fd < 0:
-            # Nobody has ever appended here, and this process may not.
-            yield None
-            return
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX if writable else fcntl.LOCK_SH)
-            journal = Journal(fd)
-            if writable:
-                self._recover(journal)
-            under_way = journal.under_way()
-            yield under_way.position if under_way is not None and under_way.blob == blob else None
-        finally:
-            os.close(fd)
-
-    def _open_journal(self, blob: str) -> int:
-        path = self._journal_of(blob)
-        try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._make_directories(path.parent)
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PUBLIC_FILE)
-
-    # ------------------------------------------------------------------ names
-
-    def _path(self, blob: str) -> Path:
-        if any(level in ("", ".", "..") for level in blob.split("/")) or "\0" in blob:
-            raise ValueError(f"not a blob's name: {blob!r}")
-        return self.root / blob
-
-    def _journal_of(self, blob: str) -> Path:
-        return self._journals[xxhash.xxh3_64_intdigest(blob.encode()) % STRIPES]
-
-    def _make_directories(self, path: Path) -> None:
-        if path.is_dir():
-            return
-        self._make_directories(path.parent)
-        try:
-            path.mkdir()
-            path.chmod(PUBLIC_DIR)
-        except FileExistsError:
-            if not path.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
-
-    def _sync_names(self, path: Path) -> None:
-        """Makes the entries from the root down to the file durable."""
-        folder = path.parent
-        while True:
-            files.sync_directory(folder)
-            if folder == self.root:
-                break
-            folder = folder.parent
-        # Whoever has made the root may have been killed before he could.
-        files.sync_entry(self.root)
 
     def _failure(self, error: OSError) -> Failure:
         detail = f"{self.describe()}: {error.strerror or type(error).__name__}"

@@ -17,7 +17,8 @@ import pytest
 
 from collectord import files
 from collectord.upload.attempts import BlockedFor, Landed, Retry
-from collectord.upload.localdir import JOURNALS, LocalDirectory
+from collectord.upload.journals import JOURNALS
+from collectord.upload.localdir import LocalDirectory
 from tests.upload.crashes import Crash, every_step, steps, wired
 from tests.upload.world import HEADER, Writer, check_books
 

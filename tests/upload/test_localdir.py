@@ -16,7 +16,8 @@ import pytest
 
 from collectord import files
 from collectord.upload import localdir
-from collectord.upload.localdir import JOURNALS, LocalDirectory
+from collectord.upload.journals import JOURNALS, Journals
+from collectord.upload.localdir import LocalDirectory
 from collectord.upload.store import MAX_APPEND, Absent, Appended, Blocked, Created, Unknown, WrongPosition
 
 NAME = "a/b/data.csv"
@@ -231,10 +232,10 @@ def test_somebody_who_may_only_read_sees_whole_appends_and_changes_nothing(
     store.append(NAME, b"old\n", 0)
     die_while_writing(monkeypatch, store, b"mine1\n", 4, 3)
 
-    def refuse(self: LocalDirectory, blob: str) -> int:
+    def refuse(self: Journals, blob: str) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(LocalDirectory, "_open_journal", refuse)
+    monkeypatch.setattr(Journals, "_open", refuse)
     reader = LocalDirectory(store.root)
     assert reader.length(NAME) == 4
     assert reader.read(NAME, 0, 100) == b"old\n"
@@ -249,7 +250,7 @@ def test_what_is_removed_is_absent_and_what_was_just_appended_to_is_not_removed(
     removed: list[Path] = []
 
     def remove(path: Path) -> None:
-        with store._journal_of(NAME).open("rb") as journal, pytest.raises(BlockingIOError):
+        with store._journals.of(NAME).open("rb") as journal, pytest.raises(BlockingIOError):
             fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         removed.append(path)
         path.unlink()

@@ -1,0 +1,48 @@
+"""Where the files of a directory store lie: names, directories, and their entries on the disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from collectord import files
+
+PUBLIC_DIR = 0o755
+PUBLIC_FILE = 0o644
+
+
+class Tree:
+    """Everything below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, blob: str) -> Path:
+        """Of a blob's file. Raises ValueError for what is no blob's name."""
+        if any(level in ("", ".", "..") for level in blob.split("/")) or "\0" in blob:
+            raise ValueError(f"not a blob's name: {blob!r}")
+        return self.root / blob
+
+    def make_directories(self, path: Path) -> None:
+        """Makes a directory and those above it, if they are absent. Raises OSError."""
+        if path.is_dir():
+            return
+        self.make_directories(path.parent)
+        try:
+            path.mkdir()
+            path.chmod(PUBLIC_DIR)
+        except FileExistsError:
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+
+    def sync_names(self, path: Path) -> None:
+        """Makes the entries from the root down to the file durable."""
+        folder = path.parent
+        while True:
+            files.sync_directory(folder)
+            if folder == self.root:
+                break
+            folder = folder.parent
+        # Whoever has made the root may have been killed before he could.
+        files.sync_entry(self.root)
