@@ -10,72 +10,44 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from collectord import __version__, files
+from collectord import __version__
 from collectord.answers import Answers
-from collectord.buffer.seal import SealRules
-from collectord.certificates import Certificates
+from collectord.assembly import admission_of, certificates_of, log_of, pipeline_of, recover_log, rules_of, window_of
 from collectord.claiming import Claiming
 from collectord.clock import SystemClock
 from collectord.destination import layout_of, open_store
 from collectord.door import Door
-from collectord.encode import frame_reader
 from collectord.errors import CollectordError
-from collectord.exporters import open_exporters
 from collectord.gauges import set_gauges
-from collectord.history import History, Sample
-from collectord.ingest.admission import Admission
+from collectord.history import History, sample_of
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
 from collectord.ingest.purses import Purses
 from collectord.ingest.session import Gate
-from collectord.ingest.validate import DAY_NS, Window
-from collectord.listeners import Listeners, group_id
+from collectord.listeners import Listeners
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Stream
 from collectord.notes import FILE as NOTES_FILE
 from collectord.notes import Notes
-from collectord.outputs import Outputs
-from collectord.patterns import StreamPatterns
-from collectord.pipeline import Pipeline, parking
-from collectord.pipeline.exports import Destinations
-from collectord.pipeline.lag import Limits
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.workers import Workers
-from collectord.quarantine import ROWS_DIRECTORY
 from collectord.reloading import Reloading
 from collectord.servers import Servers
 from collectord.settings import Settings
-from collectord.spool import FRAMES_DIRECTORY, LOCK_FILE, LOG_DIRECTORY, RESERVE_FILE, Opened, lock_spool, open_ledger
+from collectord.spool import LOCK_FILE, LOG_DIRECTORY, lock_spool, open_ledger
 from collectord.switchboard import Switchboard
 from collectord.switches import Rules
 from collectord.tenants import Tenants
-from collectord.upload.appender import Appender
 from collectord.upload.claim import Claim, place_of
 from collectord.upload.guarded import Guarded
-from collectord.upload.naming import Layout
-from collectord.upload.schemas import SchemaPublisher
-from collectord.upload.store import BlobStore
-from collectord.wal.reader import LogReader
-from collectord.wal.recovery import Recovered, recover
-from collectord.wal.writer import LogWriter
 
-RESERVE_BYTES = 12 << 20
-"""A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
-LOG_SHARE = 0.8
-"""Of the spool's budget, for the log and what is parked of it; the rest is for quarantine, frames, ledger and reserve."""
-QUARANTINE_SHARE = 0.05
-"""Of the spool's budget."""
-INGEST_SHARE = 4
-"""A fourth of the memory budget may be received and not yet durable."""
-FRAME_PAYLOAD_SHARE = 128
 CLAIM_PATIENCE = 10.0
 SWITCHES_PATIENCE = 2.0
 """Seconds that a start waits for the store to say what is switched on."""
@@ -87,24 +59,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("collectord.daemon")
-
-
-def _rules_of(settings: Settings) -> Rules:
-    return Rules(
-        settings.collect_default,
-        StreamPatterns(settings.collect_on),
-        StreamPatterns(settings.collect_only),
-        telemetry=settings.telemetry_default,
-    )
-
-
-def _window_of(settings: Settings) -> Window:
-    return Window(
-        int(settings.late_days * DAY_NS),
-        int(settings.early_days * DAY_NS),
-        settings.boundary_minutes,
-        Outputs(settings.mdc_output),
-    )
 
 
 class Daemon:
@@ -164,21 +118,18 @@ class Daemon:
         opened = open_ledger(spool, spool / LOG_DIRECTORY)
         self._ledger = opened.ledger
         layout = layout_of(settings, self._ledger.writer_id.hex())
-        recovered = _recover(spool / LOG_DIRECTORY, opened)
-        self._log_writer = LogWriter(
-            spool / LOG_DIRECTORY,
-            self._ledger.spool_id,
-            recovered,
-            segment_bytes=settings.segment_bytes,
-            budget_bytes=int(settings.spool_budget * LOG_SHARE),
-            durability=settings.durability,
-        )
+        recovered = recover_log(spool / LOG_DIRECTORY, opened)
+        self._log_writer = log_of(settings, spool / LOG_DIRECTORY, opened, recovered)
         self._store = open_store(settings)
         self._marks = Marks()
         self._marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self._ledger.clients())
         claim = self._make_claim(spool)
         store = self._store if claim is None else Guarded(self._store, claim)
-        self._pipeline = self._make_pipeline(spool, opened, recovered, layout, store)
+        self._pipeline = pipeline_of(
+            settings, spool=spool, opened=opened, recovered=recovered, layout=layout, store=store, documents=self._store,
+            log=self._log_writer, marks=self._marks, metrics=self._metrics, clock=self._clock,
+            connected=self._door.connected,
+        )  # fmt: skip
         self._pipeline.replay(
             bool(recovered.damages or recovered.losses), [(loss.stream, loss.rows) for loss in recovered.losses]
         )
@@ -186,7 +137,7 @@ class Daemon:
             self._store,
             spool,
             self._clock,
-            _rules_of(settings),
+            rules_of(settings),
             settings.switches_interval,
         )
         self._switchboard.open()
@@ -199,7 +150,9 @@ class Daemon:
             claiming=self.claiming, switchboard=self._switchboard, reloading=self.reloading, log_lost=opened.log_lost,
             certificates=self._certificates, tenants=self._tenants,
         )  # fmt: skip
-        self._history = History(self._look)
+        self._history = History(
+            lambda: sample_of(self._metrics, self._pipeline.overview.waiting(), self._clock.monotonic())
+        )
         self.answers = Answers(
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
             store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
@@ -220,74 +173,10 @@ class Daemon:
             spool=str(spool), store=self._store.describe(),
         )  # fmt: skip
 
-    def _make_pipeline(
-        self, spool: Path, opened: Opened, recovered: Recovered, layout: Layout, store: BlobStore
-    ) -> Pipeline:
-        settings = self.settings
-        frames = spool / FRAMES_DIRECTORY
-        files.make_private_directory(frames)
-        return Pipeline(
-            log=self._log_writer,
-            reader=LogReader(
-                self._log_writer.catalog,
-                opened.reads_from(recovered.segments[0].base if recovered.segments else recovered.end),
-            ),
-            ledger=self._ledger,
-            appender=Appender(
-                store, self._ledger, frames, layout, frame_reader, self._clock, random.Random(self._ledger.writer_id)
-            ),
-            schemas=SchemaPublisher(store),
-            reserve=files.Reserve(spool / RESERVE_FILE, RESERVE_BYTES),
-            layout=layout,
-            marks=self._marks,
-            metrics=self._metrics,
-            clock=self._clock,
-            rules=SealRules(
-                settings.flush_bytes,
-                max(256 << 10, settings.memory_budget // FRAME_PAYLOAD_SHARE),
-                settings.flush_interval,
-                self._ledger.writer_id,
-            ),
-            codec=settings.codec,
-            level=settings.level,
-            lowercase_workspace=settings.layout == "sdk-v1",
-            workers=settings.uploads,
-            max_streams=settings.max_streams,
-            mark_seconds=settings.mark_days * 86_400,
-            connected=self._door.connected,
-            received=opened.received({key: counts.rows for key, counts in recovered.counts.snapshot().items()}),
-            received_to=recovered.end,
-            parked=opened.parked,
-            parked_budget=parking.budget_of(int(settings.spool_budget * LOG_SHARE), settings.segment_bytes),
-            quarantine=spool / ROWS_DIRECTORY,
-            quarantine_budget=int(settings.spool_budget * QUARANTINE_SHARE),
-            destinations=Destinations(
-                open_exporters(settings), self._store,
-                Limits(settings.export_max_lag_hours * 3600, settings.export_max_lag_bytes),
-            ),
-            node=settings.node,
-        )  # fmt: skip
-
     def _wants(self, stream: Stream) -> bool:
         """Whether events of such a stream are wanted."""
         rules = self._switchboard.rules
         return rules.sends_events(stream.webservice) and rules.allows(stream)
-
-    def _look(self) -> Sample:
-        """How the daemon stands now."""
-        metrics, waiting = self._metrics, self._pipeline.overview.waiting()
-        return Sample(
-            self._clock.monotonic(),
-            metrics.total("collectord_records_received_total"),
-            metrics.total("collectord_records_landed_total"),
-            metrics.total("collectord_bytes_landed_total"),
-            metrics.total("collectord_records_rejected_total"),
-            metrics.total("collectord_client_dropped_total"),
-            waiting.rows,
-            waiting.oldest_seconds,
-            metrics.buckets("collectord_sync_duration_seconds"),
-            metrics.buckets("collectord_upload_duration_seconds"),
-        )
 
     def _make_claim(self, spool: Path) -> Claim | None:
         settings = self.settings
@@ -366,8 +255,8 @@ class Daemon:
             log=intake,
             streams=self._pipeline,
             marks=self._marks,
-            admission=Admission(settings.memory_budget // INGEST_SHARE),
-            window=_window_of(settings),
+            admission=admission_of(settings),
+            window=window_of(settings),
             spool_id=self._ledger.spool_id,
             rules=self._switchboard.rules,
             clock=self._clock,
@@ -384,7 +273,7 @@ class Daemon:
         self._switchboard.lead_to(tell)
 
         def widen(settings: Settings) -> None:
-            loop.call_soon_threadsafe(setattr, gate, "window", _window_of(settings))
+            loop.call_soon_threadsafe(setattr, gate, "window", window_of(settings))
 
         self._widen = widen
         return gate
@@ -395,7 +284,7 @@ class Daemon:
         self.settings = settings
         logging.getLogger("collectord").setLevel(settings.log_level.upper())
         self._pipeline.tune(settings.flush_interval, settings.flush_bytes)
-        self._switchboard.settle(_rules_of(settings))
+        self._switchboard.settle(rules_of(settings))
         self._widen(settings)
 
     # ------------------------------------------------------------------ the end
@@ -464,38 +353,3 @@ class Daemon:
             # What is still under way may land yet, so then the next one has to wait. A look at the switches lands nothing.
             idle = self.claiming.stop(landed, STOP_PATIENCE) and idle
         return idle
-
-
-def _recover(directory: Path, opened: Opened) -> Recovered:
-    """The log of an opened spool, which says what was damaged."""
-    parked, ledger = opened.parked, opened.ledger
-    recovered = recover(directory, ledger.spool_id, max(ledger.lsn_floor(), parked.end))
-    if parked.damages:
-        event(_log, logging.ERROR, "parked entries were damaged", files=parked.damages)
-    if recovered.damages or recovered.set_aside:
-        event(
-            _log, logging.ERROR, "the log was damaged; what could not be read is in quarantine",
-            ranges=len(recovered.damages), files=len(recovered.set_aside),
-        )  # fmt: skip
-    return recovered
-
-
-def check(settings: Settings) -> None:
-    """Refuses what only the rooms can judge: the layout, the names in the store, the socket's group.
-
-    Raises:
-        CallHuman: naming the setting.
-    """
-    layout_of(settings, "0" * 32)
-    if settings.socket_group is not None:
-        group_id(settings.socket_group)
-    settings.read_columns_key()
-    certificates_of(settings)
-    Tenants(settings.tenants, settings.reachable)
-
-
-def certificates_of(settings: Settings) -> Certificates | None:
-    """What the ports speak TLS with. Raises ConfigError."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)

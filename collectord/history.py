@@ -12,7 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from collectord.metrics import SECONDS
+from collectord.metrics import SECONDS, Metrics
+from collectord.pipeline.overview import Waiting
 from collectord.quantile import quantile
 
 INTERVAL = 5.0
@@ -139,3 +140,19 @@ def _spread(now: tuple[float, ...], before: tuple[float, ...] | None) -> dict[st
     counts = now if before is None else tuple(b - a for a, b in zip(before, now, strict=True))
     bounds = (*SECONDS, float("inf"))
     return {"count": sum(counts), "p50": quantile(bounds, counts, 0.5), "p99": quantile(bounds, counts, 0.99)}
+
+
+def sample_of(metrics: Metrics, waiting: Waiting, now: float) -> Sample:
+    """How a daemon stands at a (monotonic) moment."""
+    return Sample(
+        now,
+        metrics.total("collectord_records_received_total"),
+        metrics.total("collectord_records_landed_total"),
+        metrics.total("collectord_bytes_landed_total"),
+        metrics.total("collectord_records_rejected_total"),
+        metrics.total("collectord_client_dropped_total"),
+        waiting.rows,
+        waiting.oldest_seconds,
+        metrics.buckets("collectord_sync_duration_seconds"),
+        metrics.buckets("collectord_upload_duration_seconds"),
+    )

@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 
 from collectord import batch, condition, recipe, schema, switches, tenants
 from collectord.address import MAX_SOCKET_PATH
+from collectord.assembly import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
 from collectord.buffer.seal import MAX_FRAME_ROWS
-from collectord.daemon import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
 from collectord.ingest import (
     admission,
     forms,

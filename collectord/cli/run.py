@@ -77,10 +77,10 @@ def check(config_file: Path | None, **given: Any) -> None:
 
     Exits with 0 if all is well, 2 if not: then it names the setting, the value and what is allowed.
     """
-    from collectord import config, daemon
+    from collectord import assembly, config
     from collectord.settings import AT_ONCE
 
-    daemon.check(load(config_file, given))
+    assembly.check(load(config_file, given))
     said = config.origins(config_file, joined(given))
     for name, (counts, *others) in said.items():
         over = f", not {' or '.join(others)}" if others else ""
@@ -108,10 +108,10 @@ def template() -> None:
 
 
 def _print(config_file: Path | None, given: dict[str, Any]) -> None:
-    from collectord import daemon
+    from collectord import assembly
 
     settings = load(config_file, given)
-    daemon.check(settings)
+    assembly.check(settings)
     click.echo(json.dumps(settings.shown(), indent=2))
 
 

@@ -498,6 +498,8 @@ def test_what_is_selected_while_the_first_settings_are_followed_is_not_dropped_w
     outbox.seal_unwanted = meanwhile
     client.collect([[0.0]], "inputs")
     assert client.flush(10)
+    # What came before is settled a moment before the recipe is followed.
+    eventually(lambda: client.stats()["recipe"] is not None, "the recipe is followed")
     del outbox.seal_unwanted
     score(client, 2.0, 2.0)
     assert landed(client, daemon) == [("inputs", 2.0), ("predictions", 2.0)]

@@ -14,7 +14,8 @@ uid, impatience = int(sys.argv[1]), float(sys.argv[2])
 if uid >= 0:
     # Later on the interpreter's own files may be out of its reach.
     import collectord.admin.http
-    import collectord.daemon  # noqa: F401
+    import collectord.daemon
+    import collectord.process  # noqa: F401
 
     os.setgroups([])
     os.setgid(uid)

@@ -29,7 +29,9 @@ def collects(client: Client) -> Callable[[], bool]:
 
 
 def switch(*words: str, env: dict[str, str] | None = None) -> str:
-    return collectord("service", "set", "svc", *words, env=env).stdout
+    done = collectord("service", "set", "svc", *words, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("where", ["directory", "azurite"])
@@ -48,7 +50,7 @@ def test_a_switch_reaches_every_node_without_a_restart(
     here, there, other = client_of(near), client_of(far), client_of(far, "other")
     for client in (here, there, other):
         client.collect([[1.0]])
-        assert client.flush(10)
+        assert client.flush(30)
     told = switch("--collect-model-data=false", "--sampling", "inputs=0.5", "--spool", str(near.spool))
     assert told == 'svc: {"collect_model_data": false, "sampling": {"inputs": 0.5}} (version 1)\n'
     for client in (here, there):
@@ -96,7 +98,7 @@ def test_without_a_daemon_the_store_is_written_to(
     daemon = make_daemon(store=store).start()
     client = client_of(daemon)
     client.collect([[1.0]])
-    assert client.flush(10)
+    assert client.flush(30)
     assert client.stats()["dropped"] == {"switched_off": 1}
     monkeypatch.setenv("COLLECTORD_SPOOL", str(daemon.spool))
     AksWebservice.deploy_configuration(collect_model_data=True, cpu_cores=1).apply(None, "svc")
@@ -111,7 +113,7 @@ def test_the_switch_for_events_is_told_to_clients_and_shown(make_daemon: MakeDae
     daemon = make_daemon(store=folder / "store", telemetry_default="true").start()
     client = client_of(daemon)
     client.collect([[1.0]])
-    assert client.flush(10)
+    assert client.flush(30)
     assert client._outbox.switches.sends_events("svc", None)
     switch("--enable-app-insights=false", "--spool", str(daemon.spool))
     eventually(lambda: not client._outbox.switches.sends_events("svc", True), "its client hears of it")
@@ -132,7 +134,7 @@ def test_a_recipe_reaches_clients_and_what_it_selects_lands(make_daemon: MakeDae
     spool = ("--spool", str(daemon.spool))
     client = client_of(daemon)
     client.collect([[0.0]])
-    assert client.flush(10)
+    assert client.flush(30)
 
     def holds(id: str) -> Callable[[], bool]:
         def told() -> bool:
@@ -167,7 +169,7 @@ def test_a_recipe_reaches_clients_and_what_it_selects_lands(make_daemon: MakeDae
     capture("--stop")
     eventually(lambda: client.stats()["recipe"] is None, "its client hears of it")
     score(8.0, 0.99)
-    assert client.flush(10)
+    assert client.flush(30)
     client.close()
     daemon.flush()
     rows = landed.rows(landed.directory(folder / "store"))
@@ -192,7 +194,7 @@ def test_a_switch_for_one_node_needs_its_daemon(make_daemon: MakeDaemon, folder:
     here, there = client_of(near), client_of(far)
     for client in (here, there):
         client.collect([[1.0]])
-        assert client.flush(10)
+        assert client.flush(30)
     switch("--collect-model-data=false", "--here", "--spool", str(near.spool))
     eventually(lambda: not collects(here)(), "its client hears of it")
     assert not (folder / "store" / DOCUMENT).exists()
@@ -210,7 +212,7 @@ def test_what_is_not_allowed_is_rejected_also_from_clients_that_do_not_ask(make_
     inputs, labels = client.collector("inputs"), client.collector("labels")
     context = inputs.collect([[1.0]])
     labels.collect([[1.0]], context=context)
-    assert client.flush(10)
+    assert client.flush(30)
     assert client.stats()["dropped"] == {"switched_off": 1}
     assert client.stats()["acknowledged"] == 1
     assert not inputs.collecting

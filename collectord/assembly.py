@@ -1,0 +1,185 @@
+"""The parts of a daemon as its settings want them. `daemon.py` says when each of them begins and ends."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from collectord import files
+from collectord.buffer.seal import SealRules
+from collectord.certificates import Certificates
+from collectord.clock import Clock
+from collectord.destination import layout_of
+from collectord.encode import frame_reader
+from collectord.exporters import open_exporters
+from collectord.ingest.admission import Admission
+from collectord.ingest.marks import Marks
+from collectord.ingest.validate import DAY_NS, Window
+from collectord.listeners import group_id
+from collectord.logs import event
+from collectord.metrics import Metrics
+from collectord.outputs import Outputs
+from collectord.patterns import StreamPatterns
+from collectord.pipeline import Pipeline, parking
+from collectord.pipeline.exports import Destinations
+from collectord.pipeline.lag import Limits
+from collectord.quarantine import ROWS_DIRECTORY
+from collectord.settings import Settings
+from collectord.spool import FRAMES_DIRECTORY, RESERVE_FILE, Opened
+from collectord.switches import Rules
+from collectord.tenants import Tenants
+from collectord.upload.appender import Appender
+from collectord.upload.documents import DocumentStore
+from collectord.upload.naming import Layout
+from collectord.upload.schemas import SchemaPublisher
+from collectord.upload.store import BlobStore
+from collectord.wal.reader import LogReader
+from collectord.wal.recovery import Recovered, recover
+from collectord.wal.writer import LogWriter
+
+RESERVE_BYTES = 12 << 20
+"""A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
+LOG_SHARE = 0.8
+"""Of the spool's budget, for the log and what is parked of it; the rest is for quarantine, frames, ledger and reserve."""
+QUARANTINE_SHARE = 0.05
+"""Of the spool's budget."""
+INGEST_SHARE = 4
+"""A fourth of the memory budget may be received and not yet durable."""
+FRAME_PAYLOAD_SHARE = 128
+
+_log = logging.getLogger("collectord.daemon")
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What is collected, as far as the settings say."""
+    return Rules(
+        settings.collect_default,
+        StreamPatterns(settings.collect_on),
+        StreamPatterns(settings.collect_only),
+        telemetry=settings.telemetry_default,
+    )
+
+
+def window_of(settings: Settings) -> Window:
+    """Which times are accepted, and the form and period of what lands."""
+    return Window(
+        int(settings.late_days * DAY_NS),
+        int(settings.early_days * DAY_NS),
+        settings.boundary_minutes,
+        Outputs(settings.mdc_output),
+    )
+
+
+def admission_of(settings: Settings) -> Admission:
+    """How much may be received and not yet durable."""
+    return Admission(settings.memory_budget // INGEST_SHARE)
+
+
+def recover_log(directory: Path, opened: Opened) -> Recovered:
+    """The log of an opened spool, which says what was damaged."""
+    parked, ledger = opened.parked, opened.ledger
+    recovered = recover(directory, ledger.spool_id, max(ledger.lsn_floor(), parked.end))
+    if parked.damages:
+        event(_log, logging.ERROR, "parked entries were damaged", files=parked.damages)
+    if recovered.damages or recovered.set_aside:
+        event(
+            _log, logging.ERROR, "the log was damaged; what could not be read is in quarantine",
+            ranges=len(recovered.damages), files=len(recovered.set_aside),
+        )  # fmt: skip
+    return recovered
+
+
+def log_of(settings: Settings, directory: Path, opened: Opened, recovered: Recovered) -> LogWriter:
+    """The log of an opened spool, to be written to."""
+    return LogWriter(
+        directory,
+        opened.ledger.spool_id,
+        recovered,
+        segment_bytes=settings.segment_bytes,
+        budget_bytes=int(settings.spool_budget * LOG_SHARE),
+        durability=settings.durability,
+    )
+
+
+def pipeline_of(
+    settings: Settings,
+    *,
+    spool: Path,
+    opened: Opened,
+    recovered: Recovered,
+    layout: Layout,
+    store: BlobStore,
+    documents: DocumentStore,
+    log: LogWriter,
+    marks: Marks,
+    metrics: Metrics,
+    clock: Clock,
+    connected: Callable[[], frozenset[bytes]],
+) -> Pipeline:
+    """From the log to the `store`. `documents`: the same without regard to who may upload, for what exporters set aside."""
+    frames = spool / FRAMES_DIRECTORY
+    files.make_private_directory(frames)
+    return Pipeline(
+        log=log,
+        reader=LogReader(
+            log.catalog,
+            opened.reads_from(recovered.segments[0].base if recovered.segments else recovered.end),
+        ),
+        ledger=opened.ledger,
+        appender=Appender(
+            store, opened.ledger, frames, layout, frame_reader, clock, random.Random(opened.ledger.writer_id)
+        ),
+        schemas=SchemaPublisher(store),
+        reserve=files.Reserve(spool / RESERVE_FILE, RESERVE_BYTES),
+        layout=layout,
+        marks=marks,
+        metrics=metrics,
+        clock=clock,
+        rules=SealRules(
+            settings.flush_bytes,
+            max(256 << 10, settings.memory_budget // FRAME_PAYLOAD_SHARE),
+            settings.flush_interval,
+            opened.ledger.writer_id,
+        ),
+        codec=settings.codec,
+        level=settings.level,
+        lowercase_workspace=settings.layout == "sdk-v1",
+        workers=settings.uploads,
+        max_streams=settings.max_streams,
+        mark_seconds=settings.mark_days * 86_400,
+        connected=connected,
+        received=opened.received({key: counts.rows for key, counts in recovered.counts.snapshot().items()}),
+        received_to=recovered.end,
+        parked=opened.parked,
+        parked_budget=parking.budget_of(int(settings.spool_budget * LOG_SHARE), settings.segment_bytes),
+        quarantine=spool / ROWS_DIRECTORY,
+        quarantine_budget=int(settings.spool_budget * QUARANTINE_SHARE),
+        destinations=Destinations(
+            open_exporters(settings), documents,
+            Limits(settings.export_max_lag_hours * 3600, settings.export_max_lag_bytes),
+        ),
+        node=settings.node,
+    )  # fmt: skip
+
+
+def check(settings: Settings) -> None:
+    """Refuses what only the rooms can judge: the layout, the names in the store, the socket's group.
+
+    Raises:
+        CallHuman: naming the setting.
+    """
+    layout_of(settings, "0" * 32)
+    if settings.socket_group is not None:
+        group_id(settings.socket_group)
+    settings.read_columns_key()
+    certificates_of(settings)
+    Tenants(settings.tenants, settings.reachable)
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """What the ports speak TLS with. Raises ConfigError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
