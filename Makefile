@@ -202,7 +202,7 @@ chart-test: venv ## The chart with kubectl and a real Prometheus; needs both (De
 build/image/base.tar:
 	mkdir -p $(@D)
 	rm -rf $(@D)/root
-	debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm $(@D)/root http://deb.debian.org/debian >$(@D)/debootstrap.log
+	debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm $(@D)/root >$(@D)/debootstrap.log
 	tar --create --directory $(@D)/root --file $@ .
 	rm -rf $(@D)/root
 
