@@ -19,7 +19,7 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chart-test image-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-wheels test-hosts audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test chart-test image-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-newest test-wheels test-hosts lock audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -27,11 +27,11 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show what can be made
 	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-# The environment: made again when a dependency changes.
-$(VENV)/.ready: pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml clients/azureml-ai/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
+# The environment, as dev.lock pins it with checksums: made again when a dependency changes.
+$(VENV)/.ready: dev.lock pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml clients/azureml-ai/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" "grpcio-tools>=1.67.1" wheel
-	$(BIN)/python -m pip install -q --no-build-isolation -e . -e clients/python -e clients/azureml -e clients/azureml-ai --group test --group lint
+	$(BIN)/python -m pip install -q -r dev.lock
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e . -e clients/python -e clients/azureml -e clients/azureml-ai
 	touch $@
 
 venv: $(VENV)/.ready
@@ -101,7 +101,7 @@ bench-page: bench-peers ## All of bench-peers, and what docs/performance.md show
 
 bench-lock: venv ## Pin the newest releases of the peers
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/python -m benchmarks.lock
+	$(BIN)/python -m tests.bounds.lock bench-lock
 
 bench-fleet: venv ## What a fleet of nodes does to the blobs it shares: the table and plot of docs/capacity.md
 	$(BIN)/python -m pip install -q "matplotlib>=3.9"
@@ -124,19 +124,35 @@ test-pure: venv ## The client's tests with its core in Python; in make test most
 test-pythons: venv ## The client, its core compiled, on every Python from 3.10 to 3.13 that is here; needs two
 	$(BIN)/python -m pytest tests/pythons
 
+# $(call elsewhere,DIRECTORY): what is committed, and an environment beside it.
+define elsewhere
+	rm -rf $(1) && mkdir -p $(1)/tree
+	git ls-files -z | tar --create --null --files-from - | tar --extract --directory $(1)/tree
+	ln -s $(CURDIR)/node_modules $(1)/tree/node_modules
+	$(PYTHON) -m venv $(1)/venv
+endef
+EDITABLE := -e '.[query,otlp]' -e clients/python -e clients/azureml -e clients/azureml-ai --group test
+
 test-bounds: venv azurite ## All tests with the lowest versions of what we depend on, in an environment of their own; half an hour
-	rm -rf build/lowest && mkdir -p build/lowest/tree
-	git ls-files -z | tar --create --null --files-from - | tar --extract --directory build/lowest/tree
-	ln -s $(CURDIR)/node_modules build/lowest/tree/node_modules
+	$(call elsewhere,build/lowest)
 	$(BIN)/python -m tests.bounds.lowest pyproject.toml >build/lowest/pins.txt
 	$(BIN)/python -m tests.bounds.lowest clients/python/pyproject.toml >build/lowest/client.txt
-	$(PYTHON) -m venv build/lowest/venv
 	build/lowest/venv/bin/python -m pip install -q -U "pip>=25.1" "setuptools>=77" "cython>=3.1" wheel "grpcio-tools==$$(sed -n 's/^grpcio==//p' build/lowest/pins.txt)" --constraint build/lowest/pins.txt
-	cd build/lowest/tree && ../venv/bin/python -m pip install -q --no-build-isolation --constraint ../pins.txt -e '.[query,otlp]' -e clients/python -e clients/azureml -e clients/azureml-ai --group test
+	cd build/lowest/tree && ../venv/bin/python -m pip install -q --no-build-isolation --constraint ../pins.txt $(EDITABLE)
 	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests
 	# The client lives beside whatever a model needs, so its bounds are lower than the daemon's: its own tests, with those.
 	build/lowest/venv/bin/python -m pip install -q --no-deps -r build/lowest/client.txt
 	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests/client
+
+test-newest: venv azurite ## All tests with the newest releases, whatever dev.lock says, in an environment of their own; a quarter of an hour
+	$(call elsewhere,build/newest)
+	build/newest/venv/bin/python -m pip install -q -U pip setuptools cython wheel grpcio-tools
+	cd build/newest/tree && ../venv/bin/python -m pip install -q -U --no-build-isolation $(EDITABLE)
+	cd build/newest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests
+
+lock: venv ## Pin the newest releases of what development and tests need: dev.lock
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/python -m tests.bounds.lock lock
 
 audit: venv ## Known faults in what we depend on (pip-audit); needs the registry's advisories
 	$(BIN)/python -m pip install -q "pip-audit>=2.7"
