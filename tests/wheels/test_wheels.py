@@ -61,6 +61,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
+def test_building_asks_nothing_of_the_network(tmp_path: Path, built: Path) -> None:
+    """In a network namespace without any way out, with what a build needs at hand."""
+    for project in PROJECTS:
+        (sdist,) = built.glob(f"{project.replace('-', '_')}-[0-9]*.tar.gz")
+        run(
+            "unshare", "--map-root-user", "--net", sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation",
+            "--no-deps", "--no-index", "--wheel-dir", tmp_path, sdist, cwd=tmp_path,
+        )  # fmt: skip
+    assert len(list(tmp_path.glob("*.whl"))) == len(PROJECTS)
+
+
 @pytest.mark.parametrize("project", PROJECTS)
 def test_a_wheel_has_what_runs_and_an_sdist_what_builds(project: str, built: Path) -> None:
     stem = project.replace("-", "_")
