@@ -60,7 +60,7 @@ def parse_schema(raw: bytes) -> Schema:
         message = pb.Schema.FromString(raw)
     except DecodeError as error:
         raise Rejected(Reason.BAD_SCHEMA, f"not a Schema message: {error}") from error
-    stream = _stream(message.stream)
+    stream = stream_of(message.stream)
     if message.layout not in (pb.LAYOUT_TENSOR, pb.LAYOUT_COLUMNS):
         raise Rejected(Reason.BAD_SCHEMA, f"layout is {message.layout}; 1 (tensor) and 2 (columns) are known")
     tensor = message.layout == pb.LAYOUT_TENSOR
@@ -89,10 +89,6 @@ def stream_of(message: pb.Stream) -> Stream:
     Raises:
         Rejected: a part is too long or holds control characters, or the kind is unknown.
     """
-    return _stream(message)
-
-
-def _stream(message: pb.Stream) -> Stream:
     try:
         kind = StreamKind(message.kind)
     except ValueError:
@@ -104,6 +100,11 @@ def _stream(message: pb.Stream) -> Stream:
         if any(ord(char) < 32 or ord(char) == 127 for char in text):
             raise Rejected(Reason.BAD_NAME, f"stream.{name} holds control characters")
     return Stream(kind=kind, **parts)
+
+
+def stream_message(stream: Stream) -> pb.Stream:
+    """The same the other way round."""
+    return pb.Stream(kind=int(stream.kind), **{name: getattr(stream, name) for name in _STREAM_PARTS})  # type: ignore[arg-type]
 
 
 def _check_event(kind: StreamKind, columns: tuple[Column, ...], tensor: bool, message: pb.Schema) -> None:

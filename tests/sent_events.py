@@ -1,4 +1,4 @@
-"""Events for tests, as a client would send them."""
+"""Events as clients send them, made from plain values: for tests that need some and have no client."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _PACK = {ColumnType.FLOAT64: "<d", ColumnType.INT64: "<q", ColumnType.BOOL: "<B"
 
 
 def schema_of(kind: StreamKind, *more: Column, sampled: bool = False, **stream: str) -> Schema:
-    """The schema of a kind's events; `more`: columns of a later client."""
+    """The schema of a kind's events; `more`: columns of a later client. `stream`: parts of its name."""
+    named = {"webservice": "svc", "model": "m", "version": "1", "designation": EVENTS[kind].table} | stream
     message = pb.Schema(
-        stream=pb.Stream(kind=int(kind), designation=EVENTS[kind].table, **({"webservice": "svc"} | stream)),  # type: ignore[arg-type]
+        stream=pb.Stream(kind=int(kind), **named),  # type: ignore[arg-type]
         columns=[pb.Column(name=one.name, type=int(one.type)) for one in (*EVENTS[kind].columns, *more)],  # type: ignore[arg-type]
         layout=pb.LAYOUT_COLUMNS,
         correlation=int(IdLayout.UUID),  # type: ignore[arg-type]
@@ -30,14 +31,18 @@ def schema_of(kind: StreamKind, *more: Column, sampled: bool = False, **stream: 
 
 
 def batch_of(
-    schema: Schema, events: Sequence[Mapping[str, Any]], sequence: int = 1, *, ids: Sequence[str] = (), time_ns: int = 0,
-    sampling: float = 0.5,
+    schema: Schema, events: Sequence[Mapping[str, Any]], sequence: int = 1, *, ids: Sequence[str] = (),
+    times: Sequence[int] = (), sampling: float = 0.5,
 ) -> pb.Batch:  # fmt: skip
-    """Events with these values; columns that are not named are null."""
-    at = time_ns or time.time_ns()
+    """Events with these values, of now and with ids of their own, if nothing is said of it. What one of them does not name
+    is null."""
+    moments = times or [time.time_ns()] * len(events)
     names = ids or [str(uuid.uuid4()) for _ in events]
     columns = [[_raw(column, one.get(column.name)) for one in events] for column in schema.columns]
-    requests = [Request(time=at, correlation=uuid.UUID(one).bytes, sampling=sampling) for one in names]
+    requests = [
+        Request(time=at, correlation=uuid.UUID(one).bytes, sampling=sampling)
+        for at, one in zip(moments, names, strict=True)
+    ]
     return build(schema, Values(columns, requests), sequence)
 
 

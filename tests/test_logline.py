@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collectord.logline import BadLine, LogLine, harmless, iso, line_of, text_of, time_of
-from tests import events
+from tests import landed_events
 
 NOON = 1_763_726_400_000_000_000
 
@@ -104,4 +104,4 @@ def test_a_huge_message_is_cut_with_a_mark() -> None:
 def test_our_own_messages_show_their_fields_on_one_line() -> None:
     line = LogLine(NOON, 2, "collectord", "collectord@n", "rows are rejected", more={"why": "a\nb\x1b", "rows": 3})
     assert text_of(line).endswith("collectord@n rows are rejected why=a\\nb\\x1b rows=3")
-    assert events.item("m", NOON)["timestamp"] == iso(NOON)
+    assert landed_events.item("m", NOON)["timestamp"] == iso(NOON)

@@ -19,7 +19,7 @@ from collectord.notes import FILE, Note, append, render
 from collectord.reader.logs import Effort, Landed
 from collectord.servicelogs import UnknownService, follow, read_log
 from collectord.settings import Settings
-from tests import events
+from tests import landed_events
 from tests.control.test_watching import Speaker, Wired, spoken_batch
 
 NOON = 1_763_726_400_000_000_000
@@ -42,7 +42,7 @@ def line(at: int, message: str) -> LogLine:
 
 def waits(at: int, message: str, id_: str = "", sequence: int = 1) -> Entry:
     """A batch of one trace in the daemon's log."""
-    return spoken_batch(sequence, {"message": message, "time": NOON + at, "id": id_ or str(uuid.UUID(int=at + 1))})
+    return spoken_batch(sequence, {"message": message}, ids=[id_ or str(uuid.UUID(int=at + 1))], times=[NOON + at])
 
 
 def test_what_waits_and_what_has_landed_are_one_log_and_nothing_is_in_it_twice(
@@ -51,9 +51,9 @@ def test_what_waits_and_what_has_landed_are_one_log_and_nothing_is_in_it_twice(
     speaker = Speaker()
     speaker.waiting = [waits(1000, "both", ID), waits(3000, "waits")]
     speaker.own = [LogLine(NOON + 2000, 2, "collectord", "collectord@n", "rows are rejected")]
-    events.land(
-        tmp_path / "store", events.folder(NOON) + "w.jsonl",
-        [events.item("landed", NOON), events.item("both", NOON + 1000, id_=ID)],
+    landed_events.land(
+        tmp_path / "store", landed_events.folder(NOON) + "w.jsonl",
+        [landed_events.item("landed", NOON), landed_events.item("both", NOON + 1000, id_=ID)],
     )  # fmt: skip
     with Wired(tmp_path, speaker):
         assert messages(settings) == ["landed", "both", "rows are rejected", "waits"]
@@ -66,11 +66,11 @@ def test_the_log_is_read_before_the_store_so_that_what_lands_meanwhile_is_not_mi
     settings: Settings, tmp_path: Path
 ) -> None:
     """It lands when the daemon is asked: then it waits no more, and has to be in the store's listing."""
-    blob = events.folder(NOON) + "w.jsonl"
+    blob = landed_events.folder(NOON) + "w.jsonl"
 
     class Landing(Speaker):
         def waiting_events(self, *words: object) -> Iterator[tuple[Schema, Buffer]]:
-            events.land(tmp_path / "store", blob, [events.item("landed meanwhile", NOON)])
+            landed_events.land(tmp_path / "store", blob, [landed_events.item("landed meanwhile", NOON)])
             return iter(())
 
     with Wired(tmp_path, Landing()):
@@ -78,7 +78,9 @@ def test_the_log_is_read_before_the_store_so_that_what_lands_meanwhile_is_not_mi
 
 
 def test_a_service_that_is_not_there_is_told_from_one_that_says_nothing(settings: Settings, tmp_path: Path) -> None:
-    events.land(tmp_path / "store", events.folder(NOON, webservice="fraud") + "w.jsonl", [events.item("x", NOON)])
+    landed_events.land(
+        tmp_path / "store", landed_events.folder(NOON, webservice="fraud") + "w.jsonl", [landed_events.item("x", NOON)]
+    )
     with pytest.raises(UnknownService, match="a service 'froud'; did you mean 'fraud'"):
         messages(settings, "froud")
     with pytest.raises(UnknownService, match=r"known are fraud$"):
@@ -96,7 +98,11 @@ def test_a_service_that_is_not_there_is_told_from_one_that_says_nothing(settings
 
 
 def test_hostile_names_in_a_store_do_not_reach_a_terminal(settings: Settings, tmp_path: Path) -> None:
-    events.land(tmp_path / "store", events.folder(NOON, webservice="%1B[31m") + "w.jsonl", [events.item("x", NOON)])
+    landed_events.land(
+        tmp_path / "store",
+        landed_events.folder(NOON, webservice="%1B[31m") + "w.jsonl",
+        [landed_events.item("x", NOON)],
+    )
     with pytest.raises(UnknownService) as error:
         messages(settings, "zzz")
     assert str(error.value).isprintable()
@@ -134,7 +140,7 @@ def test_a_store_that_was_read_in_part_says_so(
         effort.broken, effort.complete, effort.bytes_read = 3, False, 256 << 20
         return []
 
-    events.land(tmp_path / "store", events.folder(NOON) + "w.jsonl", [events.item("x", NOON)])
+    landed_events.land(tmp_path / "store", landed_events.folder(NOON) + "w.jsonl", [landed_events.item("x", NOON)])
     monkeypatch.setattr(servicelogs, "newest", newest)
     assert read_log(settings, "svc", 10).notices == [
         f"no daemon answers at {tmp_path}/admin.sock; what waits there is not among this",
@@ -165,8 +171,8 @@ def test_who_follows_hears_of_both_sides_once_and_waits_for_a_daemon_that_goes(
         until("first".__eq__)
         speaker.own.append(LogLine(now, 1, "collectord", "collectord@n", "of the daemon"))
         until("of the daemon".__eq__)
-        store, blob = tmp_path / "store", events.folder(now) + "w.jsonl"
-        events.land(store, blob, [events.item("first", NOON, id_=ID), events.item("landed", now)])
+        store, blob = tmp_path / "store", landed_events.folder(now) + "w.jsonl"
+        landed_events.land(store, blob, [landed_events.item("first", NOON, id_=ID), landed_events.item("landed", now)])
         until("landed".__eq__)
     until(lambda text: "waiting for it" in text)
     append(tmp_path / FILE, render(Note(1, now + 1000, 3, "the start failed", "", {"why": "codec"}, "n")))
@@ -200,7 +206,7 @@ def test_only_so_much_of_what_waits_is_asked_for_as_is_wanted_and_what_is_not_se
 ) -> None:
     speaker = Speaker()
     speaker.waiting = [
-        spoken_batch(n, {"message": f"{n}", "time": NOON + n * 1000, "severityLevel": 3 if n % 100 == 0 else 1})
+        spoken_batch(n, {"message": f"{n}", "severityLevel": 3 if n % 100 == 0 else 1}, times=[NOON + n * 1000])
         for n in range(1000)
     ]
     with Wired(tmp_path, speaker):
@@ -240,7 +246,7 @@ def test_a_daemon_that_cannot_say_it_is_told_and_the_store_is_read(
         def position(self) -> Lsn:
             raise RuntimeError("not that")
 
-    events.land(tmp_path / "store", events.folder(NOON) + "w.jsonl", [events.item("landed", NOON)])
+    landed_events.land(tmp_path / "store", landed_events.folder(NOON) + "w.jsonl", [landed_events.item("landed", NOON)])
     with Wired(tmp_path, Mute()):
         found = read_log(settings, "svc", 10)
         assert [one.message for one in found.lines] == ["landed"]

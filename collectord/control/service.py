@@ -18,9 +18,9 @@ from collectord.books import StreamBooks
 from collectord.control.watching import Lines, Watching
 from collectord.errors import CollectordError, TryAgain
 from collectord.ingest.arrivals import Arrivals
-from collectord.model import Stream
 from collectord.pipeline.rebuilding import Account
 from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
+from collectord.schema import stream_message
 
 
 class Questions(Lines, Protocol):
@@ -223,7 +223,7 @@ class ControlService:
         run = asyncio.get_running_loop().run_in_executor
         if request.names_only:
             for one in await run(self._texts, self._answers.waiting_streams):
-                told = pb.WaitingStream(stream=_stream(one.stream), key=one.stream.key(), rows=one.rows)
+                told = pb.WaitingStream(stream=stream_message(one.stream), key=one.stream.key(), rows=one.rows)
                 yield pb.WaitingResponse(stream=told)
             return
         pieces = self._answers.waiting(
@@ -248,10 +248,6 @@ def _bounded(seconds: float) -> float:
     return min(seconds, LONGEST_WAIT) if seconds > 0 else 0.0
 
 
-def _stream(stream: Stream) -> pb.Stream:
-    return pb.Stream(**dataclasses.asdict(stream))
-
-
 def _rows(piece: WaitingPiece) -> Iterator[pb.WaitingRows]:
     """The piece, in messages of a bounded size; what all have goes with the first."""
     for at in range(0, len(piece.text), TEXT_BYTES):
@@ -260,7 +256,7 @@ def _rows(piece: WaitingPiece) -> Iterator[pb.WaitingRows]:
             yield pb.WaitingRows(text=text, more=more)
             continue
         yield pb.WaitingRows(
-            stream=_stream(piece.stream), start_hour=piece.partition.start_hour,
+            stream=stream_message(piece.stream), start_hour=piece.partition.start_hour,
             boundary_minutes=piece.partition.boundary_minutes, base=piece.base, form=piece.form, header=piece.header,
             schema=piece.schema, known=piece.known, rows=piece.rows, text=text, more=more,
         )  # fmt: skip

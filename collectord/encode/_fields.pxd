@@ -73,6 +73,7 @@ cdef extern from "_json.h" namespace "collectord" nogil:
         int64_t used
         int64_t size
 
+    const char* place_literal(Literal* literal, const char* at, int64_t length) noexcept
     char* write_literal(char* p, const Literal* literal) noexcept
     char* write_null(char* p) noexcept
     char* write_text(char* p, const Source* source, int64_t row) noexcept

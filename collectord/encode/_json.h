@@ -88,6 +88,13 @@ struct Literal {
     int64_t length;
 };
 
+/* Sets a literal of so many bytes. Returns where the next one begins. */
+static inline const char *place_literal(Literal *literal, const char *at, int64_t length) {
+    literal->text = at;
+    literal->length = length;
+    return at + length;
+}
+
 static inline char *write_literal(char *p, const Literal *literal) {
     memcpy(p, literal->text, (size_t)literal->length);
     return p + literal->length;

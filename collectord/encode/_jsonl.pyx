@@ -18,7 +18,8 @@ from libc.string cimport memcmp
 from collectord.encode._fields cimport (
     BOOL, FLOAT64, SCORING_TIME, SLACK, STRING, TEXT_BYTES, UUID, VALUE_BYTES,
     ArrowArray, ArrowSchema, Literal, Source, Text, choose_modes, has_room, is_null, load, load_offset, need_of,
-    open_source, write_literal, write_null, write_text, write_time, write_unsigned, write_uuid, write_value,
+    open_source, place_literal, write_literal, write_null, write_text, write_time, write_unsigned, write_uuid,
+    write_value,
 )
 
 
@@ -118,16 +119,12 @@ cdef class EventWriter:
         self.literal_bytes = b"".join([*names, *pieces])
         cdef const char* at = self.literal_bytes
         for i in range(self.values):
-            self.names[i].text = at
-            self.names[i].length = len(names[i])
+            at = place_literal(self.names + i, at, len(names[i]))
             self.row_bytes += self.names[i].length
-            at += self.names[i].length
         self.pieces_bytes = 0
         for i in range(PIECES):
-            self.pieces[i].text = at
-            self.pieces[i].length = len(pieces[i])
+            at = place_literal(self.pieces + i, at, len(pieces[i]))
             self.pieces_bytes += self.pieces[i].length
-            at += self.pieces[i].length
         self.has_request = has_request
         self.sampled = sampled
         self.most_line = most_line
@@ -150,8 +147,7 @@ cdef class EventWriter:
         cdef int64_t bound = INT64_MAX if most is None else most
         out.start = NULL
         out.used = out.size = 0
-        beginning.text = head
-        beginning.length = len(head)
+        place_literal(&beginning, head, len(head))
         if schema.n_children != self.count or array.n_children != self.count:
             raise ValueError(f"a batch of {array.n_children} fields, the plan has {self.count}")
         try:

@@ -17,7 +17,7 @@ from libc.stdlib cimport free
 from collectord.encode._fields cimport (
     BOOL, SCORING_TIME, SLACK, STRING, TEXT_BYTES, TIMESTAMP, TIMESTAMP_UTC, UUID,
     ArrowArray, ArrowSchema, Literal, Source, Text, choose_modes, has_room, is_no_number, is_null, is_object, load,
-    load_offset, need_of, open_source, write_literal, write_object, write_time, write_uuid, write_value,
+    load_offset, need_of, open_source, place_literal, write_literal, write_object, write_time, write_uuid, write_value,
 )
 
 
@@ -89,20 +89,16 @@ cdef class LineWriter:
         first, second, third = pieces
         self.literal_bytes = b"".join([first, second, third, *(name for name, _, _ in cells)])
         cdef const char* at = self.literal_bytes
-        self.head.text, self.head.length = at, len(first)
-        at += self.head.length
-        self.before_time.text, self.before_time.length = at, len(second)
-        at += self.before_time.length
-        self.after_time.text, self.after_time.length = at, len(third)
-        at += self.after_time.length
+        at = place_literal(&self.head, at, len(first))
+        at = place_literal(&self.before_time, at, len(second))
+        at = place_literal(&self.after_time, at, len(third))
         self.line_bytes = len(self.literal_bytes) + 2 * TEXT_BYTES[<int>UUID] + SLACK
         for i, (name, field, embedded) in enumerate(cells):
             if not 0 <= field < self.count or (embedded and ops[field] != STRING):
                 raise ValueError(f"cell {i} of field {field}")
-            self.cells[i].name.text, self.cells[i].name.length = at, len(name)
+            at = place_literal(&self.cells[i].name, at, len(name))
             self.cells[i].field, self.cells[i].embedded = field, embedded
             self.line_bytes += TEXT_BYTES[self.fields[<Py_ssize_t>field].op]
-            at += self.cells[i].name.length
 
     def __dealloc__(self):
         PyMem_Free(self.fields)

@@ -16,7 +16,7 @@ from collectord.ingest.payload import BadPayload
 from collectord.ingest.records import Packed
 from collectord.ingest.validate import weight
 from collectord.model import Stream
-from collectord.schema import MAX_COLUMNS, parse_schema
+from collectord.schema import MAX_COLUMNS, parse_schema, stream_message
 
 MAX_FORMS = 1000
 MAX_FORMS_BYTES = 8 << 20
@@ -91,16 +91,7 @@ def _raw_schema(stream: Stream, columns: Sequence[Packed]) -> bytes:
     if len(columns) > MAX_COLUMNS:
         raise BadPayload(f"{len(columns)} columns are too many: {MAX_COLUMNS} are allowed", status=413)
     return pb.Schema(
-        stream=pb.Stream(
-            subscription=stream.subscription,
-            resource_group=stream.resource_group,
-            workspace=stream.workspace,
-            webservice=stream.webservice,
-            model=stream.model,
-            version=stream.version,
-            designation=stream.designation,
-            collection=stream.collection,
-        ),
+        stream=stream_message(stream),
         columns=[pb.Column(name=column.name, type=f"COLUMN_TYPE_{column.type.name}") for column in columns],
         layout=pb.LAYOUT_COLUMNS,
         correlation=pb.ID_LAYOUT_TEXT,

@@ -36,7 +36,7 @@ from collectord.model import (
     Stream,
     StreamKind,
 )
-from collectord.schema import parse_schema
+from collectord.schema import parse_schema, stream_message
 from collectord.upload.store import BlobStore
 from collectord.wal.writer import LogWriter
 
@@ -116,16 +116,7 @@ class UploadEvents:
 
 def _schema_of(stream: Stream) -> Schema:
     message = pb.Schema(
-        stream=pb.Stream(
-            kind=int(stream.kind),  # type: ignore[arg-type]
-            subscription=stream.subscription,
-            resource_group=stream.resource_group,
-            workspace=stream.workspace,
-            webservice=stream.webservice,
-            model=stream.model,
-            version=stream.version,
-            designation=stream.designation,
-        ),
+        stream=stream_message(stream),
         columns=[pb.Column(name=one.name, type=int(one.type)) for one in EVENTS[stream.kind].columns],  # type: ignore[arg-type]
         layout=pb.LAYOUT_COLUMNS,
         correlation=int(IdLayout.UUID),  # type: ignore[arg-type]

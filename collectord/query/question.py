@@ -22,7 +22,6 @@ from collectord.query.translate import translate
 from collectord.query.waiting import Log
 from collectord.upload.store import BlobStore
 
-MIN_MEMORY = 64
 DEFAULT_MEMORY = 512
 
 

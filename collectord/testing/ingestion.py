@@ -3,7 +3,7 @@
 What it demands of items is the service's published schema (envelope version 1, data version 2) with its limits; it is held to the
 service's own types by a test in which opencensus-ext-azure's exporters send to it.
 
-Threads: its own; everything may be asked from any.
+Threads: the server's own; everything may be asked from any.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import gzip
 import json
 import math
 import re
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
+
+from collectord.testing.planned import Answer, PlannedServer
 
 KEY = "12345678-9abc-4def-8123-456789abcdef"
 HTML = b"<html><body>Welcome to the hotel's network</body></html>"
@@ -123,7 +122,7 @@ def _demand(holds: bool, what: str) -> None:
         raise BadItem(what)
 
 
-class Ingestion:
+class Ingestion(PlannedServer):
     """`with Ingestion() as endpoint`: listens, and takes what is sent to `endpoint.connection_string`.
 
     What is planned is answered, one plan per request, in order; then everything is taken. A plan is the text of one of
@@ -132,6 +131,7 @@ class Ingestion:
     """
 
     def __init__(self, *, compressed: bool = True, retry_after: str = "") -> None:
+        super().__init__()
         self._compressed = compressed
         self.retry_after = retry_after
         """Goes with 402, 429, 439 and 503."""
@@ -150,53 +150,20 @@ class Ingestion:
         """What the service would have refused; no test may end with one that it does not expect."""
         self.refused: set[str] = set()
         """Items that it refused for good on purpose."""
-        self.connections = 0
-        self._plans: deque[str] = deque()
-        self._lock = threading.Lock()
-        self._released = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Ingestion:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def connection_string(self) -> str:
         return f"InstrumentationKey={KEY};IngestionEndpoint={self.url}/;"
 
-    def plan(self, *answers: str) -> None:
-        """Answers to the next requests."""
-        with self._lock:
-            self._plans.extend(answers)
-
-    @property
-    def planned(self) -> int:
-        """Plans that nobody has met yet."""
-        return len(self._plans)
-
     def release(self) -> None:
         """Ends what hangs, and forgets what is planned."""
         with self._lock:
             self._plans.clear()
-        self._released.set()
+        super().release()
 
     # ------------------------------------------------------------------ one request
 
-    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes] | None:
-        """Status, headers and body; None: the connection ends."""
+    def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
         with self._lock:
             plan = self._plans.popleft() if self._plans else "200"
             self.headers.append({name.lower(): value for name, value in headers.items()})
@@ -218,7 +185,7 @@ class Ingestion:
             return 307, {"Location": f"{self.url}/elsewhere"}, b""
         return self._judge(plan, items) if items else _tracked(400, 0, {0: 400})
 
-    def _judge(self, plan: str, items: Sequence[dict[str, Any]]) -> tuple[int, dict[str, str], bytes] | None:
+    def _judge(self, plan: str, items: Sequence[dict[str, Any]]) -> Answer | None:
         if any(item["iKey"] != KEY for item in items):
             return _tracked(400, len(items), dict.fromkeys(range(len(items)), 400))
         if any(self.poison(item) for item in items):
@@ -283,43 +250,7 @@ def _no_constant(name: str) -> Any:
     raise BadItem(f"{name} is no JSON")
 
 
-def _tracked(status: int, number: int, bad: Mapping[int, int]) -> tuple[int, dict[str, str], bytes]:
+def _tracked(status: int, number: int, bad: Mapping[int, int]) -> Answer:
     errors = [{"index": at, "statusCode": code, "message": "refused"} for at, code in bad.items()]
     body = {"itemsReceived": number, "itemsAccepted": number - len(bad), "errors": errors}
     return status, {"Content-Type": "application/json"}, json.dumps(body).encode()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that is gone is none of ours to tell about."""
-
-
-def _handler(endpoint: Ingestion) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def setup(self) -> None:
-            endpoint.connections += 1
-            super().setup()
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            answer = endpoint.answer(self.path, self.headers, body)  # type: ignore[arg-type]
-            if answer is None:
-                self.close_connection = True
-                return
-            status, headers, text = answer
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(text))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Says nothing."""
-
-    return Handler

@@ -14,8 +14,9 @@ from collectord.books import StreamBooks
 from collectord.cli import logs as module
 from collectord.cli.main import main
 from collectord.logline import iso
+from collectord.model import HOUR_NS
 from collectord.notes import FILE, read
-from tests import events
+from tests import landed_events
 from tests.control.test_watching import Speaker, Wired, entry
 
 HOSTILE = "red \x1b[31m\x1b]0;title\x07 \r2026-01-01 error fake\nsecond line\u202e"
@@ -24,13 +25,13 @@ HOSTILE = "red \x1b[31m\x1b]0;title\x07 \r2026-01-01 error fake\nsecond line\u20
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     now = time.time_ns()
-    events.land(
-        tmp_path / "store", events.folder(now - events.HOUR_NS) + "w.jsonl",
-        [events.item("an hour ago", now - events.HOUR_NS, severityLevel=0), b"broken\n"],
+    landed_events.land(
+        tmp_path / "store", landed_events.folder(now - HOUR_NS) + "w.jsonl",
+        [landed_events.item("an hour ago", now - HOUR_NS, severityLevel=0), b"broken\n"],
     )  # fmt: skip
-    events.land(
-        tmp_path / "store", events.folder(now) + "w.jsonl",
-        [events.item(HOSTILE, now - 10**9, severityLevel=2), events.item("x" * 100_000, now, severityLevel=3)],
+    landed_events.land(
+        tmp_path / "store", landed_events.folder(now) + "w.jsonl",
+        [landed_events.item(HOSTILE, now - 10**9, severityLevel=2), landed_events.item("x" * 100_000, now, severityLevel=3)],
     )  # fmt: skip
     return tmp_path / "store"
 

@@ -121,10 +121,10 @@ def play(seed: int) -> dict[str, Any]:
         act = choose.random()
         if act < 0.008:
             recipe = choose.choice(RECIPES)
-            client._outbox.obey(Switches(services={"": Said(choose.random() < 0.5, recipe=recipe)}))
+            client._outbox.board.obey(Switches(services={"": Said(choose.random() < 0.5, recipe=recipe)}))
             continue
         if act < 0.04:
-            client._outbox.obey(Switches(choose.random() < 0.5))
+            client._outbox.board.obey(Switches(choose.random() < 0.5))
             continue
         if act < 0.08:
             client._outbox.seal()

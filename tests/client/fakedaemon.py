@@ -93,9 +93,7 @@ class FakeDaemon:
         self.sizes: list[int] = []
         self.hellos: list[Any] = []
         self.follows: list[list[str]] = []
-        self.repeats = 0
         self.resumes = 0
-        self.most_under_way = 0
         self.protocol_errors: list[str] = []
         self._held: list[tuple[SimpleQueue[bytes | None], int]] = []
         self._streams: set[SimpleQueue[bytes | None]] = set()
@@ -255,7 +253,6 @@ class FakeDaemon:
             self.protocol_errors.append(f"a message of {len(raw)} bytes")
         self._seen += 1
         if batch.sequence <= client.mark:
-            self.repeats += 1
             answers.put(_ack(client.mark))
             return
         refuse = self.resume_every and batch.sequence % self.resume_every == 0 and batch.sequence not in self._refused

@@ -34,8 +34,8 @@ def follow(daemon: FakeDaemon) -> Any:
     def do(client: Client, collect: bool = False, id: str = "r", until: int = FAR, **recipe: Any) -> None:
         said = pb.ServiceSettings(webservice="", collect=collect, recipe=pb.Recipe(id=id, until=until, **recipe))
         daemon.told = pb.Settings(collect=True, services=[said])
-        client._outbox.told = True
-        client._outbox.obey(Switches.of(daemon.told))
+        client._outbox.board.told = True
+        client._outbox.board.obey(Switches.of(daemon.told))
 
     return do
 
@@ -167,7 +167,7 @@ def test_a_recipe_ends_by_itself(make: Any, daemon: FakeDaemon, monkeypatch: pyt
     held = client.collect([[1.0]], "inputs")
     assert (told(client)["undecided"], client.stats()["outbox_bytes"] > 0) == (1, True)
     monkeypatch.setattr("collectord_client.recipe.time.time_ns", lambda: until)
-    client._outbox.look_at_recipe()
+    client._outbox.board.look_at_recipe()
     assert client.stats()["collecting"] is False
     assert (told(client)["undecided"], told(client)["not_selected"], client.stats()["outbox_bytes"]) == (0, 1, 0)
     client.collect([[1.0]], "predictions", ["score"], context=held)
@@ -183,8 +183,8 @@ def test_what_is_forbidden_is_not_selected(make: Any, daemon: FakeDaemon, host: 
     recipe = pb.Recipe(id="r", until=FAR, where="score > 0.5")
     settings = pb.Settings(collect=True, services=[pb.ServiceSettings(webservice="", collect=collect, recipe=recipe)])
     settings.only.append("default/m/predictions")
-    daemon.told, client._outbox.told = settings, True
-    client._outbox.obey(Switches.of(settings))
+    daemon.told, client._outbox.board.told = settings, True
+    client._outbox.board.obey(Switches.of(settings))
     score(client, 1.0, 1.0, rows=2)
     score(client, 2.0, 0.0)
     assert landed(client, daemon) == ([("predictions", 1.0)] * 2 if not host else [])
@@ -216,7 +216,7 @@ def test_requests_that_began_before_are_collected_as_is_switched(make: Any, daem
     client.collect([[0.5]], "predictions", ["score"], context=before)
     left = client.collect([[2.0]], "inputs")
     client.collect([[0.5]], "predictions", ["score"], context=left)
-    client._outbox.obey(Switches())
+    client._outbox.board.obey(Switches())
     # It was decided that it is not collected; that stays so after the recipe.
     client.collect([[0.7]], "predictions", ["score"], context=left)
     assert landed(client, daemon) == [("inputs", 1.0), ("predictions", 0.5)]
@@ -236,8 +236,8 @@ def test_labels_are_collected_of_requests_that_were_selected(make: Any, daemon: 
     client.collect([[1.0], [2.0]], "labels", correlation_id=ids)
     found = [value for name, value in landed(client, daemon) if name == "labels"]
     assert found == [0.95, 0.95, 1.0, 2.0]
-    client._outbox.selection.remember(map(str, range(MOST_CHOSEN + 5)))
-    assert len(client._outbox.selection._chosen) == MOST_CHOSEN
+    client._outbox.board.selection.remember(map(str, range(MOST_CHOSEN + 5)))
+    assert len(client._outbox.board.selection._chosen) == MOST_CHOSEN
 
 
 def test_what_is_held_is_bounded_and_what_is_pushed_out_is_counted(make: Any, daemon: FakeDaemon, follow: Any) -> None:
@@ -283,7 +283,7 @@ def test_a_request_that_nobody_ends_is_freed(make: Any, follow: Any) -> None:
     with Request():
         client.collect(np.ones((1, 1000)), "inputs")
     assert (told(client)["undecided"], told(client)["not_selected"]) == (1, 20)
-    client._outbox.obey(Switches())
+    client._outbox.board.obey(Switches())
     assert (client.stats()["recipe"], client.stats()["outbox_bytes"]) == (None, 0)
 
 
@@ -302,7 +302,7 @@ def test_the_short_way_is_not_taken_while_a_recipe_holds_and_is_again_later(
     follow(client, collect=True, id="over", requests=1, until=1)
     bound.collect(np.ones((1, 2)))
     assert bound._shape is NO_SHAPE, "requests that began while it held may still go on"
-    client._outbox._careful_until = 0.0
+    client._outbox.board._careful_until = 0.0
     bound.collect(np.ones((1, 2)))
     assert bound._shape is not NO_SHAPE
     assert len(landed(client, daemon)) == 6
@@ -414,7 +414,7 @@ def test_threads_and_a_recipe_that_comes_and_goes_lose_and_double_nothing(
         thread.start()
     ready.wait()
     for at in range(20):
-        client._outbox.look_at_recipe()
+        client._outbox.board.look_at_recipe()
         client.stats()
         if at == 10:
             gc.collect()
@@ -510,7 +510,7 @@ def test_a_child_may_be_forked_in_the_middle_of_a_decision(make: Any, follow: An
     client = make()
     follow(client, where="score > 0.9")
     held = client.collect([[1.0]], "inputs")
-    with client._outbox.selection._lock:
+    with client._outbox.board.selection._lock:
         child = os.fork()
         if child == 0:
             signal.alarm(30)

@@ -81,11 +81,11 @@ def test_the_switch_for_events_reaches_a_running_client(make: Any, daemon: FakeD
     client = make(webservice="a")
     client.collect(ROW)
     assert client.flush(10)
-    switches = client._outbox.switches
+    switches = client._outbox.board.switches
     assert switches.sends_events("a", None)
     assert not switches.sends_events("a", False)
     daemon.settings(services=[pb.ServiceSettings(webservice="a", telemetry=False)])
-    eventually(lambda: not client._outbox.switches.sends_events("a", True), "the client hears of it")
+    eventually(lambda: not client._outbox.board.switches.sends_events("a", True), "the client hears of it")
     assert client.stats()["collecting"]
 
 
@@ -155,7 +155,7 @@ def test_what_came_before_the_daemon_could_say_no_is_not_sent(
 def test_what_is_wanted_lingers_as_ever(make: Any, daemon: FakeDaemon) -> None:
     client = make(linger=3600.0)
     client.collect(ROW)
-    eventually(lambda: client._outbox.told, "the daemon has said what is switched on")
+    eventually(lambda: client._outbox.board.told, "the daemon has said what is switched on")
     assert (client.stats()["waiting"], daemon.rows) == (1, [])
     assert client.flush(10)
 
@@ -221,7 +221,7 @@ def test_a_fraction_that_ends_during_a_call_does_not_make_the_next_ones_sampled(
     put = outbox.put_block
 
     def switched_meanwhile(*args: Any) -> Any:
-        outbox.obey(Switches())
+        outbox.board.obey(Switches())
         return put(*args)
 
     outbox.put_block = switched_meanwhile
@@ -236,7 +236,7 @@ def test_a_fraction_that_ends_during_a_call_does_not_make_the_next_ones_sampled(
 def test_a_collector_that_is_made_during_a_switch_hears_of_it(make: Any) -> None:
     client = make()
     outbox = client._outbox
-    switch = threading.Thread(target=outbox.obey, args=(Switches(False),))
+    switch = threading.Thread(target=outbox.board.obey, args=(Switches(False),))
 
     class During(Switches):
         def collects(self, stream: Stream, host: bool | None) -> bool:
@@ -246,7 +246,7 @@ def test_a_collector_that_is_made_during_a_switch_hears_of_it(make: Any) -> None
                 switch.join(0.1)
             return found
 
-    outbox.obey(During())
+    outbox.board.obey(During())
     bound = client.collector("inputs")
     switch.join(10)
     assert not bound.collecting
@@ -257,7 +257,7 @@ def test_a_call_that_is_under_way_while_all_is_sampled_out_is_sampled_as_before(
     client = make()
     bound = client.collector("inputs")
     for fraction in (0.5, 0.0):
-        client._outbox.obey(Switches(services={"": Said(True, {"inputs": fraction})}))
+        client._outbox.board.obey(Switches(services={"": Said(True, {"inputs": fraction})}))
     assert not bound.collecting
     assert bound._sampler.fraction == 0.5
 
@@ -269,7 +269,7 @@ def test_a_second_service_that_runs_for_long_loses_nothing_when_it_is_switched_o
     first.collect(ROW)
     assert first.flush(10)
     second.collect(ROW)
-    eventually(lambda: second._outbox.told, "the daemon has answered for it")
+    eventually(lambda: second._outbox.board.told, "the daemon has answered for it")
     daemon.settings(services=off("b"))
     eventually(lambda: not second.stats()["collecting"], "the client hears of it")
     assert second.flush(10)

@@ -17,18 +17,17 @@ from collectord.control.service import ControlService
 from collectord.errors import CallHuman, TryAgain
 from collectord.ingest.arrivals import MAX_WATCHES, Arrivals
 from collectord.logline import LogLine
-from collectord.model import Buffer, ColumnType, Entry, EntryKind, Lsn, Partition, Schema, Stream
-from collectord.schema import parse_schema
-from tests import events
+from collectord.model import Buffer, ColumnType, Entry, EntryKind, Lsn, Partition, Schema, Stream, StreamKind
 from tests.control.test_service import FakeDaemon
 from tests.e2e.waiting import eventually
 from tests.reference_batch import NOW, make_schema, simple
+from tests.sent_events import batch_of, schema_of
 
 T = TypeVar("T")
 SCHEMA = make_schema(ColumnType.INT64)
 
 
-TRACES = parse_schema(events.schema())
+TRACES = schema_of(StreamKind.TRACE)
 
 
 def note(at: int, message: str) -> LogLine:
@@ -40,9 +39,9 @@ def entry(sequence: int, schema: Schema = SCHEMA, rows: int = 1) -> Entry:
     return Entry(EntryKind.BATCH, b"c" * 16, sequence, rows, payload, schema, Partition.of(schema.id, NOW, 1440))
 
 
-def spoken_batch(sequence: int, *said: dict[str, Any]) -> Entry:
+def spoken_batch(sequence: int, *said: dict[str, Any], **more: Any) -> Entry:
     """A batch of traces."""
-    payload = events.batch(sequence, said).SerializeToString()
+    payload = batch_of(TRACES, said, sequence, **more).SerializeToString()
     return Entry(EntryKind.BATCH, b"c" * 16, sequence, len(said), payload, TRACES, Partition.of(TRACES.id, NOW, 1440))
 
 
@@ -132,7 +131,7 @@ def told(answer: pb.LogsResponse) -> list[str]:
     return [LogLine.from_json(text).message for text in answer.messages]
 
 
-def batch_of(answer: pb.LogsResponse) -> tuple[bytes, bytes]:
+def shown(answer: pb.LogsResponse) -> tuple[bytes, bytes]:
     return answer.schema, answer.payload
 
 
@@ -143,7 +142,7 @@ def test_messages_come_first_then_what_waits_the_newest_first(tmp_path: Path) ->
     with Wired(tmp_path, speaker) as wired, ControlClient(wired.socket) as control:
         first, three, two, last = control.logs("svc", 5, 2)
         assert (told(first), list(first.services), first.position) == (["a\x1b", "late"], ["a", "svc"], 4)
-        assert [batch_of(three), batch_of(two)] == [(TRACES.raw, one.payload) for one in speaker.waiting[:0:-1]]
+        assert [shown(three), shown(two)] == [(TRACES.raw, one.payload) for one in speaker.waiting[:0:-1]]
         assert (last.caught_up, last.incomplete) == (True, False)
         assert speaker.asked_for == [("svc", 5, 2)]
         own, last = control.logs("svc", own_only=True)

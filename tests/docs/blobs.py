@@ -15,7 +15,7 @@ from collectord.encode.frame import FrameEncoder
 from collectord.encode.telemetry import TelemetryPlan
 from collectord.model import Column, ColumnType, FrameIds, FrameTag, IdLayout, Partition, Schema, Stream, StreamKind
 from collectord.upload.naming import Layout
-from tests.event_batches import event_batch, event_schema
+from tests.sent_events import batch_of, schema_of
 
 STORE = Path("collectord-data/store")
 MODEL = STORE / "sub/group/workspace/aks-w-collv9/best_model/10"
@@ -111,12 +111,11 @@ def _write_telemetry(folder: Path) -> None:
         ],
     }
     for kind, events in wanted.items():
-        schema = event_schema(kind, workspace="workspace")
+        schema = schema_of(kind, workspace="workspace", model="best")
         times = [MARCH + 1000 * at for at in range(len(events))]
-        ids = [uuid.uuid5(uuid.NAMESPACE_OID, f"{kind}/{at}") for at in range(len(events))]
-        batch = Rows(
-            schema, [(memoryview(event_batch(schema, events, ids, times).SerializeToString()), 0, len(events))]
-        ).batch()
+        ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kind}/{at}")) for at in range(len(events))]
+        sent = batch_of(schema, events, ids=ids, times=times).SerializeToString()
+        batch = Rows(schema, [(memoryview(sent), 0, len(events))]).batch()
         path = (
             folder / STORE / Layout(suffix="", writer="0" * 32).base(schema.stream, Partition.of(schema.id, MARCH, 60))
         )

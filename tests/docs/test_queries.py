@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from collectord.cli.main import main
 from collectord.query.aggregates import ARITY
+from collectord.query.cursor import COMPARISONS, SETS, TEXT_OPERATORS
 from collectord.query.functions import FUNCTIONS
-from collectord.query.parse import COMPARISONS, SETS, TEXT_OPERATORS
 
 PAGE = (
     (Path(__file__).resolve().parents[2] / "docs" / "telemetry.md")

@@ -163,12 +163,13 @@ def test_every_answer_of_the_service_loses_nothing_and_doubles_only_what_was_in_
     assert dropped > 0
     assert endpoint.refused
     assert sum(endpoint.taken.values()) == len(endpoint.taken) + dropped
-    metrics = daemon.metrics()
-    counted = {name: value for name, value in metrics.items() if "export" in name}
+    # The endpoint knows of the last ones before the daemon has its answer.
+    delivered = 'collectord_export_delivered_total{exporter="app_insights"}'
+    eventually(lambda: daemon.metrics()[delivered] == len(endpoint.taken), "the daemon has all answers")
+    counted = {name: value for name, value in daemon.metrics().items() if "export" in name}
     assert counted['collectord_export_refused_total{exporter="app_insights",reason="item_400"}'] == len(
         endpoint.refused
     )
-    assert counted['collectord_export_delivered_total{exporter="app_insights"}'] == len(endpoint.taken)
     assert counted['collectord_export_doubtful_total{exporter="app_insights"}'] >= dropped
 
 

@@ -16,23 +16,24 @@ import pytest
 from collectord_client.azureml import Webservice
 
 from collectord._pb import collector_pb2 as pb
-from collectord.model import StreamKind
-from tests import events
+from collectord.model import HOUR_NS, StreamKind
+from tests import landed_events
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.process import Daemon
 from tests.e2e.waiting import eventually
 from tests.e2e.wire import WireClient
+from tests.sent_events import batch_of, schema_of
 
 
 class Speaker(WireClient):
     """Sends events."""
 
-    def say(self, sent: Sequence[Mapping[str, Any]], kind: StreamKind = StreamKind.TRACE) -> None:
-        raw = events.schema(kind)
-        if raw not in self._schemas:
-            self.declare(raw)
+    def say(self, sent: Sequence[Mapping[str, Any]], kind: StreamKind = StreamKind.TRACE, **more: Any) -> None:
+        schema = schema_of(kind)
+        if schema.raw not in self._schemas:
+            self.declare(schema.raw)
         self.sent += 1
-        made = events.batch(self.sent, sent, kind)
+        made = batch_of(schema, sent, self.sent, **more)
         self._unacknowledged[self.sent] = made
         self.raw(pb.ClientMessage(batch=made).SerializeToString())
         self.wait_acknowledged()
@@ -76,9 +77,11 @@ def test_a_log_is_whole_and_live_through_a_kill(
 ) -> None:
     daemon = make_daemon(flush_interval=3600, store=folder / "store", env={"COLLECTORD_FLUSH_INTERVALL": "1"}).start()
     now, both = time.time_ns(), str(uuid.uuid4())
-    before = now - events.HOUR_NS
-    events.land(
-        folder / "store", events.folder(before) + "far.jsonl", [events.item("landed before", before), b"broken\n"]
+    before = now - HOUR_NS
+    landed_events.land(
+        folder / "store",
+        landed_events.folder(before) + "far.jsonl",
+        [landed_events.item("landed before", before), b"broken\n"],
     )
     follower, tail = Watcher(daemon, "logs", "svc", "--follow"), Watcher(daemon, "tail", "svc/*/traces")
     with watching(follower, tail), Speaker(daemon.endpoint) as client:
@@ -86,15 +89,16 @@ def test_a_log_is_whole_and_live_through_a_kill(
         tail.until("as they arrive")
         client.say(
             [
-                {"message": "first \x1b[31m", "id": both},
+                {"message": "first \x1b[31m"},
                 {"message": "STDOUT", "customDimensions": '{"Contents": {"input": 1}}'},
-            ]
+            ],
+            ids=[both, str(uuid.uuid4())],
         )
         client.say([{"type": "ValueError", "message": "bad", "details": "at score.py"}], StreamKind.EXCEPTION)
         client.say(
             [{"name": "POST /score", "success": ok, "resultCode": "500"} for ok in (False, True)], StreamKind.REQUEST
         )
-        client.say([{"message": "of 1970", "time": 1}])
+        client.say([{"message": "of 1970"}], times=[1])
         assert client.rejected
         follower.until("POST /score failed: 500")
         tail.until("first")
@@ -107,9 +111,9 @@ def test_a_log_is_whole_and_live_through_a_kill(
         client.connect()
         client.say([{"message": "after the kill"}])
         # As if it had landed meanwhile, and another node's.
-        events.land(
-            folder / "store", events.folder(time.time_ns()) + "near.jsonl",
-            [events.item("first \x1b[31m", now, id_=both), events.item("of another node", time.time_ns())],
+        landed_events.land(
+            folder / "store", landed_events.folder(time.time_ns()) + "near.jsonl",
+            [landed_events.item("first \x1b[31m", now, id_=both), landed_events.item("of another node", time.time_ns())],
         )  # fmt: skip
         follower.until("after the kill")
         follower.until("of another node")

@@ -114,9 +114,9 @@ def test_the_switch_for_events_is_told_to_clients_and_shown(make_daemon: MakeDae
     client = client_of(daemon)
     client.collect([[1.0]])
     assert client.flush(30)
-    assert client._outbox.switches.sends_events("svc", None)
+    assert client._outbox.board.switches.sends_events("svc", None)
     switch("--enable-app-insights=false", "--spool", str(daemon.spool))
-    eventually(lambda: not client._outbox.switches.sends_events("svc", True), "its client hears of it")
+    eventually(lambda: not client._outbox.board.switches.sends_events("svc", True), "its client hears of it")
     shown = collectord("service", "show", "--spool", str(daemon.spool)).stdout.splitlines()
     assert shown == [
         'svc: {"enable_app_insights": false} (events off for all of its pods)',

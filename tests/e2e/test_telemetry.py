@@ -23,7 +23,7 @@ from tests.e2e import wire
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.test_kills import Sender, _kill_often, _kills_met_rows
 from tests.e2e.waiting import eventually
-from tests.event_batches import event_batch, event_schema
+from tests.sent_events import batch_of, schema_of
 
 NAME = re.compile(
     r"_collectord/telemetry/traces/default/default/default/svc/best/1/\d{4}/\d\d/\d\d/\d\d/[0-9a-f]{32}\.jsonl"
@@ -36,17 +36,17 @@ class Talker(Sender):
 
     def __init__(self, endpoint: str, chance: random.Random) -> None:
         super().__init__(endpoint, chance)
-        self.events = event_schema(StreamKind.TRACE)
+        self.events = schema_of(StreamKind.TRACE, model="best")
         self.schema = self.events.raw
         self.ids: list[str] = []
 
     def send(self) -> None:
-        ids = [uuid.uuid4() for _ in range(self._chance.choice((1, 1, 3, 20)))]
+        ids = [str(uuid.uuid4()) for _ in range(self._chance.choice((1, 1, 3, 20)))]
         said = [
             {"message": "STDOUT", "customDimensions": json.dumps({"Contents": {"n": at}})} for at in range(len(ids))
         ]
-        self.client.post(event_batch(self.events, said, ids, [time.time_ns()] * len(ids)))
-        self.ids += map(str, ids)
+        self.client.post(batch_of(self.events, said, ids=ids))
+        self.ids += ids
         self.rows += len(ids)
 
     def check_events(self, blobs: dict[str, bytes]) -> None:

@@ -89,7 +89,7 @@ class Events:
         self.ids += ids
         if message:
             made[0]["message"] = message
-        body = batch_of(TRACES, made, self.sequence, ids=ids, time_ns=NOON).SerializeToString()
+        body = batch_of(TRACES, made, self.sequence, ids=ids, times=[NOON] * number).SerializeToString()
         partition = Partition.of(TRACES.id, NOON, MINUTES_PER_HOUR)
         return Entry(EntryKind.BATCH, self.id, self.sequence, number, body, TRACES, partition)
 

@@ -34,8 +34,6 @@ from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
 from tests.pipeline.node import NOON, Client, Node, landed_ids, schema, wait_until
 from tests.pipeline.set_aside import Kill, refused
 
-Nodes = Callable[..., Node]
-
 
 def lose_ledger(node: Node) -> Node:
     """The daemon is gone, and so is its ledger; another one starts."""

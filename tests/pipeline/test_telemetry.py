@@ -17,8 +17,8 @@ from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import TELEMETRY_PREFIX, content_type
 from collectord.upload.store import MAX_APPEND, Unknown
-from tests.event_batches import event_batch, event_schema
 from tests.pipeline.node import HOUR, NOON, Client, Node, schema
+from tests.sent_events import batch_of, schema_of
 
 FOLDER = "_collectord/telemetry/traces/default/default/default/svc/best/1/2023/11/14/12"
 
@@ -27,18 +27,17 @@ class Events(Client):
     """Traces whose messages count up from 0, or say what they are given."""
 
     def __init__(self, kind: StreamKind = StreamKind.TRACE, **stream: str) -> None:
-        super().__init__(event_schema(kind, **stream))
+        super().__init__(schema_of(kind, **{"model": "best", **stream}))
         self.rows = 0
 
     def events(self, rows: int, time_ns: int = NOON, messages: Sequence[str] = (), **more: Any) -> Entry:
         self.sequence += 1
-        ids = [uuid.uuid4() for _ in range(rows)]
-        self.ids += map(str, ids)
+        ids = [str(uuid.uuid4()) for _ in range(rows)]
+        self.ids += ids
         said = messages or [str(self.rows + at) for at in range(rows)]
         self.rows += rows
-        message = event_batch(
-            self.schema, [{"message": one, **more} for one in said], ids, [time_ns] * rows, self.sequence
-        )
+        events = [{"message": one, **more} for one in said]
+        message = batch_of(self.schema, events, self.sequence, ids=ids, times=[time_ns] * rows)
         partition = Partition.of(self.schema.id, time_ns, 60)
         return Entry(EntryKind.BATCH, self.id, self.sequence, rows, message.SerializeToString(), self.schema, partition)
 

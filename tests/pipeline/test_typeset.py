@@ -9,8 +9,8 @@ import json
 from collectord.model import ColumnType, Entry, EntryKind, Partition, StreamKind
 from collectord.pipeline.typeset import csv_of, jsonl_of
 from collectord.schema import parse_schema
-from tests import events
 from tests.reference_batch import NOW, make_schema, simple
+from tests.sent_events import batch_of, schema_of
 
 
 def entry_of(schema_raw: bytes, payload: bytes, rows: int) -> Entry:
@@ -31,6 +31,7 @@ def test_rows_are_json_as_in_azure_mls_blobs_and_events_as_in_ours() -> None:
     schema = make_schema(ColumnType.INT64)
     (line,) = jsonl_of(entry_of(schema.raw, simple(schema, 1, 1, NOW).SerializeToString(), 1)).splitlines()
     assert set(json.loads(line)["data"][0]) >= {schema.columns[0].name}
-    batch = events.batch(1, [{"message": "a\nb"}, {"message": "ä"}], StreamKind.TRACE)
-    lines = jsonl_of(entry_of(events.schema(), batch.SerializeToString(), 2)).splitlines()
+    traces = schema_of(StreamKind.TRACE)
+    batch = batch_of(traces, [{"message": "a\nb"}, {"message": "ä"}])
+    lines = jsonl_of(entry_of(traces.raw, batch.SerializeToString(), 2)).splitlines()
     assert [json.loads(line)["message"] for line in lines] == ["a\nb", "ä"]

@@ -30,7 +30,6 @@ values = st.sampled_from(
      "customDimensions.Contents.input", 'customDimensions["Request Id"]', "customDimensions.a[0]", "customDimensions.a[-1].b", "now()", "*", "count()"]
 )  # fmt: skip
 FUNCTIONS = ["ago", "now", "tostring", "tolong", "toint", "todouble", "tobool", "todatetime", "totimespan", "parse_json", "tolower", "toupper", "strlen", "strcat", "substring", "isempty", "isnotempty", "isnull", "isnotnull", "not", "iff", "case", "coalesce", "bin", "floor", "startofday", "abs", "round", "array_length", "count", "countif", "dcount", "dcountif", "sum", "sumif", "avg", "avgif", "min", "max", "minif", "maxif", "percentile", "nope"]  # fmt: skip
-BINARY = ["+", "-", "*", "/", "%", "==", "!=", "<>", "<", "<=", ">", ">=", "=~", "!~", "contains", "!contains", "contains_cs", "has", "!has", "has_cs", "startswith", "!startswith", "endswith", "!endswith_cs", "and", "or", "in", "between"]  # fmt: skip
 
 
 def _any(kinds: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[str]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from collectord.query.cursor import MAX_CHAIN, MAX_DEPTH
 from collectord.query.errors import KqlError
-from collectord.query.parse import MAX_CHAIN, MAX_DEPTH, MAX_JOINS
+from collectord.query.parse import MAX_JOINS
 from collectord.query.question import Questions
 from collectord.query.tokens import MAX_TEXT, MAX_TOKENS
 from collectord.testing.store import MemoryStore

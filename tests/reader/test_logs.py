@@ -10,11 +10,12 @@ import pytest
 
 from collectord.errors import CallHuman, TryAgain
 from collectord.logline import LogLine
+from collectord.model import HOUR_NS
 from collectord.reader import logs
 from collectord.reader.logs import Effort, Follower, newest, survey
 from collectord.testing.store import MemoryStore, StoredBlob
 from collectord.upload.store import Blocked, Unknown
-from tests.events import HOUR_NS, folder, item
+from tests.landed_events import folder, item
 
 NOON = 1_763_726_400_000_000_000
 SECOND = 1_000_000_000

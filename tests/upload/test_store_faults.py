@@ -235,7 +235,6 @@ def test_a_fault_of_any_other_request_neither_loses_nor_doubles(
 
 # ---------------------------------------------------------------------- what somebody else does to the store
 
-Meddling = Callable[[Far], None]
 
 whatever_became_of_it = pytest.mark.parametrize(
     "answer", [None, "drop", "reset"], ids=["before", "landed_unheard", "never_arrived"]

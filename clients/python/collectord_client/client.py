@@ -269,7 +269,7 @@ class Client(Reporter):
     @property
     def takes(self) -> bool:
         """False once it is closed, and where the host has switched it off."""
-        return self._outbox.enabled is not False and not self._outbox.closed
+        return self._outbox.board.enabled is not False and not self._outbox.closed
 
     @property
     def collection(self) -> str:

@@ -61,6 +61,7 @@ class Collector(ShortWay):
     def __init__(self, client: Client, designation: str, names: tuple[str, ...] | None) -> None:
         super().__init__(client._outbox, client._pending, _ids, designation)
         self._client = client
+        self._board = client._outbox.board
         self._stream = replace(client._stream, designation=designation)
         self._names = names
         self._predicts = self._takes
@@ -79,22 +80,18 @@ class Collector(ShortWay):
         self._selection: Selection | None = None
         self._sampler: Sampler | None = None
         self._fraction = 0.0
-        self._outbox.tell(self)
+        self._board.tell(self)
 
     @property
     def collecting(self) -> bool:
         """Whether rows may be taken in, as far as host and daemon decide it."""
-        return (self._outbox.collecting and self._on) or (self._allowed and self._outbox.careful())
+        return (self._outbox.collecting and self._on) or (self._allowed and self._board.careful())
 
     def obey(self) -> None:
-        """Does what the outbox has heard of switches; from any thread. Calls that are under way end as they began."""
-        outbox = self._outbox
-        fraction, on, selection = (
-            outbox.switches.fraction(self._stream),
-            outbox.collects(self._stream),
-            outbox.selection,
-        )
-        self._allowed = outbox.enabled is not False and outbox.switches.allows(self._stream)
+        """Does what the switchboard has heard of; from any thread. Calls that are under way end as they began."""
+        board = self._board
+        fraction, on, selection = board.fraction(self._stream), board.collects(self._stream), board.selection
+        self._allowed = board.allows(self._stream)
         if (fraction, on) == (self._fraction, self._on) and selection is self._selection:
             return
         self._selection = selection
@@ -252,7 +249,7 @@ class Collector(ShortWay):
         what is switched does, as it does about requests that began before."""
         if isinstance(source, Held):
             return source._trial
-        selection = self._outbox.selection
+        selection = self._board.selection
         if selection is None:
             return None
         if isinstance(source, Recalled):
@@ -267,7 +264,7 @@ class Collector(ShortWay):
 
     def begun(self, source: Context) -> Context:
         """`source` as that of a request that begins here, if a capture recipe decides about it."""
-        selection = self._outbox.selection
+        selection = self._board.selection
         if selection is None or isinstance(source, Held):
             return source
         request = current()
@@ -440,6 +437,6 @@ class Collector(ShortWay):
         most_rows = max(0, self._outbox.page_bytes - REQUEST_BYTES - 16) // width
         marked = type(None) if slot.schema.request == NO_IDS else bytes
         self._shape = (kind, array.dtype, array.shape[1:], most_rows, LARGE // width + 1, slot, marked, labels)
-        if self._sampler is not None or not self._on or self._outbox.careful():
+        if self._sampler is not None or not self._on or self._board.careful():
             # Switched meanwhile.
             self._forget()

@@ -1,25 +1,22 @@
 """What was collected and is not yet acknowledged, bounded in bytes.
 
 One per client. `put` is called by scoring threads: its lock is held for an append, never across input or output. The
-sender's threads take sealed pages from the sender's queue and settle them here. Lock order: sender, then outbox.
+sender's threads take sealed pages from the sender's queue and settle them here. Lock order: sender, outbox, switchboard.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
-from weakref import WeakSet
 
 from .block import Block
 from .core import HOUR, REQUEST_BYTES, Lock, Slot, Tray
 from .ids import Keys
 from .page import PAGE_BYTES, Page, overhead
-from .recipe import Recipe, Selection
-from .switches import UNKNOWN, Switches
+from .switchboard import Switchboard
 from .wire import UUIDS, Schema, Stream
 
 MAX_SLOTS = 1000
@@ -30,22 +27,12 @@ FULL_PAGES = 4
 """So many full pages wake the sender, which else looks when a page has lingered; fewer where the outbox is small."""
 HELD_SHARE = 10
 """That part of the limit is for what a capture recipe has yet to decide on."""
-CAREFUL_SECONDS = 60.0
-"""After a recipe has ended, so long there may be requests that began while it held."""
 EVENTS_SHARE = 2
 """Events take one part in so many of the outbox at most: a flood of them costs no row."""
 Id = bytes | str
 
 
 NAMELESS = Stream()
-
-
-class Switched(Protocol):
-    """Whoever collects one stream."""
-
-    def obey(self) -> None:
-        """The outbox has heard of other switches. Returns at once; from any thread."""
-        ...
 
 
 class Source(Protocol):
@@ -103,16 +90,9 @@ class Outbox(Tray):
         self.linger = linger
         self.block = block
         self.closed = False
-        self.enabled = enabled
-        """False where the host has switched collecting off: then no daemon switches it on. None: as the daemon says."""
-        self._stream = stream
         self.service = stream.webservice
-        self._collectors: WeakSet[Switched] = WeakSet()
-        self._followed: Selection | None = None
-        """How the recipe is followed that the daemon has named, also once it is over: it may be named again."""
-        self.selection: Selection | None = None
-        """The same while it holds."""
-        self._careful_until = 0.0
+        self._most_held = self._whole // HELD_SHARE
+        self.board = Switchboard(self, stream, enabled, self._most_held)
         self.source: Source | None = None
         self.abandoned = False
         """True once nobody is left who could collect."""
@@ -134,14 +114,7 @@ class Outbox(Tray):
             slot.pages = {}
         self._open = {}
         self._slot_columns = sum(len(schema.names) for schema in self._slots)
-        self._switching = threading.RLock()
-        """One switch after the other, and no collector between them. The innermost of all locks."""
-        # Another process: it asks for itself.
-        if self._followed is not None:
-            self._followed.after_fork()
-        self.told = False
-        """True once a daemon has said what is switched on for this service."""
-        self.obey(UNKNOWN)
+        self.board.after_fork()
         self._nudge = False
         self._watched = False
         """True while the sender will look again before the pages that are open have lingered."""
@@ -175,68 +148,17 @@ class Outbox(Tray):
         with self.lock:
             self._sender()
 
-    def obey(self, switches: Switches) -> None:
-        """What the daemon says about collecting."""
-        with self._switching:
-            self.switches = switches
-            self._follow(switches.recipe(self.service))
-            self.collecting = self.selection is not None or switches.collects_some(self._stream, self.enabled)
-            """False where that is so for all designations."""
-            for collector in list(self._collectors):
-                collector.obey()
-
-    def _follow(self, recipe: Recipe | None) -> None:
-        """Nothing here waits for the lock, which whoever calls may hold."""
-        found, held = self._followed, self.selection is not None
-        if found is not None and (recipe is None or recipe.id != found.recipe.id):
-            found.end()
-            found = None
-        if found is None and recipe is not None and not recipe.problem and self.enabled is not False:
-            found = Selection(recipe, self._whole // HELD_SHARE, self.look_again)
-        self._followed = found
-        self.selection = found if found is not None and found.holds() else None
-        if held and self.selection is None:
-            self._careful_until = time.monotonic() + CAREFUL_SECONDS
-        keeps = self.selection is not None and self.selection.recipe.waits
+    def switch(self, collecting: bool, holding: bool) -> None:
+        """Does as the switchboard has it: no rows are taken in where no designation is wanted."""
         # What is held and what is collected have the limit together.
-        self.limit = self._whole - self._whole // HELD_SHARE if keeps else self._whole
-
-    def look_again(self) -> None:
-        """A recipe has ended of itself: what is switched counts."""
-        with self._switching:
-            self.obey(self.switches)
-
-    def look_at_recipe(self) -> float:
-        """Ends a recipe whose time has come, though nothing is collected. Returns the seconds until one will end."""
-        selection = self.selection
-        if selection is None:
-            return math.inf
-        if selection.holds():
-            return max(0.001, (selection.recipe.until - time.time_ns()) / 1e9)
-        self.look_again()
-        return math.inf
-
-    def careful(self) -> bool:
-        """Whether a call may belong to a request on which a recipe decides: then it must go the long way."""
-        return self.selection is not None or (self._careful_until > 0.0 and time.monotonic() < self._careful_until)
-
-    def _told_of_recipe(self) -> dict[str, Any] | None:
-        recipe, followed = self.switches.recipe(self.service), self._followed
-        if followed is not None:
-            return followed.stats()
-        return None if recipe is None else {"id": recipe.id, "holds": False, "problem": recipe.problem or None}
-
-    def tell(self, collector: Switched) -> None:
-        """Has a collector obey, now and whenever there are other switches."""
-        with self._switching:
-            self._collectors.add(collector)
-            collector.obey()
+        self.limit = self._whole - self._most_held if holding else self._whole
+        self.collecting = collecting
 
     def collects(self, stream: Stream) -> bool:
         """Whether a stream's rows are taken in now."""
         if stream.kind:
             return self.source is not None and self.source.sends(stream)
-        return self.switches.collects(stream, self.enabled)
+        return self.board.collects(stream)
 
     def passes_by(self, stream: Stream) -> bool:
         """Whether they are not."""
@@ -422,7 +344,7 @@ class Outbox(Tray):
     def stats(self) -> dict[str, Any]:
         """What a client's `stats` say about its rows."""
         self.draw()
-        recipe = self._told_of_recipe()
+        recipe = self.board.recipe_stats()
         held = 0 if recipe is None else recipe.get("held_bytes", 0)
         with self.lock:
             return {
@@ -450,9 +372,7 @@ class Outbox(Tray):
 
     def close(self) -> None:
         """No more rows are taken; who waits for room is sent away."""
-        selection = self.selection
-        if selection is not None:
-            selection.end()
+        self.board.end_recipe()
         with self.lock:
             self.closed = True
             self.changed.notify_all()

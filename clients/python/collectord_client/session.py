@@ -46,8 +46,8 @@ class Session:
     def attach(self, outbox: Outbox) -> None:
         self.outboxes.append(outbox)
         if self.switches is not None:
-            outbox.told = outbox.service in self._heard
-            outbox.obey(self.switches)
+            outbox.board.told = outbox.service in self._heard
+            outbox.board.obey(self.switches)
 
     @property
     def collecting(self) -> dict[str, bool]:
@@ -69,19 +69,19 @@ class Session:
         """The daemon has said something new of collecting, of these `services` in particular."""
         self.switches, self._heard = switches, frozenset(services)
         for outbox in self.outboxes:
-            if outbox.service in self._heard and not outbox.told:
+            if outbox.service in self._heard and not outbox.board.told:
                 # It began before anybody could tell whether it was to collect. What a recipe selects comes after that.
-                outbox.obey(switches.without_recipes())
-                outbox.told = True
+                outbox.board.obey(switches.without_recipes())
+                outbox.board.told = True
                 outbox.seal_unwanted()
                 self._give_up(outbox, "switched_off", outbox.passes_by)
-            outbox.obey(switches)
+            outbox.board.obey(switches)
 
     def seal_aged(self, now: float) -> float:
         """Seals the pages that have lingered. Returns in how many seconds the next one will have."""
         wait = LONGEST_WAIT
         for outbox in tuple(self.outboxes):
-            wait = min(wait, outbox.look_at_recipe())
+            wait = min(wait, outbox.board.look_at_recipe())
             opened = outbox.seal(now - outbox.linger)
             if opened is not None:
                 wait = min(wait, max(0.001, opened + outbox.linger - now))

@@ -24,7 +24,6 @@ EXACT = 1 << 53
 """Whole numbers up to here are float64 without loss."""
 
 EPOCH = datetime.datetime(1970, 1, 1)
-UTC = datetime.timezone.utc
 MICROSECOND = datetime.timedelta(microseconds=1)
 LOW, HIGH = -(1 << 63) + 1, (1 << 63) - 1
 """The first and the last time that int64 nanoseconds hold; one less is the missing time of numpy and pandas."""

@@ -111,7 +111,7 @@ def test_the_same_of_what_is_not_in_rows_by_then(make: Any, daemon: FakeDaemon) 
         client._feed._rung = True
         client.trace("x")
         client.collect(ROW)
-        eventually(lambda: client._outbox.told, "the daemon has said something of its service")  # noqa: B023
+        eventually(lambda: client._outbox.board.told, "the daemon has said something of its service")  # noqa: B023
     daemon.settings()
     eventually(lambda: not wanted._feed.kinds, "the client hears of it")
     assert (refused.stats()["dropped"], wanted.stats()["dropped"]) == ({"switched_off": 1}, {})

@@ -53,7 +53,7 @@ class Feed:
         """Those that are sent. Asked before anything else is done."""
         self.after_fork()
         outbox.source = self
-        outbox.tell(self)
+        outbox.board.tell(self)
 
     def after_fork(self) -> None:
         """What was told before is the parent's."""
@@ -73,8 +73,8 @@ class Feed:
     # ------------------------------------------------------------ for the outbox
 
     def obey(self) -> None:
-        """Does what the outbox has heard of switches."""
-        switches, host = self._outbox.switches, self._host
+        """Does what the switchboard has heard of."""
+        switches, host = self._outbox.board.switches, self._host
         # Before anybody could say whether events are wanted, they are taken: those of a script's beginning come then.
         unknown = switches is UNKNOWN and host is None
         self.kinds = frozenset(
@@ -99,7 +99,7 @@ class Feed:
             if self._closed or self._held + size > self._most:
                 self._lost[event.kind, "closed" if self._closed else "outbox_full"] += 1
             else:
-                self._told.append((event, size, self._outbox.told))
+                self._told.append((event, size, self._outbox.board.told))
                 self._held += size
         self._ring()
 
