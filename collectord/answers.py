@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +20,7 @@ from collectord.ingest.gate import Party
 from collectord.kinds import EVENTS
 from collectord.listeners import socket_path
 from collectord.logline import TABLES, LogLine
+from collectord.machine import Machine
 from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream, StreamKind
 from collectord.notes import Notes
 from collectord.peers import Peer, Peers, connected
@@ -72,6 +72,7 @@ class Answers:
         certificates: Certificates | None = None,
         tenants: Tenants | None = None,
         history: History,
+        machine: Machine,
     ) -> None:
         """`started`: seconds since 1970."""
         self._settings = settings
@@ -91,6 +92,7 @@ class Answers:
         self._certificates = certificates
         self._tenants = tenants or Tenants()
         self._history = history
+        self._machine = machine
         self._prices = Prices(settings.price_write_10k, settings.price_gb_month)
 
     # ------------------------------------------------------------------ how it stands
@@ -108,6 +110,8 @@ class Answers:
             self._prices,
         )
         streams = self._streams(flows, seconds)
+        complaints = self._machine.look()
+        memory = self._machine.memory
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -152,8 +156,9 @@ class Answers:
             "rates": self._history.rates(),
             "latency": self._history.latency(),
             "memory": {
-                "resident_bytes": _resident(),
+                "resident_bytes": memory.resident,
                 "budget_bytes": settings.memory_budget,
+                "limit_bytes": memory.limit,
                 "unacknowledged_bytes": self._door.unacknowledged,
             },
             "log": {"bytes": self._log.used_bytes, "budget_bytes": self._log.budget},
@@ -189,6 +194,7 @@ class Answers:
                 "problem": None if self._reloading is None else self._reloading.problem or None,
                 "pending": [] if self._reloading is None else list(self._reloading.pending),
             },
+            "machine": [{"about": one.about, "what": one.what, "todo": one.todo} for one in complaints],
             "ledger_rebuild_needed": self._ledger.rebuild_needed,
             "ledger_rebuilt": self._ledger.was_rebuilt,
             "log_lost": self._log_lost,
@@ -410,11 +416,3 @@ def _cost(cost: Cost) -> dict[str, float]:
         "operations_per_hour": round(cost.operations_per_hour, 1),
         "per_month": round(cost.per_month, 4),
     }
-
-
-def _resident() -> int | None:
-    """Bytes of this process in memory; None where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None

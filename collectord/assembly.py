@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from collectord import files
 from collectord.buffer.seal import SealRules
 from collectord.certificates import Certificates
 from collectord.clock import Clock
-from collectord.destination import layout_of
+from collectord.destination import layout_of, open_store
 from collectord.encode import frame_reader
+from collectord.errors import ConfigError
 from collectord.exporters import open_exporters
 from collectord.ingest.admission import Admission
 from collectord.ingest.marks import Marks
@@ -27,11 +29,12 @@ from collectord.pipeline.exports import Destinations
 from collectord.pipeline.lag import Limits
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.settings import Settings
-from collectord.spool import FRAMES_DIRECTORY, RESERVE_FILE, Opened
+from collectord.spool import FRAMES_DIRECTORY, RESERVE_BYTES, RESERVE_FILE, Opened
 from collectord.switches import Rules
 from collectord.tenants import Tenants
 from collectord.upload.appender import Appender
 from collectord.upload.documents import DocumentStore
+from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.schemas import SchemaPublisher
 from collectord.upload.store import BlobStore
@@ -39,8 +42,6 @@ from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
 from collectord.wal.writer import LogWriter
 
-RESERVE_BYTES = 12 << 20
-"""A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
 LOG_SHARE = 0.8
 """Of the spool's budget, for the log and what is parked of it; the rest is for quarantine, frames, ledger and reserve."""
 QUARANTINE_SHARE = 0.05
@@ -176,6 +177,29 @@ def check(settings: Settings) -> None:
     settings.read_columns_key()
     certificates_of(settings)
     Tenants(settings.tenants, settings.reachable)
+
+
+def look_around(settings: Settings) -> Iterator[str]:
+    """What `serve` would find here beyond the settings: notes, for people.
+
+    Raises:
+        ConfigError: it would not start, or could not write: a credential's file, the store or the spool.
+    """
+    open_store(settings).close()
+    for name, path in (("store", Location.parse(settings.store).directory), ("spool", settings.spool)):
+        if path is None:
+            continue
+        there = path.resolve()
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise ConfigError(f"{name}: {there} is not a directory")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"{name}: {there} belongs to user {there.stat().st_uid}, and this one, {os.geteuid()}, may not write there"
+            )
+        if there != path.resolve():
+            yield f"{name}: {path} does not exist yet; the daemon makes it"
 
 
 def certificates_of(settings: Settings) -> Certificates | None:

@@ -52,8 +52,15 @@ def load(
         return kind(**given)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(dict(item)) for item in error.errors())) from None
-    except (ValueError, OSError) as error:  # TOML syntax, or a file that cannot be read
-        raise ConfigError(f"config: {config_file}: {error}") from None
+    except (ValueError, OSError, RecursionError) as error:  # TOML syntax, or a file that cannot be read
+        raise ConfigError(f"config: {config_file}: {_syntax(error)}") from None
+
+
+def _syntax(error: Exception) -> str:
+    """What the TOML parser could not take, where its own words are a riddle."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply; settings are plain keys and values"
+    return str(error).replace("Cannot overwrite a value", "this key stands in the file a second time")
 
 
 def _check_file(file: Path) -> None:
@@ -87,8 +94,8 @@ def origins(config_file: Path | None, overrides: Mapping[str, object] | None = N
         _check_file(config_file)
         try:
             file = tomllib.loads(config_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"config: {config_file}: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"config: {config_file}: {_syntax(error)}") from None
     for name in Settings.model_fields:
         said = [
             *([f"--{name.replace('_', '-')}"] if (overrides or {}).get(name) is not None else []),

@@ -32,6 +32,7 @@ from collectord.ingest.purses import Purses
 from collectord.ingest.session import Gate
 from collectord.listeners import Listeners
 from collectord.logs import event
+from collectord.machine import Machine
 from collectord.metrics import Metrics
 from collectord.model import Stream
 from collectord.notes import FILE as NOTES_FILE
@@ -95,7 +96,12 @@ class Daemon:
         """
         settings = self.settings
         spool = settings.spool.resolve()
-        self._spool_lock = lock_spool(spool)
+        try:
+            self._spool_lock = lock_spool(spool)
+        except CollectordError as error:
+            # What another daemon writes there is not ours to add to.
+            event(_log, logging.ERROR, "the start failed", why=str(error))
+            raise
         self._notes = notes = Notes(settings.node, spool / NOTES_FILE)
         notes.open()
         try:
@@ -145,20 +151,21 @@ class Daemon:
         self.claiming = None if claim is None else Claiming(claim, self._pipeline, self._clock)
         if self.rebuild_needed:
             self._tell_rebuild()
+        machine = Machine(spool, settings.memory_budget, self._log_writer, lambda: self._store.skew)
         set_gauges(
             self._metrics, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger, door=self._door,
             claiming=self.claiming, switchboard=self._switchboard, reloading=self.reloading, log_lost=opened.log_lost,
-            certificates=self._certificates, tenants=self._tenants,
+            certificates=self._certificates, tenants=self._tenants, machine=machine,
         )  # fmt: skip
         self._history = History(
-            lambda: sample_of(self._metrics, self._pipeline.overview.waiting(), self._clock.monotonic())
+            lambda: sample_of(self._metrics, self._pipeline.overview.waiting(), self._clock.monotonic()), machine.look
         )
         self.answers = Answers(
             settings, clock=self._clock, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger,
             store=self._store, door=self._door, claiming=self.claiming, switchboard=self._switchboard,
             rebuilding=Rebuilding(self._pipeline, self._store, lambda: self.rebuild_needed, self._hindrance),
             reloading=self.reloading, notes=notes, log_lost=opened.log_lost, started=self._started,
-            certificates=self._certificates, tenants=self._tenants, history=self._history,
+            certificates=self._certificates, tenants=self._tenants, history=self._history, machine=machine,
         )  # fmt: skip
         self._log_writer.on_sync = partial(self._metrics.observe, "collectord_sync_duration_seconds")
         self._log_writer.start()

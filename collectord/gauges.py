@@ -5,6 +5,7 @@ from __future__ import annotations
 from collectord.certificates import Certificates
 from collectord.claiming import Claiming
 from collectord.door import Door
+from collectord.machine import Machine
 from collectord.metrics import Metrics
 from collectord.pipeline import Pipeline
 from collectord.reloading import Reloading
@@ -17,7 +18,7 @@ from collectord.wal.writer import LogWriter
 def set_gauges(
     metrics: Metrics, *, pipeline: Pipeline, log: LogWriter, ledger: Ledger, door: Door, claiming: Claiming | None,
     switchboard: Switchboard, reloading: Reloading | None, log_lost: bool, certificates: Certificates | None,
-    tenants: Tenants,
+    tenants: Tenants, machine: Machine,
 ) -> None:  # fmt: skip
     """All gauges of the table but those that `Gate` and `Metrics` set themselves."""
     overview, shelf, gauge = pipeline.overview, pipeline.shelf, metrics.gauge
@@ -45,6 +46,7 @@ def set_gauges(
     gauge("collectord_tls_expires_seconds", lambda: 0.0 if certificates is None else certificates.expires)
     gauge("collectord_tls_problem", lambda: certificates is not None and bool(certificates.problem))
     gauge("collectord_tenants_problem", lambda: bool(tenants.problem))
+    gauge("collectord_machine_problem", lambda: bool(machine.look()))
     gauge("collectord_log_lost", lambda: log_lost)
     gauge("collectord_draining", lambda: door.draining)
     gauge("collectord_sessions", lambda: len(door.sessions()))

@@ -45,8 +45,10 @@ class Sample(NamedTuple):
 class History:
     """A ring of samples, taken by `look`."""
 
-    def __init__(self, look: Callable[[], Sample]) -> None:
+    def __init__(self, look: Callable[[], Sample], also: Callable[[], object] = lambda: None) -> None:
+        """`also`: called at each look."""
         self._look = look
+        self._also = also
         self._samples: deque[Sample] = deque(maxlen=KEPT + 1)
         self._lock = threading.Lock()
         """Guards the samples."""
@@ -66,6 +68,7 @@ class History:
 
     def sample(self) -> None:
         """Looks once."""
+        self._also()
         sample = self._look()
         with self._lock:
             self._samples.append(sample)

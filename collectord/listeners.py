@@ -62,7 +62,9 @@ class Listeners:
         except RuntimeError:
             bound = 0
         if bound == 0 or (port and bound != port):
-            raise ConfigError(f"listen: {address} cannot be bound; is another program using the port?")
+            raise ConfigError(
+                f"listen: {address} cannot be bound; has another program, or a second daemon on this node, the port?"
+            )
         event(_log, logging.INFO, "listening", address=f"{host}:{bound}")
 
     def bind_admin(self, server: grpc.aio.Server, path: Path) -> None:
@@ -88,7 +90,12 @@ class Listeners:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
-            self._locks.append(take_lock(path.with_name(path.name + ".lock"), f"another daemon listens on {path}"))
+            self._locks.append(
+                take_lock(
+                    path.with_name(path.name + ".lock"),
+                    f"another daemon listens on {path}; stop it, or name another socket for this one with --{field}",
+                )
+            )
             if path.is_symlink():
                 # Behind it may be somebody else's socket, or file: neither is ours to remove.
                 raise ConfigError(f"{field}: {path} is a symbolic link; name the socket itself, or remove the link")
@@ -97,7 +104,9 @@ class Listeners:
             path.unlink(missing_ok=True)
             server.add_insecure_port(f"unix:{quote(str(path))}")
         except (OSError, RuntimeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "is its directory writable?"
+            why = str(error.strerror) if isinstance(error, OSError) else "is its directory writable?"
+            if isinstance(error, PermissionError):
+                why += f"; its directory must be one that user {os.geteuid()} may write: chown {os.geteuid()} {path.parent}"
             raise ConfigError(f"{field}: the socket {path} cannot be made: {why}") from None
         self._sockets.append((path, mode, group))
 

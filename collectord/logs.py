@@ -101,7 +101,7 @@ class _Limit(logging.Filter):
 def configure(form: Literal["json", "console"], level: str) -> None:
     """Sends the log of `collectord` (and warnings of the libraries) to stderr."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if form == "json" else _ConsoleFormatter())
+    handler.setFormatter(_formatter(form))
     handler.addFilter(_Limit(10.0))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -109,6 +109,17 @@ def configure(form: Literal["json", "console"], level: str) -> None:
     logging.getLogger("collectord").setLevel(level.upper())
     # The SDK logs each request's headers at INFO and its retries at WARNING; ours say the same with less.
     logging.getLogger("azure").setLevel(logging.ERROR)
+
+
+def _formatter(form: Literal["json", "console"]) -> _Formatter:
+    return _JsonFormatter() if form == "json" else _ConsoleFormatter()
+
+
+def print_error(form: Literal["json", "console"], message: str, /, **fields: object) -> None:
+    """One line on stderr of a daemon whose settings do not say yet how it logs."""
+    record = logging.LogRecord("collectord.daemon", logging.ERROR, "", 0, message, None, None)
+    record.fields = fields
+    print(_formatter(form).format(record), file=sys.stderr)
 
 
 def catch_strays() -> None:

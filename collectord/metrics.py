@@ -54,6 +54,11 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("collectord_mdc_held_bytes", "gauge", "Bytes of such payloads' bodies that have not been read into rows."),
     Metric("collectord_mdc_open_connections", "gauge", "Connections of their senders."),
+    Metric(
+        "collectord_machine_problem",
+        "gauge",
+        "1 while the machine below needs somebody (the spool's mode, a full disk, memory, the clock), else 0.",
+    ),
     Metric("collectord_tls_failures_total", "counter", "Connections to the v2 door whose TLS handshake failed."),
     Metric(
         "collectord_tls_expires_seconds", "gauge", "When the daemon's certificate expires, since 1970; 0 without one."

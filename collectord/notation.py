@@ -21,6 +21,11 @@ def parse_size(value: object) -> object:
     return int(match[1]) * _UNITS[match[2].lower()]
 
 
+def mib(size: int) -> str:
+    """Bytes, for people."""
+    return f"{size / 2**20:,.1f} MiB"
+
+
 def _parse_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 

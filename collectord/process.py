@@ -12,8 +12,10 @@ from pathlib import Path
 
 from collectord.config import unknown_environment
 from collectord.daemon import Daemon
+from collectord.errors import CallHuman
 from collectord.logs import catch_strays, event
 from collectord.malloc import tune_malloc
+from collectord.notes import note_failed_start
 from collectord.reloading import Reloading
 from collectord.settings import Settings
 
@@ -35,7 +37,12 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
     if os.getpid() == 1:
         # What is left behind in the container, by an `exec` above all, becomes our child: the kernel clears it away.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    daemon = Daemon(settings)
+    try:
+        daemon = Daemon(settings)
+    except CallHuman as error:
+        event(_log, logging.ERROR, "the start failed", why=str(error))
+        note_failed_start(settings.spool.resolve(), str(error), settings.node)
+        raise
     if file is not None:
         daemon.reloading = Reloading(file, load, settings, daemon.tune)
     try:

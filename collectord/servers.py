@@ -6,6 +6,8 @@ Threads: the event loop's alone.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -139,7 +141,7 @@ class Servers:
                 *split_address(address), None if self._certificates is None else self._certificates.context()
             )
         except OSError as error:
-            raise ConfigError(f"mdc: {address} cannot be bound: {error.strerror}") from None
+            raise ConfigError(f"mdc: {address} cannot be bound: {_why(error)}") from None
         self._metrics.gauge("collectord_mdc_open_connections", lambda: mdc.connections)
         return mdc
 
@@ -157,4 +159,11 @@ class Servers:
         try:
             return await http.serve(*split_address(address), self._metrics, why_closed, note, page, tls)
         except OSError as error:
-            raise ConfigError(f"admin: {address} cannot be bound: {error.strerror}") from None
+            raise ConfigError(f"admin: {address} cannot be bound: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    """asyncio's own words are longer than what they say."""
+    if error.errno == errno.EADDRINUSE:
+        return "another program, or a second daemon on this node, has the port"
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -26,6 +27,10 @@ FRAMES_DIRECTORY = "frames"
 PARKED_DIRECTORY = "parked"
 LOCK_FILE = "lock"
 RESERVE_FILE = "reserve"
+RESERVE_BYTES = 12 << 20
+"""A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
+LEAST_ROOM = 1 << 20
+"""Bytes on the disk below which a ledger cannot be opened, with the files that SQLite keeps beside it."""
 
 _BEFORE = "before"
 """Name of the ledger's count of rows that had been received when the log was lost, as far as the ledger knew."""
@@ -52,7 +57,10 @@ def lock_spool(spool: Path) -> int:
                 f"spool: {spool} belongs to user {owner}, who can read and change all that is in it, and this is user {user}; "
                 "give the directory to this user, or choose another with --spool"
             )
-        return take_lock(spool / LOCK_FILE, f"another daemon runs on the spool {spool}")
+        return take_lock(
+            spool / LOCK_FILE,
+            f"another daemon runs on the spool {spool}; stop it, or give this one a spool and sockets of its own",
+        )
     except OSError as error:
         raise SpoolUnusable(
             f"spool: {spool} cannot be written ({error.strerror}); make it a directory that user "
@@ -91,6 +99,9 @@ def open_ledger(spool: Path, log_directory: Path) -> Opened:
 
     Raises FormatTooNew, before anything is changed, and SpoolUnusable.
     """
+    full = shutil.disk_usage(spool).free < LEAST_ROOM
+    if full and files.Reserve(spool / RESERVE_FILE, RESERVE_BYTES).release():
+        event(_log, logging.WARNING, "the spool's disk is full; its reserve is used to start", spool=str(spool))
     log_spool_id = spool_of(log_directory)
     try:
         ledger = Ledger(spool, log_spool_id)

@@ -118,6 +118,10 @@ function problems(status) {
   if (status.settings.problem) say("warn", "The file of settings does not count:", status.settings.problem);
   if (status.settings.pending.length) say("warn", "A restart is needed for:", status.settings.pending.join(", "));
   if (status.switches.problem) say("warn", "The switches may be old:", status.switches.problem);
+  for (const one of status.machine) say("warn", `The machine below (${one.about}):`, `${one.what}; ${one.todo}`);
+  if (status.tls && status.tls.problem) say("warn", "The certificate does not count:", status.tls.problem);
+  if (status.tenants.problem) say("warn", "The file of tenants does not count:", status.tenants.problem);
+  for (const one of status.exports.filter((exporter) => exporter.trouble)) say(one.blocked ? "bad" : "warn", "Events are not delivered:", `${one.name}: ${one.trouble}`);
   if (status.draining) say("warn", "Draining:", "nothing new is taken in.");
   if (!found.length) say("good", "All is well:", "nothing needs attention.");
   return found;

@@ -35,6 +35,8 @@ def serve(config_file: Path | None, **given: Any) -> None:
     try:
         settings = load(config_file, given)
     except CallHuman as error:
+        form = given["log_format"] or os.environ.get("COLLECTORD_LOG_FORMAT")
+        logs.print_error("console" if form == "console" else "json", "the start failed", why=str(error))
         usual = Settings.model_fields["spool"].default
         notes.note_failed_start(
             Path(given["spool"] or os.environ.get("COLLECTORD_SPOOL") or usual), str(error), socket.gethostname()
@@ -75,12 +77,16 @@ def check(config_file: Path | None, **given: Any) -> None:
     \b
     collectord config check --config /etc/collectord.toml
 
-    Exits with 0 if all is well, 2 if not: then it names the setting, the value and what is allowed.
+    Exits with 0 if all is well, 2 if not: then it names the setting, the value and what is allowed. Files and directories that the
+    settings name are looked at here and as this user.
     """
     from collectord import assembly, config
     from collectord.settings import AT_ONCE
 
-    assembly.check(load(config_file, given))
+    settings = load(config_file, given)
+    assembly.check(settings)
+    for note in assembly.look_around(settings):
+        click.echo(note)
     said = config.origins(config_file, joined(given))
     for name, (counts, *others) in said.items():
         over = f", not {' or '.join(others)}" if others else ""

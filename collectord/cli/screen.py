@@ -118,6 +118,12 @@ def problems(status: Mapping[str, Any]) -> list[RenderableType]:
         say("the file of settings does not count", "yellow", f": {status['settings']['problem']}")
     if status["switches"]["problem"]:
         say("the switches may be old", "yellow", f": {status['switches']['problem']}")
+    for one in status["machine"]:
+        say(f"the machine below ({one['about']})", "yellow", f": {one['what']}; {one['todo']}")
+    if status["tls"] and status["tls"]["problem"]:
+        say("the certificate does not count", "yellow", f": {status['tls']['problem']}")
+    if status["tenants"]["problem"]:
+        say("the file of tenants does not count", "yellow", f": {status['tenants']['problem']}")
     for export in status["exports"]:
         if export["trouble"]:
             word, style = ("blocked", "red") if export["blocked"] else ("retrying", "yellow")

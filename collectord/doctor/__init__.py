@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from collectord import config
+from collectord import config, memory
 from collectord.destination import open_store
 from collectord.doctor import far, near, places
 from collectord.doctor.link import Link
 from collectord.errors import ConfigError
+from collectord.memory import Memory
 
 __all__ = ["Link", "Surroundings", "examine"]
 
@@ -29,6 +30,7 @@ class Surroundings:
 
     free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
     now: Callable[[], float] = time.time
+    measure: Callable[[], Memory] = memory.look
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     client_sockets: tuple[str, ...] = near.CLIENT_SOCKETS
 
@@ -50,12 +52,15 @@ def examine(
     link, status = places.daemon(settings)
     yield link
     for address in settings.listen:
-        yield places.listener(address, settings)
+        yield places.listener(address, settings, alone=status is None)
     yield from places.guards(settings)
     if settings.mdc is not None:
         yield places.mdc(settings.mdc, settings.tls_cert is not None)
+    if settings.admin is not None:
+        yield places.admin(settings.admin, settings.admin_tls, alive=status is not None)
     yield places.spool(settings)
-    yield places.disk(settings, around.free)
+    yield places.disk(settings, around.free, status)
+    yield places.memory(settings, around.measure(), status)
     yield places.log_and_ledger(settings, alive=status is not None)
     try:
         store = open_store(settings)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from collectord.doctor.link import Link, to_be_made
 from collectord.errors import CollectordError, ConfigError
 from collectord.exporters import open_exporters
+from collectord.machine import of_clock
 from collectord.settings import Settings
 from collectord.switchboard import read
 from collectord.upload.documents import DocumentStore
@@ -30,8 +31,6 @@ from collectord.upload.store import (
     WrongPosition,
 )
 
-MAX_SKEW = 300.0
-"""Seconds that the clock may be off: Azure refuses requests at 15 minutes, and rows land in the wrong day before."""
 ANSWER_SECONDS = 10.0
 
 
@@ -59,11 +58,9 @@ def clock(settings: Settings, store: BlobStore, now: Callable[[], float]) -> Lin
             # Its text may name a proxy with its password.
             return Link("clock", None, f"{parts.netloc} says no time: {type(error).__name__}")
     off = now() - theirs
-    if abs(off) > MAX_SKEW:
-        what = f"{abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} {whose}"
-        return Link(
-            "clock", False, what, "synchronize it (NTP): rows get the wrong day, and Azure refuses at 15 minutes"
-        )
+    complaint = of_clock(off, whose)
+    if complaint is not None:
+        return Link("clock", False, complaint.what, complaint.todo)
     return Link("clock", True, f"within {max(1.0, abs(off)):.0f} s of {whose}")
 
 
@@ -78,7 +75,7 @@ def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[L
         return
     length = store.length(blob)
     if isinstance(length, Blocked | Unknown):
-        yield _refused("store", place, length)
+        yield _refused(store, "store", place, length)
         yield Link("append", None, "not tried")
         return
     yield Link("store", True, f"{place} answers")
@@ -86,7 +83,7 @@ def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[L
     if isinstance(created, NoContainer):
         made = store.create_container()
         if isinstance(made, Blocked | Unknown):
-            yield _refused("container", place, made)
+            yield _refused(store, "container", place, made)
             yield Link("append", None, "not tried")
             return
         yield Link("container", True, "it did not exist, and has been created")
@@ -94,7 +91,7 @@ def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[L
     elif isinstance(created, Created | AlreadyExists):
         yield Link("container", True, "it exists")
     if not isinstance(created, Created | AlreadyExists):
-        yield _refused("append", f"creating {blob}", created)
+        yield _refused(store, "append", f"creating {blob}", created)
         return
     yield append(store, blob)
 
@@ -105,23 +102,24 @@ def append(store: BlobStore, blob: str) -> Link:
     for _ in range(3):  # somebody else's doctor may be faster
         at = store.length(blob)
         if at is None or isinstance(at, Blocked | Unknown):
-            return _refused("append", f"the length of {blob}", at)
+            return _refused(store, "append", f"the length of {blob}", at)
         outcome = store.append(blob, line, at)
         if not isinstance(outcome, WrongPosition):
             break
     if not isinstance(outcome, Appended):
-        return _refused("append", f"appending to {blob}", outcome)
+        return _refused(store, "append", f"appending to {blob}", outcome)
     back = store.read(blob, outcome.end - len(line), len(line))
     if back != line:
         failure = back if isinstance(back, Blocked | Unknown) else Unknown("other bytes came back")
-        return _refused("append", f"reading {blob} back", failure)
+        return _refused(store, "append", f"reading {blob} back", failure)
     return Link("append", True, f"{len(line)} bytes at {at} of {blob}, read back")
 
 
-def _refused(name: str, what: str, outcome: object) -> Link:
+def _refused(store: BlobStore, name: str, what: str, outcome: object) -> Link:
     match outcome:
         case Blocked(reason, detail):
-            todo = "see docs/operations.md, Rights on Azure" if reason in ("forbidden", "credential") else "mend that"
+            rights = reason in ("forbidden", "credential") and "https" in store.addresses("x")
+            todo = "see docs/operations.md, Rights on Azure" if rights else "mend that"
             return Link(name, False, f"{what}: {reason}: {detail}", todo)
         case Unknown(detail):
             return Link(name, False, f"{what}: no clear answer: {detail}", "is the store reachable from here?")

@@ -30,8 +30,3 @@ def to_be_made(name: str, path: Path) -> Link:
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
         return Link(name, True, f"{path} is not there yet; the daemon can make it")
     return Link(name, False, f"{path} does not exist, and user {os.geteuid()} cannot make it in {above}", "make it")
-
-
-def mib(size: int) -> str:
-    """Bytes, for people."""
-    return f"{size / 2**20:,.1f} MiB"

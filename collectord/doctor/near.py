@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import secrets
+import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import grpc
 
 from collectord import __version__
 from collectord._pb import collector_pb2 as pb
-from collectord.doctor.link import Link, mib
+from collectord.address import split_address
+from collectord.doctor.link import Link
+from collectord.notation import mib
 from collectord.settings import Settings
 
 GREETING_SECONDS = 10.0
@@ -61,6 +65,10 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
     except grpc.RpcError as error:
         code = error.code().name if isinstance(error, grpc.Call) else "no code"
         todo = "does a daemon listen there? See its log"
+        if not endpoint.startswith((TLS, "unix:")) and _speaks_tls(target):
+            code, todo = "TLS is spoken there", f"set COLLECTORD_ENDPOINT=tls://{target}, and COLLECTORD_TLS_CA"
+        elif endpoint.startswith(TLS) and isinstance(error, grpc.Call):
+            code = f"{code}: {error.details()}"
         if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAUTHENTICATED:
             code, todo = f"{code}: {error.details()}", "ask for a token, and see the tenants' file of the daemon"
         return Link("client", False, f"{endpoint} ({why}) gives no Welcome: {code}", todo)
@@ -72,6 +80,19 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
     if not welcome.settings.collect:
         note += "; collects only what is switched on"
     return Link("client", True, f"{endpoint} ({why}) says Welcome, credit {mib(welcome.credit_bytes)}{note}")
+
+
+def _speaks_tls(target: str) -> bool:
+    """Whether a handshake succeeds, whoever it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        with socket.create_connection(split_address(target), GREETING_SECONDS) as plain, context.wrap_socket(plain):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _token(environment: Mapping[str, str]) -> str:

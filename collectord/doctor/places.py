@@ -18,10 +18,13 @@ from collectord import __version__
 from collectord.address import split_address
 from collectord.certificates import Certificates, date_of
 from collectord.control.client import ControlClient
-from collectord.doctor.link import Link, mib, to_be_made
+from collectord.doctor.link import Link, to_be_made
 from collectord.errors import CollectordError, ConfigError
 from collectord.ingest.mdc import PATH
 from collectord.listeners import socket_path
+from collectord.machine import of_memory, of_spool
+from collectord.memory import Memory
+from collectord.notation import mib
 from collectord.settings import Settings
 from collectord.spool import LOCK_FILE, LOG_DIRECTORY
 from collectord.tenants import Tenants
@@ -53,11 +56,19 @@ def daemon(settings: Settings) -> tuple[Link, dict[str, Any] | None]:
         what += f"; this is {__version__}"
     if status["state"] != "ready":
         return Link("daemon", False, what, "wait until it is ready, or see its log"), status
+    if problem := status["settings"]["problem"]:
+        what += f", but its file of settings is wrong, and those before stay: {problem}"
+        return Link("daemon", False, what, "mend the file; it is read again"), status
+    if set(status["listen"]) != set(settings.listen):
+        what += f", and listens on {', '.join(status['listen'])}, which is not what these settings say"
+        todo = "give the doctor the settings of that daemon; a second one needs a spool of its own"
+        return Link("daemon", False, what, todo), status
     return Link("daemon", True, what), status
 
 
-def listener(address: str, settings: Settings) -> Link:
-    """Whether clients can reach an address that the settings name."""
+def listener(address: str, settings: Settings, alone: bool = False) -> Link:
+    """Whether clients can reach an address that the settings name. `alone`: no daemon answers on their spool. Where there is no spool we
+    may be in a pod, which makes no socket."""
     name = "socket"
     if not address.startswith("unix:"):
         host, port = split_address(address)
@@ -66,7 +77,7 @@ def listener(address: str, settings: Settings) -> Link:
         except OSError as error:
             return Link(name, False, f"{address}: {error.strerror or error}", "start the daemon, or mend listen")
         return Link(name, True, f"{address} takes connections")
-    path = socket_path(address)
+    path, ours = socket_path(address), settings.spool.resolve()
     if path.is_symlink():
         return Link(name, False, f"{path} is a symbolic link", "remove it, and see who writes its directory")
     try:
@@ -77,12 +88,22 @@ def listener(address: str, settings: Settings) -> Link:
         todo = "start the daemon, which makes it"
         if missing == path.parent:
             todo += "; in a pod, mount the directory"
+        elif ours.is_dir() and not os.access(path.parent, os.W_OK | os.X_OK):
+            owner, me = path.parent.stat().st_uid, os.geteuid()
+            what = f"{path} does not exist, and user {me} cannot make it: {path.parent} belongs to user {owner}"
+            return Link(name, False, what, f"where the daemon runs, chown {me} {path.parent}; {todo}")
         return Link(name, False, f"{missing} does not exist", todo)
     except OSError as error:
         return Link(name, False, f"{path}: {error.strerror}", "let this user through the directories above it")
     if not stat.S_ISSOCK(found.st_mode):
         return Link(name, False, f"{path} is not a socket", "move it away and start the daemon again")
-    if lock_is_held(path.with_name(path.name + ".lock")) is False:
+    lock = path.with_name(path.name + ".lock")
+    if alone and ours.is_dir() and lock_is_held(lock) and lock_is_held(ours / LOCK_FILE) is False:
+        what = f"another daemon listens on {path}, with another spool than {settings.spool}"
+        return Link(
+            name, False, what, "name its spool with --spool; a second daemon on this node needs a socket of its own"
+        )
+    if lock_is_held(lock) is False:
         return Link(name, False, f"{path} is stale: nobody listens on it", "start the daemon; it replaces the socket")
     # A pod of another user, or of the group that the settings name.
     group = settings.socket_group is not None
@@ -144,6 +165,31 @@ def mdc(address: str, tls: bool = False) -> Link:
     return Link("mdc", True, f"{address} takes payloads; set AZUREML_MDC_HOST={host} and AZUREML_MDC_PORT={port}")
 
 
+def admin(address: str, tls: bool, alive: bool) -> Link:
+    """Whether the HTTP side answers at the address that the settings name, where a daemon runs; else whether it is free."""
+    name, taken = "admin", "another program, or a second daemon on this node, has the port: name another one"
+    host, port = split_address(address)
+    try:
+        if tls:
+            socket.create_connection((host, port), CONNECT_SECONDS).close()
+            status = 200
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+            with contextlib.closing(connection):
+                connection.request("GET", "/livez")
+                status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, http.client.HTTPException):
+            return Link(name, False, f"{address} does not answer as a daemon does", taken)
+        why = f"{address}: {error.strerror or error}"
+        return Link(name, False, why, "start the daemon again, or mend admin") if alive else Link(name, None, why)
+    if not alive:
+        return Link(name, False, f"{address} is in use, and not by a daemon on this spool", taken)
+    if status != 200:
+        return Link(name, False, f"{address} answers {status} to GET /livez", taken)
+    return Link(name, True, f"{address} answers")
+
+
 def lock_is_held(path: Path) -> bool | None:
     """Whether a living process holds the lock in this file. None: it cannot be looked at."""
     try:
@@ -182,8 +228,8 @@ def spool(settings: Settings) -> Link:
     if strangers:
         what = f"{path} belongs to user {found.st_uid}, but what is in it to {', '.join(map(str, strangers))}"
         return Link("spool", False, what, f"chown -R {found.st_uid} {path}")
-    if mode & 0o077:
-        return Link("spool", False, f"{path} has mode {mode:04o}: others can read what is in it", f"chmod 0700 {path}")
+    if complaint := of_spool(path):
+        return Link("spool", False, complaint.what, complaint.todo)
     try:
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -194,8 +240,11 @@ def spool(settings: Settings) -> Link:
     return Link("spool", True, f"{path}, mode {mode:04o}, user {found.st_uid}")
 
 
-def disk(settings: Settings, free: Callable[[Path], int]) -> Link:
-    """Whether the disk holds what the budget allows the spool to become."""
+def disk(settings: Settings, free: Callable[[Path], int], status: Mapping[str, Any] | None = None) -> Link:
+    """Whether the disk holds what the budget allows the spool to become, and a running daemon is content with it."""
+    for one in (status or {}).get("machine", ()):
+        if one["about"] == "disk":
+            return Link("disk", False, one["what"], one["todo"])
     path = settings.spool.resolve()
     used = 0
     for folder, _, names in os.walk(path):
@@ -210,6 +259,19 @@ def disk(settings: Settings, free: Callable[[Path], int]) -> Link:
         todo = f"make {mib(needed - left)} of room, or set spool_budget lower"
         return Link("disk", False, f"{what} and may grow beyond the disk", todo)
     return Link("disk", True, what)
+
+
+def memory(settings: Settings, found: Memory, status: Mapping[str, Any] | None = None) -> Link:
+    """Whether the daemon, where one runs, or else whoever is started as we are, may have the memory that it plans with."""
+    if status is not None:
+        # Its limit may be another than ours, if we were started elsewhere.
+        theirs = status["memory"]
+        found = Memory(theirs["resident_bytes"], theirs["limit_bytes"], found.available)
+    complaint = of_memory(found, settings.memory_budget)
+    if complaint is not None:
+        return Link("memory", False, complaint.what, complaint.todo)
+    limit = "no limit" if found.limit is None else f"a limit of {mib(found.limit)}"
+    return Link("memory", True, f"{limit}, a memory_budget of {mib(settings.memory_budget)}")
 
 
 def log_and_ledger(settings: Settings, alive: bool) -> Link:

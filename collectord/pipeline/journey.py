@@ -433,6 +433,11 @@ class Pipeline:
             # The spool's disk, mostly: nothing was confirmed, and it heals when there is room again.
             pause = error.pause if isinstance(error, Unencodable) else RETRY_UNEXPECTED
             self._sending.failed(base, RETRY_FULL if self.make_room(error) else pause, str(error))
+        except MemoryError:
+            # Where it happened tells nothing; there may be more in a moment.
+            self._sending.failed(
+                base, RETRY_UNEXPECTED, "not enough memory for a frame: give the daemon more, or fewer uploads"
+            )
         except Exception as error:  # noqa: BLE001
             _log.exception("a frame could not be made; it will be tried again")
             self._sending.failed(base, RETRY_UNEXPECTED, described(error))

@@ -84,6 +84,7 @@ class MemoryStore:
         self.container = container
         self.block_limit = block_limit
         self.lateness = 0.0
+        self.skew: float | None = None
         self.blobs: dict[str, StoredBlob] = {}
         self.locks: set[str] = set()
         self.requests: list[tuple[str, str, int]] = []

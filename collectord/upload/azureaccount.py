@@ -127,7 +127,7 @@ class Account:
         kind, public = self._known()
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
         ours = time()
-        theirs = _seconds(headers.get("Date")) or ours
+        theirs = seconds_of(headers.get("Date")) or ours
         info = getattr(error, "additional_info", None) or {}
         if isinstance(error, NoToken):
             found = _ENTRA.search(str(error))
@@ -271,7 +271,8 @@ def _address(client: ContainerClient) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def _seconds(date: str | None) -> float | None:
+def seconds_of(date: str | None) -> float | None:
+    """Seconds since 1970 of a header `Date`; None if there is none."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() if date else None
     except ValueError:

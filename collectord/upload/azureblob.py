@@ -12,6 +12,7 @@ Threads: one client serves all threads.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -19,14 +20,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
+import requests
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ContainerClient, ContentSettings
 
 from collectord.errors import CallHuman, TryAgain
+from collectord.logs import event
 from collectord.model import BlobInfo
-from collectord.upload.azureaccount import Account, Identity, IdentityKind, NoToken, Secret
+from collectord.upload.azureaccount import Account, Identity, IdentityKind, NoToken, Secret, seconds_of
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.rewriting import (
     BlobState,
@@ -93,6 +96,7 @@ OUTCOMES: Mapping[
     (413, None): "too_large",
 }
 
+_log = logging.getLogger("collectord.upload")
 _SECRET = re.compile(
     r"(?i)(sig|accountkey|sharedaccesssignature|authorization|access_token|client_assertion|client_secret)"
     r"(['\"]?[=:]\s*['\"]?(?:bearer\s|sharedkey\s)?)[^&;\s'\"]+"
@@ -131,8 +135,11 @@ class AzureBlob:
         """`options` go to the SDK's client as they are, such as `connection_verify`."""
         verify = options.pop("connection_verify", True)
         self.lateness = LATENESS * (connect_timeout + read_timeout)
+        self.skew: float | None = None
+        session = open_session()
+        session.hooks["response"].append(self._note_time)
         transport = RequestsTransport(
-            session=open_session(),
+            session=session,
             connection_timeout=connect_timeout,
             read_timeout=read_timeout,
             connection_verify=verify,
@@ -152,6 +159,11 @@ class AzureBlob:
     @property
     def _container(self) -> ContainerClient:
         return self._account.client()
+
+    def _note_time(self, answer: requests.Response, **_: object) -> None:
+        theirs = seconds_of(answer.headers.get("Date"))
+        if theirs is not None:
+            self.skew = time.time() - theirs
 
     def _judge(self, error: Exception, creating: bool = False) -> _Meaning:
         """`judge`, with what to do about a refusal."""
@@ -203,6 +215,7 @@ class AzureBlob:
     def create_container(self) -> ContainerOutcome:
         try:
             answer = self._container.create_container()
+            event(_log, logging.INFO, "the container did not exist and was created", store=self.describe())
             return Created() if answer.get("etag") else Unknown("created, says an answer without its headers")
         except _FAULTS as error:
             meaning = self._judge(error, creating=True)

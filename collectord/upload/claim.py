@@ -24,6 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import secrets
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -148,6 +149,8 @@ class Claim:
         """How often the document changed while it was watched: its holder lives."""
         self.failure: Blocked | Unknown | None = None
         """What the store answered last, if it did not do what it was asked."""
+        self._said = ""
+        """What kept it from being taken or renewed, as the log has it; empty: nothing does."""
         self.why = "the spool's claim in the store has not been taken yet"
         """Why it is not held."""
 
@@ -246,7 +249,7 @@ class Claim:
                 self._keeper.remember("claim_taken", f"{epoch} {self._mine.session}")
                 self._keeper.remember("claim_any", "")
                 self._keeper.remember("claim_tried", "")
-                self._etag, self._renewed_at, self._seen, self.why = tag, sent, None, ""
+                self._etag, self._renewed_at, self._seen, self.why, self._said = tag, sent, None, "", ""
                 event(_log, logging.INFO, "the spool is claimed", document=self._name, epoch=epoch)
                 return self._interval
             case Conflict():
@@ -291,6 +294,9 @@ class Claim:
         match outcome:
             case Written(tag):
                 self._etag, self._renewed_at, self._mine, self.why = tag, sent, mine, ""
+                if self._said:
+                    self._said = ""
+                    event(_log, logging.INFO, "the spool's claim is renewed again", document=self._name)
                 return self._interval
             case Conflict() | NoContainer():
                 return self._look_again()
@@ -328,6 +334,16 @@ class Claim:
 
     def _failed(self, outcome: Blocked | Unknown) -> float:
         self.failure = outcome
+        blocked = isinstance(outcome, Blocked)
+        # It may count seconds, which differ each time.
+        said = re.sub(r"\d+", "", outcome.detail)
+        if said != self._said:
+            self._said = said
+            event(
+                _log, logging.ERROR if blocked else logging.WARNING,
+                "the spool's claim could not be taken or renewed; nothing is uploaded while it is not held",
+                store=self._store.describe(), why=outcome.detail, held=self.held,
+            )  # fmt: skip
         if not self.held:
             self.why = f"the spool's claim could not be taken or renewed: {outcome.detail}"
         return self._soon

@@ -57,7 +57,8 @@ class Database:
             self._db.close()
             # SQLite has classes of their own for all but "malformed" and "not a database".
             kind = LedgerDamaged if type(error) is sqlite3.DatabaseError else SpoolUnusable
-            raise kind(f"{self.path} cannot be read as a ledger: {error}") from error
+            todo = f"; make room on the disk of {spool}" if "full" in str(error) else ""
+            raise kind(f"{self.path} cannot be read as a ledger: {error}{todo}") from error
         except BaseException:
             self._db.close()
             raise
@@ -126,7 +127,7 @@ class Database:
             yield
         except sqlite3.OperationalError as error:
             if "full" in str(error):
-                raise SpoolFull(f"the ledger {self.path} has no room to grow") from error
+                raise SpoolFull(f"the ledger {self.path} has no room to grow; make room on its disk") from error
             raise SpoolUnusable(f"the ledger {self.path} cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             raise SpoolUnusable(f"the ledger {self.path} cannot be used: {error}") from error

@@ -31,6 +31,10 @@ class Guarded:
     def lateness(self) -> float:
         return self._store.lateness
 
+    @property
+    def skew(self) -> float | None:
+        return self._store.skew
+
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         return self._refusal() or self._store.append(blob, data, position)
 

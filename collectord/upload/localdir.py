@@ -10,6 +10,7 @@ Threads and processes: any number may share the directory, on a file system wher
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ import xxhash
 
 from collectord import files
 from collectord.errors import CallHuman, TryAgain
+from collectord.logs import event
 from collectord.model import BlobInfo
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.journal import Journal, UnderWay, read_at, write_at
@@ -63,6 +65,7 @@ CLOSED_FILE = stat.S_ISVTX | 0o444
 """Of a blob that takes no appends. The sticky bit says so: no tool sets it on a file, and it means nothing there."""
 DRAFTS = CONTROL_PREFIX + "drafts/"
 
+_log = logging.getLogger("collectord.upload")
 # What nobody but a person can change. All other errors of the system are taken as "unknown" and tried again.
 _REFUSALS = {
     errno.ENOSPC: "no_space",
@@ -82,6 +85,7 @@ class LocalDirectory:
 
     lateness = 0.0
     """A call that has returned does nothing any more."""
+    skew: float | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -132,6 +136,7 @@ class LocalDirectory:
                 files.sync_entry(made)
         except OSError as error:
             return self._failure(error)
+        event(_log, logging.INFO, "the container did not exist and was created", store=self.describe())
         return Created()
 
     def length(self, blob: str) -> LengthOutcome:
@@ -361,6 +366,8 @@ class LocalDirectory:
 
     def _failure(self, error: OSError) -> Failure:
         detail = f"{self.describe()}: {error.strerror or type(error).__name__}"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            detail += f": give it to user {os.geteuid()}, who runs the daemon, with chown -R"
         reason = _REFUSALS.get(error.errno or 0)
         return Blocked(reason, detail) if reason else Unknown(detail)
 

@@ -110,6 +110,11 @@ class BlobStore(Protocol):
         """Seconds after an `Unknown` for which the request may still be on its way, and take effect."""
         ...
 
+    @property
+    def skew(self) -> float | None:
+        """Seconds that our clock was ahead of the store's at its last answer; None where it tells no time."""
+        ...
+
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         """Appends `data` (1 byte to `MAX_APPEND`) if the blob is exactly `position` bytes long.
 

@@ -68,6 +68,11 @@ class Supply:
         """Bytes of all files: segments and spares."""
         return self._used
 
+    @property
+    def next_bytes(self) -> int:
+        """Bytes of the disk that the next segment takes; 0 where there is a spare one."""
+        return 0 if self._spares else self._segment_bytes
+
     def begin(self, previous_end: Lsn, counts: Tally, need: int) -> Active:
         """Begins a segment that has room for `need` bytes of entries, its header durable, and adds it to the catalog.
 

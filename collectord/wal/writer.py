@@ -123,7 +123,8 @@ class LogWriter:
         self._active: Active | None = None
         self._keys: dict[bytes, str] = {}
         self._refusals = Refusals(self._clock)
-        self._stuck = False
+        self.stuck = ""
+        """Why no segment can be begun; empty: one can, or nobody has tried. Read from any thread."""
         self._last_begin = float("-inf")
         self._thread: threading.Thread | None = None
         self._closing, self._hurry = threading.Event(), threading.Event()
@@ -152,6 +153,11 @@ class LogWriter:
     def budget(self) -> int:
         """Bytes that the log may use."""
         return self._supply.budget_bytes
+
+    @property
+    def next_bytes(self) -> int:
+        """Bytes of the disk that the next segment takes; 0 where there is a spare one."""
+        return self._supply.next_bytes
 
     def limit(self, budget_bytes: int) -> None:
         """Changes how many bytes the log may use; what it uses already stays. From any thread."""
@@ -311,9 +317,9 @@ class LogWriter:
         if self._active is not None:
             self._retreat(self._active)
         self._active = successor
-        if self._stuck:
+        if self.stuck:
             logger.info("the log is written again")
-        self._stuck = False
+        self.stuck = ""
         return successor
 
     def _end_of(self, active: Active) -> Lsn:
@@ -394,9 +400,9 @@ class LogWriter:
 
     def _note_failure(self, error: Exception) -> None:
         """Says once that no segment can be begun, until one is."""
-        if not self._stuck:
+        if not self.stuck:
             logger.warning("the log cannot begin a segment: %s", error)
-        self._stuck = True
+        self.stuck = str(error) or type(error).__name__
 
     def _fail(self, appends: Sequence[_Append], failure: CollectordError) -> None:
         for append in appends:

@@ -35,7 +35,7 @@ def status(**more: Any) -> dict[str, Any]:
         "quarantine": {"items": 0, "rows": 0, "bytes": 0, "budget_bytes": 1},
         "troubles": [], "errors": [], "held": None, "log_lost": False, "last_error": None, "events": None,
         "settings": {"problem": None, "pending": []}, "switches": {"problem": None},
-        "exports": [],
+        "exports": [], "machine": [], "tls": None, "tenants": {"problem": None},
         "totals": {"received": 1, "landed": 1, "in_log": 0, "parked": 0, "quarantined": 5, "rejected": 6, "dropped": 7},
         "streams": [stream("a/b")], "streams_in_all": 1, "cost": {**COST, "advice": "a longer flush_interval"}, **more,
     }  # fmt: skip
@@ -99,7 +99,8 @@ def test_everything_that_needs_somebody_is_a_line() -> None:
     trouble = {"blob": "b", "blocked": False, "detail": "503", "again_in_seconds": 1.5}
     said = status(
         held="the ledger was lost", log_lost=True, troubles=[trouble], settings={"problem": "line 3"}, switches={"problem": "old"},
-        parked={"refused_partitions": 2},
+        parked={"refused_partitions": 2}, machine=[{"about": "disk", "what": "0 MiB free", "todo": "make room"}],
+        tls={"problem": "expired on"}, tenants={"problem": "line 7"},
     )  # fmt: skip
     text = "".join(printed(line) for line in screen.problems(said))
     for word in (
@@ -109,6 +110,9 @@ def test_everything_that_needs_somebody_is_a_line() -> None:
         "line 3",
         "old",
         "retrying b: 503",
+        "the machine below (disk): 0 MiB free; make room",
+        "the certificate does not count: expired on",
+        "the file of tenants does not count: line 7",
     ):
         assert word in text
     assert [printed(line) for line in screen.problems(status(last_error="e"))] == ["last error: e\n"]

@@ -164,6 +164,19 @@ def test_what_is_wrong_with_the_daemons_certificate_is_said_in_a_sentence(
             assert Access(ca=str(authority.ca), name="model.example").why_not(target) == ""
 
 
+def test_a_port_that_speaks_tls_is_told_to_who_comes_without(authority: Authority, make: Any) -> None:
+    """gRPC says only that the socket was closed; the rows are kept."""
+    with serving(authority.files("plain", ("127.0.0.1",), begins=NOW - DAY, ends=NOW + DAY)) as target:
+        client = make(endpoint=target)
+        client.collect([[1.0]])
+        said = eventually(lambda: "TLS" in client.stats()["last_error"] and client.stats()["last_error"], "it is said")
+        assert said.startswith(f"TLS: {target} speaks TLS, and this client does not: name the authority")
+        assert "tls_ca (COLLECTORD_TLS_CA)" in said
+        assert client.stats()["waiting"] == 1
+        client.close(0)
+    assert Access().why_not_plain(target) == "", "nobody listens there any more"
+
+
 def test_where_nobody_listens_there_is_nothing_to_explain(authority: Authority) -> None:
     """gRPC's own words say it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

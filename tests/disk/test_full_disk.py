@@ -150,3 +150,37 @@ def test_a_store_that_turns_read_only_is_taken_up_again(
     eventually(lambda: uploads_failed(daemon), "an append has failed")
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     score.check(daemon)
+
+
+def test_a_full_disk_is_told_everywhere_and_a_daemon_that_was_killed_on_it_starts_and_drains(
+    make_daemon: MakeDaemon, small_disk: Callable[[str, int], Path], scorer: Callable[[Daemon], Scorer]
+) -> None:
+    """What it has taken in lands, with the help of its reserve, though there is not a byte left to begin with."""
+    disk = small_disk("spool", 56)
+    daemon = make_daemon(spool=disk / "s", flush_interval=3600, segment_bytes=16 << 20, spool_budget=256 << 20).start()
+    score = scorer(daemon)
+    score.collect(2000)
+    assert score.client.flush(30)
+    taken = score.client.stats()["acknowledged"]
+    daemon.kill9()
+    filler = fill(disk)
+    refused = make_daemon(spool=disk / "other").spawn()
+    assert refused.wait() == 2
+    assert "database or disk is full; make room on the disk of" in refused.said()
+    shutil.rmtree(disk / "other")
+    daemon.start()
+    assert daemon.events("the spool's disk is full; its reserve is used to start")
+
+    def told() -> list[str]:
+        return [one["what"] for one in daemon.status()["machine"] if one["about"] == "disk"]
+
+    assert "the next segment of the log needs 16.0 MiB" in eventually(told, "the status says that the disk is full")[0]
+    (said,) = daemon.events("the machine needs somebody: disk")
+    assert said["todo"].startswith(f"make room on the disk of {disk / 's'}")
+    examined = daemon.cli("doctor").stdout
+    assert "BROKEN disk" in examined and "make room on the disk of" in examined
+    daemon.flush(60)
+    assert rows_landed(daemon) == taken
+    filler.unlink()
+    score.check(daemon)
+    eventually(lambda: not told(), "it is over")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -17,6 +18,7 @@ from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, gener
 from collectord.config import load
 from collectord.doctor import Link, Surroundings, examine, far, near, places
 from collectord.files import try_lock
+from collectord.memory import Memory
 from collectord.model import Lsn
 from collectord.settings import Settings
 from collectord.switches import DOCUMENT, NOTHING
@@ -121,6 +123,82 @@ def test_a_socket_whose_lock_nobody_holds_is_stale(folder: Path) -> None:
     os.close(lock)
     assert "stale" in listener(path).what
     assert listener(path).ok is False
+
+
+def test_a_socket_whose_directory_the_daemon_may_not_write_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a hostPath that belongs to root: the daemon cannot make what is missing."""
+    (folder / "host").mkdir()
+    assert "start the daemon, which makes it" in listener(folder / "host" / "c.sock", spool="s").todo
+    monkeypatch.setattr(os, "access", lambda *given: False)
+    assert "cannot make it" not in listener(folder / "host" / "c.sock", spool="s").what, (
+        "as in a pod, which has no spool"
+    )
+    Path("s").mkdir()
+    link = listener(folder / "host" / "c.sock", spool="s")
+    assert f"user {os.geteuid()} cannot make it: {folder / 'host'} belongs to user" in link.what
+    assert link.todo.startswith(f"where the daemon runs, chown {os.geteuid()} {folder / 'host'}")
+
+
+def test_a_socket_that_another_daemon_has_is_found(listening: Path) -> None:
+    """Its lock is held, and no daemon has these settings' spool; where that cannot be told, nothing is claimed."""
+    assert places.listener(f"unix:{listening}", settings(spool="s"), alone=True).ok, "as in a pod, which has no spool"
+    Path("s").mkdir()
+    link = places.listener(f"unix:{listening}", settings(spool="s"), alone=True)
+    assert "another daemon listens on" in link.what
+    assert "a socket of its own" in link.todo
+    assert places.listener(f"unix:{listening}", settings(spool="s")).ok
+    lock = try_lock(Path("s/lock"))
+    assert lock is not None
+    assert places.listener(f"unix:{listening}", settings(spool="s"), alone=True).ok, "it starts, or hangs"
+    os.close(lock)
+
+
+def test_the_admin_port_is_one_of_the_links(folder: Path) -> None:
+    """Free without a daemon, in use by a stranger, answered by something else, or silent although a daemon runs."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        taken = places.admin(address, True, alive=False)
+        assert taken.ok is False
+        assert "is in use, and not by a daemon on this spool" in taken.what
+        assert "name another one" in taken.todo
+        assert places.admin(address, True, alive=True).ok
+        for _ in range(2):
+            server.accept()[0].close()
+
+        def answer(line: bytes) -> Link:
+            def serve() -> None:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(line)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            try:
+                return places.admin(address, False, alive=True)
+            finally:
+                thread.join()
+
+        assert answer(b"HTTP/1.1 200 OK\r\n\r\n").ok
+        assert "answers 404 to GET /livez" in answer(b"HTTP/1.1 404 No\r\n\r\n").what
+        assert "does not answer as a daemon does" in answer(b"SSH-2.0\r\n\r\n").what
+    assert places.admin(address, False, alive=False).ok is None
+    silent = places.admin(address, False, alive=True)
+    assert (silent.ok, "Connection refused" in silent.what) == (False, True)
+
+
+def test_memory_that_the_budget_does_not_fit_into_is_found(folder: Path) -> None:
+    """A running daemon knows its own limit; the doctor may have been started elsewhere."""
+    mine, found = settings(memory_budget="256MiB"), Memory(1, None, 1 << 40)
+    assert places.memory(mine, found).ok
+    assert "no limit" in places.memory(mine, found).what
+    link = places.memory(mine, Memory(1, 128 << 20, None))
+    assert (link.ok, "128.0 MiB" in link.what, bool(link.todo)) == (False, True, True)
+    status = {"memory": {"resident_bytes": 1, "limit_bytes": 200 << 20}}
+    assert "200.0 MiB" in places.memory(mine, found, status).what
+    assert places.memory(mine, Memory(1, 128 << 20, None), {"memory": {"resident_bytes": 1, "limit_bytes": None}}).ok
 
 
 def test_a_file_in_the_sockets_place_is_found(folder: Path) -> None:

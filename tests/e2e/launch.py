@@ -13,6 +13,8 @@ import sys
 uid, impatience = int(sys.argv[1]), float(sys.argv[2])
 if uid >= 0:
     # Later on the interpreter's own files may be out of its reach.
+    import encodings.idna  # noqa: F401
+
     import collectord.admin.http
     import collectord.daemon
     import collectord.process  # noqa: F401

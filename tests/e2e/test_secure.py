@@ -18,6 +18,7 @@ import collectord_client
 import pytest
 
 from collectord.books import StreamBooks
+from collectord.doctor import near
 from tests.authority import DAY, NOW, Authority
 from tests.e2e import wire
 from tests.e2e.process import Daemon, free_port
@@ -159,6 +160,11 @@ def test_a_daemon_that_the_client_cannot_trust_gets_no_rows(node: Node, tmp_path
     assert "does not speak TLS" in complaint(node.client(endpoint=admin), "TLS")
     assert "cannot be read" in complaint(node.client(tls_ca=tmp_path / "none"), "tls_ca")
     assert "tls://" in complaint(node.client(endpoint=f"192.0.2.1:{port}", tls_ca=None), "over TLS only")
+    plain = f"127.0.0.1:{port}"
+    assert "name the authority" in complaint(node.client("", endpoint=plain, tls_ca=None), "speaks TLS")
+    found = near.client({"COLLECTORD_ENDPOINT": plain}, (), None)
+    assert (found.ok, "TLS is spoken there" in found.what) == (False, True), "and so says the doctor"
+    assert f"COLLECTORD_ENDPOINT=tls://{plain}" in found.todo
 
 
 def test_a_certificate_is_replaced_while_it_runs_and_a_bad_one_changes_nothing(node: Node) -> None:

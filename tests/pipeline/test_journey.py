@@ -68,6 +68,32 @@ def test_a_restart_continues_inside_a_batch(tmp_path: Path, store: MemoryStore) 
         second.stop()
 
 
+def test_want_of_memory_is_said_in_words_and_costs_no_row(
+    node: Callable[..., Node], store: MemoryStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be more in a moment; a traceback for each attempt would only fill the log."""
+    monkeypatch.setattr("collectord.pipeline.journey.RETRY_UNEXPECTED", 0.01)
+    running = node()
+    sending = running.pipeline._sending
+    make, failures = sending._make, 5
+
+    def short(*given: Any) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise MemoryError
+        return make(*given)
+
+    monkeypatch.setattr(sending, "_make", short)
+    client = Client(schema())
+    running.append(client.batch(10))
+    assert running.pipeline.flush(20)
+    assert failures == 0
+    assert landed_ids(store) == client.ids
+    assert "not enough memory for a frame" in running.pipeline.last_error
+    assert "Traceback" not in caplog.text
+
+
 def test_one_blocked_blob_holds_up_nobody_else(
     node: Callable[..., Node], store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -373,3 +374,35 @@ def test_a_request_of_a_killed_program_that_is_carried_out_late_is_still_ours(
     store.put_document(document_of(SPOOL), late._mine.pack(), before.etag)
     settle(second)
     assert second.held and not second.superseded
+
+
+def test_what_keeps_it_from_being_renewed_is_logged_once_and_so_is_its_end(
+    store: MemoryStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before it holds too: nothing is uploaded then, and nobody else would say so. Other words are said again, other numbers not."""
+    caplog.set_level(logging.INFO, "collectord")
+
+    def said() -> list[str]:
+        found = [f"{record.levelname} {vars(record)['fields'].get('why', '')}".strip() for record in caplog.records]
+        caplog.clear()
+        return found
+
+    one = claim(store, clock, Memory())
+    refused = [Fault(Blocked("forbidden", f"403: {seconds} s ahead")) for seconds in (10, 11)]
+    store.plan("get_document", *refused, Fault(Unknown("no answer")))
+    for _ in range(3):
+        settle(one)
+    assert said() == ["ERROR 403: 10 s ahead", "WARNING no answer"]
+    settle(one)
+    assert one.held
+    assert said() == ["INFO"], "it is claimed"
+    for number in (1, 2):
+        store.plan("put_document", Fault(Blocked("forbidden", f"key {number}")))
+        clock.advance(60)
+        settle(one)
+    assert said() == ["ERROR key 1"]
+    settle(one)
+    assert said() == ["INFO"], "it is renewed again"
+    clock.advance(60)
+    settle(one)
+    assert said() == []

@@ -135,6 +135,27 @@ class Access(NamedTuple):
             pass
         return ""
 
+    def why_not_plain(self, target: str) -> str:
+        """Whether TLS is spoken at `target`, `host:port`, to which we came without, in a sentence; empty if not. Connects once."""
+        import socket
+        import ssl
+
+        host, _, port = target.rpartition(":")
+        # Nothing is sent there; whose certificate it is will be looked at once somebody has named its authority.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), WITHIN) as plain, context.wrap_socket(plain):
+                pass
+        except (OSError, ValueError):
+            return ""
+        return (
+            f"TLS: {target} speaks TLS, and this client does not: name the authority of its certificate with tls_ca "
+            f"(COLLECTORD_TLS_CA), or the endpoint tls://{target} if this machine trusts it anyway"
+        )
+
     def _path(self, which: str) -> str:
         return getattr(self, which) or os.environ.get(f"COLLECTORD_TLS_{which.upper()}", "")
 
@@ -146,11 +167,11 @@ class Explainer:
         self._asked = float("-inf")
         self._said = ""
 
-    def why_not(self, access: Access, target: str) -> str:
+    def why_not(self, access: Access, target: str, secure: bool) -> str:
         now = time.monotonic()
         if now - self._asked >= EXPLAINED_EVERY:
             self._asked = now
-            self._said = access.why_not(target)
+            self._said = access.why_not(target) if secure else access.why_not_plain(target)
         return self._said
 
     def forget(self) -> None:

@@ -290,9 +290,9 @@ class Sender:
                 code = error.code() if isinstance(error, grpc.Call) else None
                 detail = error.details() if isinstance(error, grpc.Call) else str(error)
                 why = ""
-                if secure and not link.welcomed and code is grpc.StatusCode.UNAVAILABLE:
-                    # What gRPC says of a handshake differs from version to version, and often is no help.
-                    why = self._explainer.why_not(self._access, target)
+                if path is None and not link.welcomed and code is grpc.StatusCode.UNAVAILABLE:
+                    # What gRPC says of a handshake, or of one that is missing, differs from version to version, and often is no help.
+                    why = self._explainer.why_not(self._access, target, secure)
                 self._refused = bool(why) or code is grpc.StatusCode.UNAUTHENTICATED
                 said = f"{code.name if code is not None else 'error'}: {detail}"
                 self._failed(link.given_up or why or said, self._refused)
