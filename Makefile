@@ -19,7 +19,7 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chart-test image-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-newest test-wheels test-hosts lock audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test chart-test image-test vm-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-newest test-wheels test-hosts test-fleet lock audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
@@ -234,6 +234,21 @@ image-test: venv ## Build the images and run them with the least rights; needs r
 	$(IMAGE_BUILD) --target example --tag localhost/collectord-example .
 	$(BIN)/python -m pytest -s tests/image
 
+# A machine with what the quick start wants to be there.
+build/vm/root.tar:
+	mkdir -p $(@D)
+	rm -rf $(@D)/root
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,procps,sudo,ca-certificates,gcc,g++,python3-dev,python3-pip,python3-venv bookworm $(@D)/root http://deb.debian.org/debian >$(@D)/debootstrap.log
+	tar --create --directory $(@D)/root --file $@ .
+	rm -rf $(@D)/root
+
+vm-test: venv ## The quick start's VM: the systemd unit under systemd, in a container; needs what image-test needs, minutes
+	@test "$$(id -u)" = 0 || { echo "vm-test needs root: it runs containers" >&2; exit 1; }
+	@for tool in podman runc debootstrap; do command -v $$tool >/dev/null || apt-get install -y -q --no-install-recommends podman runc debootstrap; done
+	$(MAKE) build/vm/root.tar
+	podman import --quiet build/vm/root.tar localhost/collectord-vm
+	$(BIN)/python -m pytest -s tests/vm
+
 ##@ Slow ones
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan, in FLAVOURS=native portable; needs g++ with both
@@ -244,6 +259,9 @@ test-floats: venv ## Every float32 and a billion doubles against std::to_chars; 
 
 test-abuse: venv ## Abuse of the sockets, ten times as much as in make test
 	ABUSE=10 $(BIN)/python -m pytest tests/e2e/test_abuse.py --timeout 900
+
+test-fleet: venv azurite ## Drain, eviction, node loss and rollout of several daemons under clients: the table of docs/operations.md
+	nice $(BIN)/python -m pytest tests/fleet
 
 soak: venv azurite ## Daemons killed before a faulty store, until APPENDS=10000 and FAULTS=5000, with WRITERS=4 and SEED
 	nice $(BIN)/python -m tests.soak.run --appends $(APPENDS) --faults $(FAULTS) --writers $(WRITERS) $(if $(SEED),--seed $(SEED))

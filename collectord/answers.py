@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,6 +42,8 @@ from collectord.wal.writer import LogWriter
 
 MOST_STREAMS = 200
 """In one status; those in trouble and those that cost most come first."""
+MOST_HOLDERS = 20
+"""Of whom something waits; those that have most."""
 MOST_TROUBLES = 50
 """On the page; the blocked ones come first."""
 WHERE_BYTES = 64 << 20
@@ -152,6 +155,12 @@ class Answers:
                 "rows": waiting.rows,
                 "partitions": waiting.partitions,
                 "oldest_seconds": round(waiting.oldest_seconds, 3),
+                "most": [
+                    {"of": of, "partitions": partitions, "bytes": size}
+                    for of, partitions, size in nlargest(
+                        MOST_HOLDERS, pipeline.overview.holders(), key=lambda one: one[2]
+                    )
+                ],
             },
             "rates": self._history.rates(),
             "latency": self._history.latency(),
@@ -359,14 +368,13 @@ class Answers:
         """Waits for the exporters. None: they have delivered what there is; a text: why they cannot, empty: not yet."""
         return None if self._pipeline.exports.drain(timeout) else self._pipeline.exports.trouble
 
-    def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
-        """The end of a drain is told by the rows that wait: none."""
+    def drain(self, on: bool, wait: float) -> tuple[bool, bool, int, str]:
         door = self._door
         if not door.can_drain:
-            return False, self.waiting_rows(), door.state
+            return False, False, self.waiting_rows(), door.state
         begins = door.drain(on)
         if not on:
-            return False, self.waiting_rows(), ""
+            return False, False, self.waiting_rows(), ""
         deadline = self._clock.monotonic() + wait
         complete = self._pipeline.flush(wait, insist=begins)
         # What was under way to the log when the door was shut.
@@ -375,9 +383,8 @@ class Answers:
             complete = self._pipeline.flush(min(0.1, wait), insist=False)
         why = self.last_error()
         if complete and not self._pipeline.exports.drain(max(0.0, deadline - self._clock.monotonic())):
-            complete, why = False, f"events wait to be delivered: {self._pipeline.exports.trouble}"
-        rows = max(self.waiting_rows(), int(not complete))
-        return True, rows, why if rows else ""
+            complete, why = False, f"events wait to be delivered to {self._pipeline.exports.left}"
+        return True, complete, self.waiting_rows(), "" if complete else why
 
     def rebuild(self, begin: bool, skip_doubtful: bool, everywhere: bool, dry_run: bool, wait: float) -> Account:
         options = Options("skip" if skip_doubtful else "repeat", everywhere)

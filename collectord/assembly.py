@@ -8,14 +8,13 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from collectord import files
+from collectord import exporters, files
 from collectord.buffer.seal import SealRules
 from collectord.certificates import Certificates
 from collectord.clock import Clock
 from collectord.destination import layout_of, open_store
 from collectord.encode import frame_reader
 from collectord.errors import ConfigError
-from collectord.exporters import open_exporters
 from collectord.ingest.admission import Admission
 from collectord.ingest.marks import Marks
 from collectord.ingest.validate import DAY_NS, Window
@@ -44,8 +43,6 @@ from collectord.wal.writer import LogWriter
 
 LOG_SHARE = 0.8
 """Of the spool's budget, for the log and what is parked of it; the rest is for quarantine, frames, ledger and reserve."""
-QUARANTINE_SHARE = 0.05
-"""Of the spool's budget."""
 INGEST_SHARE = 4
 """A fourth of the memory budget may be received and not yet durable."""
 FRAME_PAYLOAD_SHARE = 128
@@ -149,6 +146,7 @@ def pipeline_of(
         lowercase_workspace=settings.layout == "sdk-v1",
         workers=settings.uploads,
         max_streams=settings.max_streams,
+        share=settings.tenant_share,
         mark_seconds=settings.mark_days * 86_400,
         connected=connected,
         received=opened.received({key: counts.rows for key, counts in recovered.counts.snapshot().items()}),
@@ -156,9 +154,9 @@ def pipeline_of(
         parked=opened.parked,
         parked_budget=parking.budget_of(int(settings.spool_budget * LOG_SHARE), settings.segment_bytes),
         quarantine=spool / ROWS_DIRECTORY,
-        quarantine_budget=int(settings.spool_budget * QUARANTINE_SHARE),
+        quarantine_budget=settings.most_quarantined,
         destinations=Destinations(
-            open_exporters(settings), documents,
+            exporters.open_exporters(settings), documents,
             Limits(settings.export_max_lag_hours * 3600, settings.export_max_lag_bytes),
         ),
         node=settings.node,
@@ -175,6 +173,7 @@ def check(settings: Settings) -> None:
     if settings.socket_group is not None:
         group_id(settings.socket_group)
     settings.read_columns_key()
+    exporters.check(settings)
     certificates_of(settings)
     Tenants(settings.tenants, settings.reachable)
 

@@ -14,14 +14,14 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefinedType
 
 from collectord.errors import ConfigError
 from collectord.notation import forms, is_masked
-from collectord.settings import Settings
+from collectord.settings import UNSHOWN, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,7 +112,15 @@ def file_schema() -> dict[str, Any]:
     made = Settings.model_json_schema()
     for name, field in Settings.model_fields.items():
         said = made["properties"][name]
-        if written := forms(field.metadata):
+        inner: list[object] = []
+        if "anyOf" in said:
+            # There is no null in TOML: whoever means it leaves the line out.
+            (one,) = [form for form in said.pop("anyOf") if form != {"type": "null"}]
+            least = {"minimum": one.pop("ge")} if "ge" in one else {}
+            said |= one | least
+            said.pop("default", None)
+            inner = [each for one in get_args(field.annotation) for each in getattr(one, "__metadata__", ())]
+        if written := forms([*field.metadata, *inner]):
             said |= {"type": written}
         if is_masked(field.annotation):
             said.pop("format", None)
@@ -171,6 +179,6 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{field}: there is no such setting; {hint}"
     if not item["loc"]:
         return message
-    if is_masked(Settings.model_fields[str(item["loc"][0])].annotation):
+    if is_masked(Settings.model_fields[str(item["loc"][0])].annotation) or item["loc"][0] in UNSHOWN:
         return f"{field}: {message}"
     return f"{field}: {item['input']!r} is not accepted: {message}"

@@ -1,7 +1,8 @@
 """The life of a daemon: what is opened in which order, who is let in when, and what happens on SIGTERM.
 
-Start: spool lock, ledger, log, replay, listeners. Stop, on the first signal: listeners close, the log commits what is
-queued, the pipeline uploads what fits into the drain deadline, the rest stays in the log. A second signal stops at once.
+Start: spool lock, ledger, log, replay, listeners. Stop, on the first signal: clients that are not done yet have the late
+window, listeners close, the log commits what is queued, the pipeline uploads what fits into the drain deadline, the rest
+stays in the log. A second signal stops at once.
 What concerns a whole process (signals, malloc, its end) is in `process.py`; `embedded.py` runs a daemon in somebody else's.
 """
 
@@ -30,6 +31,8 @@ from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
 from collectord.ingest.purses import Purses
 from collectord.ingest.session import Gate
+from collectord.ingest.shares import Names
+from collectord.ingest.validate import Shared
 from collectord.listeners import Listeners
 from collectord.logs import event
 from collectord.machine import Machine
@@ -52,9 +55,13 @@ from collectord.upload.guarded import Guarded
 CLAIM_PATIENCE = 10.0
 SWITCHES_PATIENCE = 2.0
 """Seconds that a start waits for the store to say what is switched on."""
+NAMES_SHARE = 4
+"""Of a segment, a fourth may be the names of the streams, which stand in the header of each."""
 STOP_GRACE = 0.25
 STOP_PATIENCE = 2.0
 """Seconds beyond the drain deadline for an upload that is under way."""
+LOOK_SECONDS = 0.1
+"""How often it is looked whether the last client has gone."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,7 +134,7 @@ class Daemon:
         recovered = recover_log(spool / LOG_DIRECTORY, opened)
         self._log_writer = log_of(settings, spool / LOG_DIRECTORY, opened, recovered)
         self._store = open_store(settings)
-        self._marks = Marks()
+        self._marks = Marks(settings.max_remembered)
         self._marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self._ledger.clients())
         claim = self._make_claim(spool)
         store = self._store if claim is None else Guarded(self._store, claim)
@@ -271,6 +278,10 @@ class Daemon:
             loop=loop,
             tenants=self._tenants,
             purses=Purses(settings.quota_bytes or 0, settings.quota_rows or 0),
+            names=Names(settings.segment_bytes // NAMES_SHARE, settings.tenant_share, self._log_writer.counts().keys()),
+            share=settings.tenant_share,
+            schemas=Shared(settings.max_columns),
+            max_clients=settings.most_clients,
         )
         self._door.lead_to(gate, intake)
 
@@ -297,14 +308,15 @@ class Daemon:
     # ------------------------------------------------------------------ the end
 
     async def _stop(self, servers: Servers, drain: float | None) -> bool:
-        grace = None if drain is None else STOP_GRACE
         deadline = self._clock.monotonic() + (drain or 0.0)
         if self.reloading is not None:
             await self._blocking(self.reloading.stop)
         await self._door.shut()
         event(_log, logging.INFO, "stopping", deadline_seconds=drain)
+        await self._wait_for_clients(servers, min(self.settings.late_window, drain or 0.0))
         # Before the log is closed: what has arrived is stored and answered.
-        await servers.close_doors(grace, STOP_PATIENCE)
+        # Also where it stops at once: gRPC calls it an error if streams are cut off in their middle, and prints that in clients.
+        await servers.close_doors(STOP_GRACE, STOP_PATIENCE)
         self._switchboard.lead_to(lambda _: None)
         await self._blocking(self._log_writer.close)
         complete = drain is not None and await self._blocking(
@@ -312,15 +324,27 @@ class Daemon:
         )
         if drain is not None:
             await self._blocking(self._pipeline.exports.drain, max(0.0, deadline - self._clock.monotonic()))
-        left = self.answers.waiting_rows()
         idle = await self._blocking(self._end_uploads)
+        left = self.answers.waiting_rows()
         # After the pipeline, whose end answers the flushes that wait for it.
-        await servers.close_admin(grace)
+        await servers.close_admin(None if drain is None else STOP_GRACE)
         self._aside.stop(wait=True)
         event(_log, logging.INFO, "stopped", complete=complete, rows_left_in_log=left)
         if idle:
             self._let_go()
         return idle
+
+    async def _wait_for_clients(self, servers: Servers, seconds: float) -> None:
+        """Until the last one has gone, for so long at most: pods may have been told to end at the same moment, and take longer
+        over it. What waits is uploaded meanwhile, since the time may be short."""
+        if seconds <= 0 or self._door.draining:
+            # Who drains takes nothing new in.
+            return
+        deadline = self._clock.monotonic() + seconds
+        uploading = asyncio.ensure_future(self._blocking(self._pipeline.flush, seconds))
+        while (self._door.sessions() or servers.anonymous) and self._clock.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+        await uploading
 
     async def _blocking(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._aside.submit(do, *args, **kwargs))

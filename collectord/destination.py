@@ -7,12 +7,14 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from collectord.encode import frame
+from collectord.errors import CallHuman
 from collectord.outputs import Outputs
 from collectord.settings import Settings
 from collectord.upload.location import Location
 from collectord.upload.naming import Layout
 from collectord.upload.rewriting import RewritableStore
 from collectord.upload.secretfile import SecretFile
+from collectord.upload.store import BlobStore
 
 
 def open_store(settings: Settings) -> RewritableStore:
@@ -39,6 +41,29 @@ def open_store(settings: Settings) -> RewritableStore:
         tenant_id=settings.tenant_id,
         client_id=settings.azure_client_id,
     )
+
+
+def open_landed(settings: Settings, waits: bool = False) -> RewritableStore:
+    """The store, to look at what has landed in it: one that is not there is a mistake, and no empty one, unless rows may still
+    wait for it (`waits`).
+
+    Raises:
+        ConfigError: a setting is wrong.
+        CallHuman: there is no such directory or container, or it refuses.
+        TryAgain: it did not answer.
+    """
+    store = open_store(settings)
+    if not waits:
+        demand(store)
+    return store
+
+
+def demand(store: BlobStore) -> None:
+    """Raises likewise."""
+    if not store.is_there():
+        raise CallHuman(
+            f"there is no {store.describe()}: nothing has landed there yet, or --store (COLLECTORD_STORE) has to name another"
+        )
 
 
 def layout_of(settings: Settings, writer: str) -> Layout:

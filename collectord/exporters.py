@@ -14,6 +14,7 @@ SILENCED = ("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "APPLICATIONINSIGHTS_C
 
 if TYPE_CHECKING:
     from collectord.telemetry.exporter import Exporter
+    from collectord.telemetry.otlp import Otlp
 
 
 def open_exporters(settings: Settings) -> list[Exporter]:
@@ -32,15 +33,25 @@ def open_exporters(settings: Settings) -> list[Exporter]:
             token = Entra(settings.tenant_id).token
         exporters.append(AppInsights(resource, token=token))
     if settings.otlp_endpoint is not None:
-        try:
-            from collectord.telemetry.otlp import Otlp
-        except ImportError as error:
-            raise ConfigError(
-                f"otlp_endpoint: OpenTelemetry's messages are not installed ({error.name}); pip install collectord[otlp]"
-            ) from None
         headers = settings.otlp_headers.get_secret_value() if settings.otlp_headers is not None else ""
-        exporters.append(Otlp(settings.otlp_endpoint, connection.parse_headers(headers)))
+        exporters.append(_otlp()(settings.otlp_endpoint, connection.parse_headers(headers)))
     return exporters
+
+
+def check(settings: Settings) -> None:
+    """Raises `ConfigError` where something is not installed that the settings need."""
+    if settings.otlp_endpoint is not None:
+        _otlp()
+
+
+def _otlp() -> type[Otlp]:
+    try:
+        from collectord.telemetry.otlp import Otlp
+    except ImportError as error:
+        raise ConfigError(
+            f"otlp_endpoint: OpenTelemetry's messages are not installed ({error.name}); pip install collectord[otlp]"
+        ) from None
+    return Otlp
 
 
 def connection_of(settings: Settings) -> connection.Connection | None:

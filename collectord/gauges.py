@@ -23,7 +23,9 @@ def set_gauges(
     """All gauges of the table but those that `Gate` and `Metrics` set themselves."""
     overview, shelf, gauge = pipeline.overview, pipeline.shelf, metrics.gauge
     gauge("collectord_waiting_records", lambda: overview.waiting().rows)
+    gauge("collectord_past_records", overview.past_rows)
     gauge("collectord_open_partitions", lambda: overview.waiting().partitions)
+    gauge("collectord_tenant_log_bytes", lambda: max((size for _, _, size in overview.holders()), default=0))
     gauge("collectord_freshness_seconds", lambda: overview.waiting().oldest_seconds)
     gauge("collectord_wal_oldest_seconds", lambda: overview.waiting().oldest_seconds)
     gauge("collectord_blocked_partitions", lambda: sum(trouble.blocked for _, trouble in overview.troubles()))

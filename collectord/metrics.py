@@ -36,6 +36,11 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_records_repeated_total", "counter", "Rows sent again by clients and ignored."),
     Metric("collectord_records_rejected_total", "counter", "Rows refused for good.", ("reason",)),
     Metric("collectord_client_dropped_total", "counter", "Rows that clients gave up before sending.", ("reason",)),
+    Metric(
+        "collectord_reports_left_out_total",
+        "counter",
+        "Clients' reports of dropped rows that came too fast; the next one has their numbers too.",
+    ),
     Metric("collectord_records_landed_total", "counter", "Rows that are in their blobs."),
     Metric("collectord_bytes_landed_total", "counter", "Bytes appended to blobs."),
     Metric("collectord_frames_landed_total", "counter", "Frames appended to blobs."),
@@ -76,14 +81,18 @@ TABLE: tuple[Metric, ...] = (
     Metric(
         "collectord_credit_waits_total",
         "counter",
-        "Batches held back: for their client, the daemon or a quota.",
+        "Batches held back: for their client, the daemon, a quota or a share of the spool.",
         ("cause",),
     ),
     Metric("collectord_sessions", "gauge", "Clients that are connected."),
     Metric("collectord_remembered_sessions", "gauge", "Clients that are remembered, connected or not."),
+    Metric(
+        "collectord_stream_name_bytes", "gauge", "Bytes of the names of all streams that are told apart in the books."
+    ),
     Metric("collectord_schema_bytes", "gauge", "Memory planned for the schemas of connected clients."),
     Metric("collectord_unacknowledged_bytes", "gauge", "Bytes received and not yet durable."),
     Metric("collectord_waiting_records", "gauge", "Rows in the log that have not landed."),
+    Metric("collectord_past_records", "gauge", "Rows that have not landed of days, or hours, that are over."),
     Metric("collectord_open_partitions", "gauge", "Partitions with rows that have not landed."),
     Metric(
         "collectord_freshness_seconds",
@@ -94,6 +103,11 @@ TABLE: tuple[Metric, ...] = (
     Metric("collectord_wal_segments", "gauge", "Segments of the log that hold entries."),
     Metric("collectord_wal_oldest_seconds", "gauge", "Age of the oldest entry that the log keeps for uploading."),
     Metric("collectord_wal_budget_bytes", "gauge", "Most bytes that the log may use."),
+    Metric(
+        "collectord_tenant_log_bytes",
+        "gauge",
+        "Bytes of the log that the waiting rows of one tenant, or service where none is named, take: of the one that has most.",
+    ),
     Metric("collectord_parked_records", "gauge", "Rows of blocked streams that were moved out of the log."),
     Metric("collectord_parked_bytes", "gauge", "Bytes of the files that hold them; taken from the log's budget."),
     Metric("collectord_refused_partitions", "gauge", "Blocked partitions whose rows are rejected: no more may wait."),

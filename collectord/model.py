@@ -118,6 +118,12 @@ class Stream:
         return f"{first}%3A{rest}" if mark and first.upper() in StreamKind.__members__ else text
 
 
+def service_of(key: str) -> str:
+    """The service that a stream's key names; empty: none."""
+    name = key.split("/")[3].replace("%2F", "/").replace("%25", "%")
+    return "" if name == "default" else name
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of the user's data."""

@@ -51,6 +51,8 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
         # Now it is also kept for whoever asks for the log of a service.
         for name in unknown_environment():
             event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
+        for doubt in settings.doubts():
+            event(_log, logging.WARNING, "a setting is hardly meant so", why=doubt)
     asyncio.run(_run_until_signal(daemon))
 
 

@@ -20,7 +20,7 @@ from collectord.certificates import Certificates
 from collectord.control.service import ControlService, Questions
 from collectord.errors import ConfigError
 from collectord.ingest.columns import covers
-from collectord.ingest.mdc import MAX_CONNECTIONS, MdcDoor
+from collectord.ingest.mdc import MdcDoor
 from collectord.ingest.service import CollectorService, server_options
 from collectord.ingest.session import Gate
 from collectord.listeners import Health, Listeners, new_server
@@ -89,6 +89,11 @@ class Servers:
                 self._watcher = asyncio.create_task(self._watch(gate))
             undo.pop_all()
 
+    @property
+    def anonymous(self) -> bool:
+        """Whether there may be senders who are not seen to be there: the v2 SDK connects for each payload."""
+        return self._mdc is not None
+
     async def close_doors(self, grace: float | None, patience: float) -> None:
         """Nothing comes in any more. `grace`: seconds for the clients' streams; `patience`: for what the v2 door has taken."""
         if self._mdc is not None:
@@ -106,13 +111,13 @@ class Servers:
 
     async def _listen(self, address: str, gate: Gate) -> None:
         settings = self._settings
-        taken = 0 if settings.mdc is None else MAX_CONNECTIONS
-        options = server_options(settings.max_clients, taken, len(settings.listen))
+        taken = 0 if settings.mdc is None else settings.mdc_connections
+        options = server_options(settings.most_clients, taken, len(settings.listen))
         name = pb.DESCRIPTOR.services_by_name["Collector"].full_name
         server, self.health = await new_server(name, options, self.health if self._clients else None)
         self._clients.append(server)
         service = CollectorService(
-            gate, settings.max_clients, listener=address, reachable=address in settings.reachable,
+            gate, settings.most_clients, listener=address, reachable=address in settings.reachable,
             certificates=settings.tls_client_ca is not None and not address.startswith("unix:"),
         )  # fmt: skip
         server.add_generic_rpc_handlers((service.handler(),))
@@ -135,7 +140,7 @@ class Servers:
 
         settings = self._settings
         rules = covers(settings.column_rules, settings.read_columns_key())
-        mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules))
+        mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules), settings.mdc_connections)
         try:
             await mdc.start(
                 *split_address(address), None if self._certificates is None else self._certificates.context()

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from threading import Event, Thread
 
 from collectord._pb import collector_pb2 as pb
 from collectord.batch import find
 from collectord.control.client import ControlClient, NoDaemon, listens
-from collectord.destination import open_store
+from collectord.destination import demand, open_store
 from collectord.errors import CallHuman, CollectordError, TryAgain
 from collectord.logline import SHOWN_BYTES, LogLine, harmless, line_of, text_of
 from collectord.model import Schema
@@ -41,6 +41,8 @@ LOOK_SECONDS = 3.0
 """Between looks at what has landed, while somebody follows."""
 SURVEY_LOOKS = 15
 """After so many of them it is looked for streams that have come."""
+HEED_SECONDS = 0.2
+"""Between looks whether somebody wants it to end."""
 AGAIN_SECONDS = 1.0
 """Before a daemon that does not answer is asked again."""
 
@@ -70,7 +72,7 @@ def read_log(
 
     Raises:
         UnknownService: nothing is known of it; the message says which services are.
-        CallHuman: the store refuses, or neither a daemon nor a store can be found.
+        CallHuman: the store refuses, or is not there, or neither a daemon nor a store can be found.
         TryAgain: nobody answered.
     """
     began = _begin(settings, webservice, min(lines, MOST_LINES), since_ns, severity, own_only=own_only)
@@ -86,7 +88,8 @@ def follow(
     stop = stop or Event()
     began = _begin(settings, webservice, min(lines, MOST_LINES), since_ns, severity, follows=True)
     given = _Given()
-    queue: SimpleQueue[LogLine | str] = SimpleQueue()
+    # No SimpleQueue: interrupted by a signal whose handler is late, one of them waits without end (CPython 3.11).
+    queue: Queue[LogLine | str] = Queue()
     asks = [partial(_follow_daemon, settings, webservice or "default", began.node, severity, queue, stop)]
     if began.store is not None:
         follower = Follower(began.store, webservice or "default", began.landed)
@@ -98,7 +101,7 @@ def follow(
         yield from (line for line in began.log.lines if given.first(line))
         while not stop.is_set():
             try:
-                one = queue.get(timeout=0.2)
+                one = queue.get(timeout=HEED_SECONDS)
             except Empty:
                 continue
             if isinstance(one, str) or given.first(one):
@@ -184,10 +187,20 @@ def _begin(
         )
     try:
         # The daemon was asked before: what lands meanwhile is found twice, not never.
-        there = _read_store(began, name, 0 if own_only else lines, since_ns, severity, known)
+        try:
+            there = _read_store(began, name, 0 if own_only else lines, since_ns, severity, known)
+        except CollectordError as error:
+            # Then most of all somebody wants to know what the daemon says about it.
+            if not node.lines:
+                raise
+            known.add(name)
+            there = []
+            log.notices.append(f"{error}; what has landed is not among this")
         if name not in known:
             # Where no daemon came up no service may be known, and what its start said is what is looked for.
             if not (follows or (node.told_ns and not runs)):
+                if began.store is not None and not runs:
+                    demand(began.store)
                 raise UnknownService(_unknown(name, known))
             log.notices.append(_unknown(name, known))
     except BaseException:
@@ -282,7 +295,7 @@ def _said(effort: Effort) -> list[str]:
 
 
 def _follow_daemon(
-    settings: Settings, name: str, node: _Node, severity: int, queue: SimpleQueue[LogLine | str], stop: Event
+    settings: Settings, name: str, node: _Node, severity: int, queue: Queue[LogLine | str], stop: Event
 ) -> None:
     """Also a daemon that comes later, and one that comes again."""
     there = True
@@ -323,7 +336,7 @@ def _follow_daemon(
 
 
 def _follow_store(
-    store: DocumentStore, follower: Follower, severity: int, queue: SimpleQueue[LogLine | str], stop: Event,
+    store: DocumentStore, follower: Follower, severity: int, queue: Queue[LogLine | str], stop: Event,
     now_ns: Callable[[], int] = time.time_ns,
 ) -> None:  # fmt: skip
     said = ""

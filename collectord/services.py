@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from collectord.control.client import ControlClient, listens
-from collectord.destination import open_store
+from collectord.destination import demand, open_store
 from collectord.errors import CallHuman
 from collectord.settings import Settings
 from collectord.switchboard import change, read
@@ -22,13 +22,14 @@ def show(settings: Settings) -> dict[str, Any]:
     """What is said of all services, as JSON values; docs/switches.md describes the fields.
 
     Raises:
-        CallHuman: the document makes no sense, nobody has named a store, or it refuses.
+        CallHuman: the document makes no sense, nobody has named a store, it is not there, or it refuses.
         TryAgain: nobody answered.
     """
     if listens(settings.admin_socket):
         with ControlClient(settings.admin_socket) as control:
             return control.switches()
     with closing(_store(settings)) as store:
+        demand(store)
         switches = read(store)
     return {"version": switches.version, "services": dict(switches.raw.get("services", {}))}
 

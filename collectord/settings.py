@@ -23,15 +23,23 @@ from collectord.telemetry import connection
 
 ADMIN_SOCKET = "admin.sock"
 MOST_DAYS = 36_525
+QUARANTINE_SHARE = 0.05
+"""Of the spool's budget, unless it is said."""
+LEAST_QUARANTINES = 10
+"""Such quarantines the spool's budget must hold: it has log, frames and ledger to keep."""
+CLIENT_BYTES = 128 << 10
+"""What a connected client needs of the memory, about."""
 LEAST_SEGMENTS = 4
 """Segments of the log that the spool's budget must hold."""
 MDC_PORT = 50011
 """Where the v2 SDK sends to unless AZUREML_MDC_PORT says otherwise."""
 COLUMN_ACTS = ("drop", "mask", "hmac")
 STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
+UNSHOWN = ("otlp_endpoint",)
+"""Besides secrets: what is wrong there may be a user's password."""
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
 AT_ONCE = (
-    "flush_interval", "flush_bytes", "drain_deadline", "late_days", "early_days", "collect_default", "collect_on", "telemetry_default",
+    "flush_interval", "flush_bytes", "drain_deadline", "late_window", "late_days", "early_days", "collect_default", "collect_on", "telemetry_default",
     "log_level",
 )  # fmt: skip
 """Settings that change in a running daemon when their file does; all others wait for a restart."""
@@ -73,7 +81,7 @@ class Settings(BaseSettings):
     )
     tenants: Path | None = Field(
         None,
-        description="TOML file of tenants: tokens, streams and quotas (docs/security.md). Read again when it changes.",
+        description="TOML file of tenants: tokens, streams and quotas (docs/operations.md). Read again when it changes.",
     )
     mdc_names: str = Field(
         "",
@@ -103,11 +111,21 @@ class Settings(BaseSettings):
         1 << 20, ge=4096, le=3 << 20, description="Compressed bytes at which a frame is uploaded."
     )
     drain_deadline: float = Field(50.0, ge=0, le=3600, description="Seconds that SIGTERM leaves for uploading.")
+    late_window: float = Field(
+        0.0, ge=0, le=3600,
+        description="Seconds of drain_deadline in which clients that are still there are served; less, once the last one has gone.",
+    )  # fmt: skip
     durability: Literal["fsync", "os"] = Field(
         "fsync", description="os: acknowledge without fsync; lost on power loss."
     )
     memory_budget: Size = Field(256 << 20, ge=64 << 20, description="Memory that the daemon plans with, in bytes.")
     spool_budget: Size = Field(8 << 30, ge=256 << 20, description="Most bytes in the spool directory.")
+    quarantine_budget: Size | None = Field(
+        None,
+        ge=1 << 20,
+        description="Most bytes in the quarantine, at most a tenth of spool_budget; what finds no room there blocks its own stream. "
+        "Unless set, a twentieth of spool_budget.",
+    )
     segment_bytes: Size = Field(64 << 20, ge=16 << 20, le=1 << 30, description="Size of a segment of the log.")
     uploads: int = Field(4, ge=1, le=64, description="Appends under way at the same time.")
     late_days: float = Field(
@@ -123,6 +141,14 @@ class Settings(BaseSettings):
         "name no tenant; more waits with the clients.",
     )
     quota_rows: int | None = Field(None, ge=1, description="Rows a second, likewise.")
+    tenant_share: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Part of what the others leave that one tenant, or one service where clients name no tenant, may have: of the "
+        "log, of the open partitions, of the connected clients, of the names of streams. 1: all of it.",
+    )
     collect_default: bool = Field(True, description="Whether clients collect as long as nobody says otherwise.")
     collect_on: Names = Field(
         (),
@@ -147,8 +173,25 @@ class Settings(BaseSettings):
         0o666, ge=0, le=0o777, description="Mode of the unix socket, octal. Connecting needs write permission."
     )
     socket_group: str | None = Field(None, description="Group that owns the unix socket.")
-    max_clients: int = Field(4096, ge=1, description="Connected clients; one more is refused.")
+    max_clients: int | None = Field(
+        None,
+        ge=1,
+        description="Connected clients; one more is refused. Unless set, as many as memory_budget has for: one needs about 128 KiB.",
+    )
     max_streams: int = Field(10_000, ge=1, description="Partitions open at a time; rows of one more are rejected.")
+    max_columns: int = Field(
+        10_000, ge=1, le=10_000, description="Columns that a schema may have; rows of one with more are rejected."
+    )
+    max_remembered: int = Field(
+        100_000,
+        ge=1000,
+        le=10_000_000,
+        description="Clients that are remembered, connected or not, some 500 bytes each; for one more the one is forgotten that has been "
+        "silent for longest.",
+    )
+    mdc_connections: int = Field(
+        512, ge=1, le=65_536, description="Connections to the port of mdc; one more is answered 503 and hung up on."
+    )
     claim_interval: float = Field(
         60.0,
         ge=0,
@@ -237,6 +280,18 @@ class Settings(BaseSettings):
         file = getattr(init_settings, "init_kwargs", {}).pop("config_file", None)
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
         return (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file)) if file else sources
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """A file may say `true`, the environment the word; neither is a 1, and a 1 or a yes is neither."""
+        if (cls.model_fields[str(info.field_name)].annotation is bool) == isinstance(value, bool):
+            return value
+        if isinstance(value, bool):
+            raise ValueError("it is neither on nor off")
+        if not isinstance(value, str) or value.strip().lower() not in ("true", "false"):
+            raise ValueError("a boolean is true or false")
+        return value.strip().lower() == "true"
 
     @field_validator("listen")
     @classmethod
@@ -386,6 +441,23 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _azure_has_one_account(self) -> Settings:
+        strings = self.azure_connection_string or self.azure_connection_string_file
+        if self.store.startswith("az://") and strings and self.azure_account_url:
+            raise ValueError(
+                "azure_account_url: a connection string names an account too, and only one of them would be used; set one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _events_have_somewhere_to_go(self) -> Settings:
+        if self.app_insights_auth != "none" and self.app_insights is None and self.app_insights_key is None:
+            raise ValueError(f"app_insights_auth: {self.app_insights_auth!r} says how, and app_insights is not set")
+        if self.otlp_headers is not None and self.otlp_headers.get_secret_value() and self.otlp_endpoint is None:
+            raise ValueError("otlp_headers: otlp_endpoint is not set, to which they would go")
+        return self
+
+    @model_validator(mode="after")
     def _level_is_known(self) -> Settings:
         highest = HIGHEST_LEVEL[self.codec]
         if self.level > highest:
@@ -398,6 +470,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"segment_bytes: {self.segment_bytes} is not accepted: the spool_budget of {self.spool_budget} must hold "
                 f"at least {LEAST_SEGMENTS} segments"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _quarantine_leaves_room(self) -> Settings:
+        if self.most_quarantined * LEAST_QUARANTINES > self.spool_budget:
+            raise ValueError(
+                f"quarantine_budget: {self.quarantine_budget} is not accepted: at most a tenth of the spool_budget of "
+                f"{self.spool_budget}"
             )
         return self
 
@@ -441,6 +522,25 @@ class Settings(BaseSettings):
         if not key:
             raise ConfigError("columns_key: the key is empty")
         return key
+
+    @property
+    def most_quarantined(self) -> int:
+        """`quarantine_budget`, or what it is unless set."""
+        return self.quarantine_budget or int(self.spool_budget * QUARANTINE_SHARE)
+
+    @property
+    def most_clients(self) -> int:
+        """`max_clients`, or what the memory allows."""
+        return self.max_clients or max(1, self.memory_budget // CLIENT_BYTES)
+
+    def doubts(self) -> list[str]:
+        """What is accepted, and hardly meant; for people."""
+        if self.most_clients * CLIENT_BYTES > self.memory_budget:
+            return [
+                f"max_clients: {self.max_clients} clients may need {self.most_clients * CLIENT_BYTES >> 20} MiB, more than the "
+                f"memory_budget of {self.memory_budget >> 20} MiB"
+            ]
+        return []
 
     @property
     def boundary_minutes(self) -> int:

@@ -262,5 +262,5 @@ def _kind(value: object) -> str:
 
 def _short(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
-        return "not a number"
+        return "NaN or infinite"
     return json.dumps(value)[:80] if isinstance(value, str | int | float | None) else _kind(value)

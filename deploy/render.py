@@ -18,8 +18,9 @@ from typing import Any
 import dashboard
 import helm_python
 
+from collectord.config import file_schema
 from collectord.notation import is_secret
-from collectord.settings import Settings
+from collectord.settings import AT_ONCE, Settings
 
 DEPLOY = Path(__file__).resolve().parent
 CHART = DEPLOY / "helm" / "collectord"
@@ -62,13 +63,20 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def settings_schema() -> dict[str, Any]:
-    """What may stand below `config`: the settings' names and meanings. Values are checked by the daemon, which says more."""
+    """What may stand below `config`: names, meanings and forms. What depends on other settings is checked by the daemon."""
+    said = file_schema()["properties"]
     properties = {
-        name: {"description": field.description}
+        name: {key: value for key, value in said[name].items() if key not in ("title", "default", "format")}
         for name, field in Settings.model_fields.items()
         if name not in THE_CHARTS and not is_secret(field.annotation)
     }
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def at_once() -> str:
+    """For the chart's checksum of what waits for a restart."""
+    lines = "".join(f"- {name}\n" for name in AT_ONCE)
+    return f"# Settings that change in a running daemon. Made by `python deploy/render.py`.\n{lines}"
 
 
 def values_schema() -> str:
@@ -102,6 +110,7 @@ def plain(purpose: str, values: dict[str, Any]) -> str:
 def made() -> Iterator[tuple[Path, str]]:
     """Each file and its text."""
     yield CHART / "values.schema.json", values_schema()
+    yield CHART / "files" / "at-once.yaml", at_once()
     yield CHART / "files" / "dashboard.json", json.dumps(dashboard.render(), indent=1) + "\n"
     for name, (purpose, values) in PLAIN.items():
         yield MANIFESTS / name, plain(purpose, values)
@@ -109,8 +118,12 @@ def made() -> Iterator[tuple[Path, str]]:
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
-    differing = [(path, text) for path, text in made() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    for path, text in differing:
+    differing = 0
+    # One after the other: what is made of the chart needs what the chart has been given before.
+    for path, text in made():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        differing += 1
         print(f"{path.relative_to(DEPLOY.parent)} {'differs' if check else 'written'}")
         if not check:
             path.write_text(text, encoding="utf-8")

@@ -19,14 +19,14 @@ from pydantic.fields import FieldInfo
 
 from collectord import batch, condition, recipe, schema, switches, tenants
 from collectord.address import MAX_SOCKET_PATH
-from collectord.assembly import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE, QUARANTINE_SHARE
+from collectord.assembly import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE
 from collectord.buffer.seal import MAX_FRAME_ROWS
+from collectord.daemon import NAMES_SHARE
 from collectord.ingest import (
     admission,
     forms,
     gate,
     heading,
-    marks,
     mdc,
     mdc_http,
     purses,
@@ -34,12 +34,13 @@ from collectord.ingest import (
     remembered,
     service,
     session,
+    shares,
     validate,
 )
 from collectord.metrics import TABLE
 from collectord.notation import is_secret
 from collectord.pipeline import known, lag, parking
-from collectord.settings import AT_ONCE, Settings
+from collectord.settings import AT_ONCE, CLIENT_BYTES, QUARANTINE_SHARE, Settings
 from collectord.telemetry import delivery, envelope
 from collectord.upload import remedies, rollover, store, template
 
@@ -71,6 +72,7 @@ _UNITS = {
     "answers": "answers",
     "payloads": "payloads",
     "incomplete": "payloads",
+    "reports": "reports",
     "connections": "connections",
     "needed": "0 or 1",
     "held": "0 or 1",
@@ -168,6 +170,7 @@ def _days(name: str) -> str:
 
 
 _REJECTED = '`collectord_records_rejected_total{reason="%s"}`'
+_WAITS = '`collectord_credit_waits_total{cause="%s"}`'
 _ANSWERED = '`collectord_mdc_answers_total{code="%s"}`'
 _MEMORY, _SPOOL = _setting("memory_budget"), _setting("spool_budget")
 
@@ -175,7 +178,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     # what, value, setting, what happens, metric
     ("message", _size(session.MAX_MESSAGE_BYTES), "", "the stream ends with RESOURCE_EXHAUSTED; our client splits before", "the client's `stats()`"),
     ("rows of a batch", f"{batch.MAX_ROWS:,}", "", "rejected", _REJECTED % "too_many_rows"),
-    ("columns of a schema", f"{schema.MAX_COLUMNS:,}", "", "rejected", _REJECTED % "too_many_columns"),
+    ("columns of a schema", f"{_setting('max_columns'):,}", "max_columns", "rejected", _REJECTED % "too_many_columns"),
     ("column name", _size(schema.MAX_NAME_BYTES), "", "rejected", _REJECTED % "bad_name"),
     ("part of a stream's name", f"{schema.MAX_STREAM_PART_BYTES} bytes", "", "rejected", _REJECTED % "bad_name"),
     ("header row as text", _size(schema.MAX_HEADER_TEXT), "", "rejected", _REJECTED % "header_too_large"),
@@ -191,14 +194,18 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("columns of all schemas of a client", f"{validate.MAX_COLUMNS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),
     ("counts in one report of dropped rows", f"{validate.MAX_DROP_COUNTS:,}", "", "the rest of the report is left out", "the daemon's log"),
     ("rejects that a client has not read", f"{session.MAX_UNREAD_REJECTS:,}", "", "nothing more is read from that client", ""),
-    ("connected clients", f"{_setting('max_clients'):,}", "max_clients", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
-    ("remembered clients", f"{marks.MAX_MARKS:,}", "", "the one silent for longest is forgotten, if it is an hour; else RESOURCE_EXHAUSTED", "`collectord_remembered_sessions`"),
+    ("connected clients", f"{_MEMORY // CLIENT_BYTES:,}: what the memory budget has for, {_size(CLIENT_BYTES)} each", "max_clients", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
+    ("remembered clients", f"{_setting('max_remembered'):,}", "max_remembered", "the one silent for longest is forgotten, if it is an hour; else RESOURCE_EXHAUSTED", "`collectord_remembered_sessions`"),
     ("clients of a tenant", "none", "tenants", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
     ("clients of a tenant that are not remembered, in an hour", f"{purses.NEWCOMERS:,}", "", "one more is refused with RESOURCE_EXHAUSTED and tries again", '`collectord_streams_refused_total{reason="limit"}`'),
     ("streams that have not greeted, where other machines reach the port", f"{service.MAX_STRANGERS}", "", "one more is refused", '`collectord_streams_refused_total{reason="limit"}`'),
     ("bytes, rows a second of a tenant, or of a service where none is named", "none", "quota_bytes", "they wait with their clients, who have no credit meanwhile; the v2 door answers 503", '`collectord_credit_waits_total{cause="quota"}`'),
     ("partitions of a tenant", "none", "tenants", "rows of one more are rejected", _REJECTED % "too_many_streams"),
     ("services told apart where no tenant is named", f"{purses.MAX_PURSES:,}", "", "the rest have quota and turns together", ""),
+    ("log, open partitions and clients of a tenant, or of a service where none is named", f"{_setting('tenant_share'):.0%} of what the others leave", "tenant_share", "rows wait with their clients, who have no credit meanwhile, and the v2 door answers 503; of one partition more they are rejected; one client more is refused", f"{_WAITS % 'share'}, {_REJECTED % 'too_many_streams'}, `collectord_tenant_log_bytes`"),
+    ("names of streams in the books", f"1/{NAMES_SHARE} of a segment: {_size(_setting('segment_bytes') / NAMES_SHARE)}, of a tenant or service `tenant_share` of what the others leave; a name counts {shares.NAME_BYTES} bytes more than it has", "segment_bytes", "rows of one more are rejected, and reports of dropped rows leave it out", f"{_REJECTED % 'too_many_streams'}, `collectord_stream_name_bytes`"),
+    ("refusals and reports of dropped rows of a tenant, or of a service where none is named, in the log", f"{_size(purses.REPORT_BYTES)}/s, {_size(purses.HELD_REPORTS)} at once", "", "refusals wait with their client; a report is left out, and the next one has its numbers too", "`collectord_reports_left_out_total`"),
+    ("lines of the books about dropped rows that a tenant, or service, brings up", f"{purses.NEW_COUNTS:,} an hour, {purses.HELD_COUNTS:,} at once", "", "the rest of the report is left out", "the daemon's log"),
     ("token", f"{tenants.SHORTEST_TOKEN} to {tenants.LONGEST_TOKEN} characters", "", "UNAUTHENTICATED, or 401", '`collectord_streams_refused_total{reason="token"}`'),
     ("tenants; their file", f"{tenants.MAX_TENANTS:,}; {_size(tenants.MAX_FILE_BYTES)}", "", "the start is refused; later, the last good file counts", "`collectord_tenants_problem`"),
     ("connections of a listener", f"`max_clients` + {service.SPARE_CONNECTIONS}, and {service.SPARE_DESCRIPTORS} descriptors stay free", "max_clients", "hung up on", ""),
@@ -217,7 +224,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("rows of a frame", f"{MAX_FRAME_ROWS:,}", "", "the frame is cut", '`collectord_frames_sealed_total{cause="bytes"}`'),
     ("log", f"{LOG_SHARE:.0%} of the spool budget: {_size(_SPOOL * LOG_SHARE)}", "spool_budget", "credit becomes 0, clients fill their outboxes", "`collectord_wal_bytes`, `collectord_wal_budget_bytes`"),
     ("waiting for blocked blobs", f"{parking.SHARE:.0%} of the log: {_size(_SPOOL * LOG_SHARE * parking.SHARE)}", "spool_budget", f"from {parking.REFUSE_AT:.0%} on rows of blocked partitions are rejected", f"{_REJECTED % 'stream_blocked'}, `collectord_parked_bytes`"),
-    ("quarantine", f"{QUARANTINE_SHARE:.0%} of the spool budget: {_size(_SPOOL * QUARANTINE_SHARE)}", "spool_budget", "what is poison blocks its own stream", "`collectord_quarantine_bytes`"),
+    ("quarantine", f"{QUARANTINE_SHARE:.0%} of the spool budget: {_size(_SPOOL * QUARANTINE_SHARE)}", "quarantine_budget", "what is poison blocks its own stream", "`collectord_quarantine_bytes`"),
     ("segment of the log", _size(_setting("segment_bytes")), "segment_bytes", "the next one is begun", "`collectord wal ls`"),
     ("one append: frame and header", _size(store.MAX_APPEND), "", "fewer rows are taken", ""),
     ("appends of a part", f"{rollover.MAX_APPENDS:,}", "", "the next part is begun: `data.1.csv.zst`", "`collectord ls`"),
@@ -232,7 +239,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("v2 door: nesting of a value", "about 250", "", "400", _ANSWERED % 400),
     ("v2 door: bodies under way", f"1/{mdc.HELD_SHARE} of the memory budget: {_size(_MEMORY / mdc.HELD_SHARE)}", "memory_budget", f"a payload waits {mdc.ROOM_SECONDS:g} s for room, then 503", f"`collectord_mdc_held_bytes`, {_ANSWERED % 503}"),
     ("v2 door: time for a body", f"{mdc.BODY_SECONDS:g} s", "", "408", _ANSWERED % 408),
-    ("v2 door: connections", f"{mdc.MAX_CONNECTIONS}", "", "503", f"`collectord_mdc_open_connections`, {_ANSWERED % 503}"),
+    ("v2 door: connections", f"{_setting('mdc_connections')}", "mdc_connections", "503", f"`collectord_mdc_open_connections`, {_ANSWERED % 503}"),
     ("v2 door: time for the first headers", f"{mdc_http.HEADER_SECONDS:g} s", "", "hung up on", ""),
     ("v2 door: a header; headers", f"{mdc_http.HEADER_BYTES:,} bytes; {mdc_http.MAX_HEADERS}", "", "400", ""),
     ("v2 door: trace id", f"{heading.MAX_TRACE} characters", "", "400", _ANSWERED % 400),

@@ -12,6 +12,7 @@ from collectord.address import MAX_SOCKET_PATH
 from collectord.config import load, unknown_environment
 from collectord.errors import ConfigError
 from collectord.notation import parse_size
+from collectord.schema import MAX_COLUMNS
 from collectord.settings import Settings
 
 SECRET = "AccountKey=c2VjcmV0"
@@ -85,7 +86,18 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
         ("socket_mode", "7777", "octal"),
         ("log_level", "loud", "'debug'"),
         ("log_format", "xml", "'json' or 'console'"),
-        ("collect_default", "perhaps", "boolean"),
+        ("collect_default", "perhaps", "true or false"),
+        ("collect_default", "yes", "true or false"),
+        ("admin_tls", "1", "true or false"),
+        ("tenant_share", "0", "greater than 0"),
+        ("max_columns", "0", "greater than or equal to 1"),
+        ("max_columns", "10001", "less than or equal to 10000"),
+        ("max_remembered", "999", "greater than or equal to 1000"),
+        ("mdc_connections", "0", "greater than or equal to 1"),
+        ("quarantine_budget", "1", "greater than or equal to"),
+        ("quarantine_budget", "1GiB", "at most a tenth of the spool_budget"),
+        ("tenant_share", "1.1", "less than or equal to 1"),
+        ("tenant_share", "nan", "number"),
         ("store", "s3://bucket", "az://CONTAINER"),
         ("store", "az://", "az://modeldata"),
         ("store", "", "a directory"),
@@ -138,6 +150,36 @@ def test_what_is_missing_for_an_address_that_others_reach_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"^{name}: '0.0.0.0:7000' is not accepted: .*\. {missing}$"):
         load(overrides={name: "0.0.0.0:7000", **given})
+
+
+@pytest.mark.parametrize("name", ["uploads", "flush_bytes", "socket_mode", "late_days", "quota_rows", "store", "node"])
+def test_a_boolean_of_the_file_is_no_number_and_no_text(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: True is not accepted: it is neither on nor off"):
+        load(toml(tmp_path, f"{name} = true\n"))
+
+
+@pytest.mark.parametrize("value", ["1", '"yes"', '"on"', "1.0", "[]"])
+def test_only_true_and_false_are_booleans(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^collect_default: .* a boolean is true or false"):
+        load(toml(tmp_path, f"collect_default = {value}\n"))
+
+
+def test_booleans_of_the_file_and_of_the_environment_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load(toml(tmp_path, "collect_default = false\n")).collect_default is False
+    for text in ("false", "False", "FALSE"):
+        monkeypatch.setenv("COLLECTORD_COLLECT_DEFAULT", text)
+        assert load(toml(tmp_path, "collect_default = true\n")).collect_default is False
+
+
+def test_more_clients_than_the_memory_has_for_are_said_and_without_a_number_there_are_none() -> None:
+    assert load().doubts() == []
+    assert load().most_clients == 2048
+    assert load(overrides={"memory_budget": "64MiB"}).most_clients == 512
+    (doubt,) = load(overrides={"max_clients": 4096}).doubts()
+    assert doubt.startswith("max_clients: 4096 clients may need 512 MiB, more than the memory_budget of 256 MiB")
+    assert load(overrides={"max_clients": 4096, "memory_budget": "512MiB"}).doubts() == []
 
 
 @pytest.mark.parametrize("who", [{"tenants": "/t"}, {"tls_client_ca": "/ca"}])
@@ -201,6 +243,15 @@ def test_a_segment_must_fit_several_times_into_the_spool() -> None:
         load(overrides={"spool_budget": "512MiB", "segment_bytes": "129MiB"})
 
 
+def test_the_quarantine_has_a_part_of_the_spool_unless_it_is_said() -> None:
+    assert load(overrides={"spool_budget": "1GiB"}).most_quarantined == int((1 << 30) * 0.05)
+    assert load(overrides={"spool_budget": "1GiB", "quarantine_budget": "2MiB"}).most_quarantined == 2 << 20
+
+
+def test_no_more_columns_can_be_allowed_than_there_is_room_for() -> None:
+    assert Settings.model_fields["max_columns"].default == MAX_COLUMNS
+
+
 def test_an_azure_store_needs_an_account() -> None:
     with pytest.raises(ConfigError, match=r"^store: 'az://modeldata' .*COLLECTORD_AZURE_CONNECTION_STRING"):
         load(overrides={"store": "az://modeldata"})
@@ -223,6 +274,16 @@ def test_credentials_that_contradict_each_other_are_refused(given: dict[str, str
     with pytest.raises(ConfigError, match=f"^{field}: ") as error:
         load(overrides={"store": "az://modeldata", "azure_account_url": "https://a.blob.core.windows.net", **given})
     assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["azure_connection_string", "azure_connection_string_file"])
+def test_two_accounts_at_once_are_refused(name: str) -> None:
+    """One of them would get the rows, and nobody would know which. Where the store is a directory neither counts."""
+    given = {name: SECRET, "azure_account_url": "https://a.blob.core.windows.net"}
+    with pytest.raises(ConfigError, match=r"^azure_account_url: a connection string names an account too") as error:
+        load(overrides={"store": "az://modeldata", **given})
+    assert SECRET not in str(error.value)
+    assert load(overrides=given)
 
 
 def test_a_file_is_an_account_too() -> None:

@@ -58,7 +58,8 @@ def test_the_libraries_are_silenced_before_they_are_loaded() -> None:
     [
         ({"app_insights": "InstrumentationKey=sesame"}, "app_insights: InstrumentationKey is no instrumentation key"),
         ({"app_insights_key": "sesame"}, "app_insights_key: it is no instrumentation key"),
-        ({"otlp_endpoint": "sesame"}, "otlp_endpoint: .* is not an address"),
+        ({"otlp_endpoint": "sesame"}, "otlp_endpoint: it is not an address"),
+        ({"otlp_endpoint": "https://me:sesame@host"}, "otlp_endpoint: it is an address without user"),
         ({"otlp_headers": "sesame"}, "otlp_headers: headers are NAME=VALUE"),
         ({"app_insights_auth": "key"}, "app_insights_auth: 'key'"),
         ({"export_max_lag_hours": 0}, "export_max_lag_hours: 0"),
@@ -68,7 +69,23 @@ def test_the_libraries_are_silenced_before_they_are_loaded() -> None:
 def test_a_wrong_setting_stops_the_start_and_no_secret_is_shown(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
         load(overrides=given)
-    assert "sesame" not in str(raised.value) or "otlp_endpoint" in given
+    assert "sesame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"app_insights_auth": "entra"}, "app_insights_auth: 'entra' says how, and app_insights is not set"),
+        ({"otlp_headers": "api-key=sesame"}, "otlp_headers: otlp_endpoint is not set"),
+    ],
+)
+def test_how_events_are_sent_without_a_place_for_them_is_refused(given: dict[str, Any], said: str) -> None:
+    """It would do nothing, and nobody would know."""
+    with pytest.raises(ConfigError, match=f"^{said}") as raised:
+        load(overrides=given)
+    assert "sesame" not in str(raised.value)
+    place = {"otlp_endpoint": "http://localhost:4318"} if "otlp_headers" in given else {"app_insights_key": KEY}
+    load(overrides=given | place)
 
 
 def test_secrets_are_masked_and_not_options_of_the_command_line() -> None:
@@ -76,7 +93,11 @@ def test_secrets_are_masked_and_not_options_of_the_command_line() -> None:
 
     secret = {"app_insights", "app_insights_key", "otlp_headers"}
     assert not secret & set(option_names())
-    shown = Settings(app_insights=f"InstrumentationKey={KEY}", otlp_headers="k=hidden").shown()  # type: ignore[arg-type]
+    shown = Settings(
+        app_insights=f"InstrumentationKey={KEY}",
+        otlp_headers="k=hidden",
+        otlp_endpoint="http://localhost:1",  # type: ignore[arg-type]
+    ).shown()
     assert KEY not in str(shown)
     assert "hidden" not in str(shown)
 

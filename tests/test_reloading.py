@@ -171,7 +171,15 @@ def test_the_schema_tells_good_files_from_bad_ones() -> None:
     check: Callable[[object], None] = jsonschema.Draft202012Validator(schema).validate
     check({"store": "az://c", "listen": "unix:a,b", "memory_budget": "256MiB", "socket_mode": "0660"})
     check({"listen": ["unix:a"], "memory_budget": 1 << 28, "socket_mode": 0o660})
-    for wrong in ({"stor": "x"}, {"codec": "lz4"}, {"flush_interval": 0}, {"uploads": "many"}, {"collect_on": 3}):
+    check({"quota_bytes": "8MiB", "quota_rows": 5, "admin": "127.0.0.1:1"})
+    for wrong in (
+        {"stor": "x"},
+        {"codec": "lz4"},
+        {"flush_interval": 0},
+        {"uploads": "many"},
+        {"collect_on": 3},
+        {"quota_rows": 0},
+    ):
         with pytest.raises(jsonschema.ValidationError):
             check(wrong)
     assert set(json.loads(json.dumps(schema))["properties"]) == set(Settings.model_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 import uuid
@@ -192,6 +193,50 @@ def test_who_follows_hears_of_both_sides_once_and_waits_for_a_daemon_that_goes(
         == 1
     )
     assert "the daemon answers again" in texts
+
+
+def test_a_store_that_does_not_answer_keeps_nobody_from_what_this_node_has(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is when it is wanted most."""
+
+    def fails(*_: object) -> Landed:
+        raise TryAgain("the store did not answer")
+
+    monkeypatch.setattr(servicelogs, "survey", fails)
+    speaker = Speaker()
+    with Wired(tmp_path, speaker):
+        with pytest.raises(TryAgain):
+            read_log(settings, "svc", 10)
+        speaker.waiting = [waits(1, "waits")]
+        speaker.own = [LogLine(NOON, 3, "collectord", "collectord@n", "uploads fail")]
+        found = read_log(settings, "svc", 10)
+    assert [one.message for one in found.lines] == ["uploads fail", "waits"]
+    assert found.notices == ["the store did not answer; what has landed is not among this"]
+
+
+def test_whom_a_slow_signal_interrupts_ends_all_the_same(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine what a signal does takes longer than one wait for lines."""
+    monkeypatch.setattr(servicelogs, "HEED_SECONDS", 0.02)
+    stop = threading.Event()
+
+    def heed(*_: object) -> None:
+        stop.set()
+        threading.Event().wait(0.05)
+
+    main = threading.main_thread().ident
+    assert main is not None
+    interrupting = threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGUSR1))
+    before = signal.signal(signal.SIGUSR1, heed)
+    try:
+        lines = follow(settings, "svc", 10, stop=stop)
+        assert isinstance(next(lines), str)
+        interrupting.start()
+        list(lines)
+    finally:
+        interrupting.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert stop.is_set()
 
 
 def test_what_was_given_is_remembered_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

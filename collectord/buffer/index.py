@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from collectord.buffer.entries import Entries
@@ -15,6 +16,8 @@ FIRST_RATIO = 0.5
 MAX_RATIOS = 10_000
 """Schemas whose ratio is remembered; beyond it, the oldest is forgotten."""
 BEGINNING = Lsn(0)
+ENTRY_BYTES = 96
+"""What an entry takes of the log besides its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,25 @@ def after_entry(lsn: Lsn) -> Cursor:
 
 
 @dataclass(slots=True)
+class _Holder:
+    """A tenant, or a service where none is named, of whom something waits."""
+
+    partitions: int = 0
+    bytes: int = 0
+    """Of the log that what waits takes, declarations included."""
+    due: dict[Partition, None] = field(default_factory=dict)
+    """The oldest first."""
+    served: int = 0
+    """When it was served last, as the how-manieth."""
+
+
+@dataclass(slots=True)
 class _Waiting:
     """One partition. `landed_rows` of its first entry have landed already."""
 
     limit: float
+    whose: str
+    holder: _Holder
     entries: Entries = field(default_factory=Entries)
     landed_rows: int = 0
     rows: int = 0
@@ -56,12 +74,16 @@ class _Waiting:
     """Payload of what waits; of the first entry the share that has not landed."""
     ratio: float = FIRST_RATIO
     flush_before: Lsn = BEGINNING
+    declared: deque[tuple[Lsn, int]] = field(default_factory=deque)
+    """Entries in front of which their schema was declared, and how many bytes that took."""
 
 
 class Index:
     """Entries that have not landed. `cursors` says what of the log has, by partition."""
 
     def __init__(self, rules: SealRules, cursors: Mapping[Partition, Cursor]) -> None:
+        self.whose: Callable[[Partition], str] = lambda _: ""
+        """Asked when a partition opens: which tenant, or service, its rows are counted for until it is closed."""
         self.rules = rules
         """May be replaced; what waits already keeps its time."""
         self._cursors = dict(cursors)
@@ -69,7 +91,11 @@ class Index:
         self._ratios: dict[bytes, float] = {}
         self._timers: list[tuple[float, Partition]] = []
         self._due: dict[Partition, Cause] = {}
+        self._holders: dict[str, _Holder] = {}
+        self._served = 0
         self.rows = 0
+        self.bytes = 0
+        """Of the log that what waits takes, declarations included."""
 
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._waiting
@@ -78,8 +104,9 @@ class Index:
         """Partitions with rows that wait."""
         return len(self._waiting)
 
-    def add(self, stored: Stored, now: float) -> None:
-        """Takes in a BATCH entry; what its partition's cursor has passed is left out. `now` is monotonic seconds."""
+    def add(self, stored: Stored, now: float, declared: int = 0) -> None:
+        """Takes in a BATCH entry; what its partition's cursor has passed is left out. `now` is monotonic seconds; `declared`:
+        bytes of the declaration that stands in front of it for its sake."""
         partition = stored.partition
         cursor = self._cursors.get(partition)
         landed = 0
@@ -90,7 +117,11 @@ class Index:
         waiting = self._waiting.get(partition)
         if waiting is None:
             ratio = self._ratios.get(partition.schema_id, FIRST_RATIO)
-            waiting = _Waiting(age_limit(self.rules, partition), landed_rows=landed, ratio=ratio)
+            whose = self.whose(partition)
+            # Whoever comes anew has his turn behind those that wait, or many names would be many turns.
+            holder = self._holders.setdefault(whose, _Holder(served=self._served))
+            holder.partitions += 1
+            waiting = _Waiting(age_limit(self.rules, partition), whose, holder, landed_rows=landed, ratio=ratio)
             self._waiting[partition] = waiting
         if not len(waiting.entries):
             heapq.heappush(self._timers, (now + waiting.limit, partition))
@@ -98,15 +129,18 @@ class Index:
         waiting.rows += stored.rows - landed
         self.rows += stored.rows - landed
         waiting.bytes += _left(stored.length, stored.rows, landed)
+        if declared:
+            waiting.declared.append((stored.lsn, declared))
+        self._hold(waiting.holder, stored.length + ENTRY_BYTES + declared)
         if waiting.bytes >= wanted(self.rules, waiting.ratio) or waiting.rows >= MAX_FRAME_ROWS:
-            self._due.setdefault(partition, Cause.BYTES)
+            self._make_due(partition, waiting, Cause.BYTES)
 
     def flush(self, before: Lsn) -> None:
         """Everything that waits and lies before this position is due."""
         for partition, waiting in self._waiting.items():
-            waiting.flush_before = before
+            waiting.flush_before = max(waiting.flush_before, before)
             if waiting.entries.lsn < before:
-                self._due.setdefault(partition, Cause.FLUSH)
+                self._make_due(partition, waiting, Cause.FLUSH)
 
     def due(self, now: float) -> Mapping[Partition, Cause]:
         """The partitions to be sealed, oldest first. A partition stays due until `take` or `landed` settles it."""
@@ -116,6 +150,45 @@ class Index:
             if waiting is not None:
                 self._judge(partition, waiting, now)
         return self._due
+
+    def turns(self, now: float) -> Iterator[Partition]:
+        """The partitions to be sealed, one of each tenant or service in turn: first of who was served longest ago, and of his the
+        oldest. As long as nothing changes; `serve` says which of them was taken."""
+        self.due(now)
+        waiting = sorted((one for one in self._holders.values() if one.due), key=lambda one: one.served)
+        queues = deque(iter(one.due) for one in waiting)
+        while queues:
+            queue = queues.popleft()
+            for partition in queue:
+                yield partition
+                queues.append(queue)
+                break
+
+    def serve(self, partition: Partition) -> None:
+        """Something of a partition is taken to its blob: others have their turn before its tenant or service."""
+        waiting = self._waiting.get(partition)
+        if waiting is not None:
+            self._served += 1
+            waiting.holder.served = self._served
+
+    def served(self, partition: Partition) -> int:
+        """When the partition's tenant or service was served last, as the how-manieth."""
+        waiting = self._waiting.get(partition)
+        return waiting.holder.served if waiting is not None else 0
+
+    def held(self, whose: str) -> tuple[int, int]:
+        """Partitions that are open of a tenant or service, and bytes of the log that they take. From any thread."""
+        holder = self._holders.get(whose)
+        return (holder.partitions, holder.bytes) if holder is not None else (0, 0)
+
+    def holders(self) -> list[tuple[str, int, int]]:
+        """Of whom something waits: the name, partitions, bytes of the log."""
+        return [(whose, one.partitions, one.bytes) for whose, one in self._holders.items()]
+
+    def holder_of(self, partition: Partition) -> str:
+        """Whom an open partition is counted for."""
+        waiting = self._waiting.get(partition)
+        return waiting.whose if waiting is not None else ""
 
     def next_timer(self) -> float | None:
         """Monotonic seconds at which `due` may have more to say."""
@@ -166,6 +239,7 @@ class Index:
             gone += entries.rows - waiting.landed_rows
             waiting.bytes -= _left(entries.length, entries.rows, waiting.landed_rows)
             waiting.landed_rows = 0
+            self._hold(waiting.holder, -entries.length - ENTRY_BYTES)
             entries.leave()
         if len(entries) and entries.lsn == after.lsn and after.row > waiting.landed_rows:
             gone += after.row - waiting.landed_rows
@@ -175,10 +249,13 @@ class Index:
         waiting.rows -= gone
         self.rows -= gone
         self._due.pop(partition, None)
+        waiting.holder.due.pop(partition, None)
+        while waiting.declared and (not len(entries) or waiting.declared[0][0] < entries.lsn):
+            self._hold(waiting.holder, -waiting.declared.popleft()[1])
         if len(entries):
             self._judge(partition, waiting, now)
         else:
-            del self._waiting[partition]
+            self._close(partition, waiting)
         return gone
 
     def waiting_from(self, begin: Lsn = BEGINNING) -> Lsn | None:
@@ -271,9 +348,24 @@ class Index:
         at = waiting.entries.came + waiting.limit
         why = cause(self.rules, waiting.bytes, waiting.rows, waiting.ratio, at <= now, flush)
         if why is not None:
-            self._due.setdefault(partition, why)
+            self._make_due(partition, waiting, why)
         else:
             heapq.heappush(self._timers, (at, partition))
+
+    def _make_due(self, partition: Partition, waiting: _Waiting, why: Cause) -> None:
+        if partition not in self._due:
+            self._due[partition] = why
+            waiting.holder.due[partition] = None
+
+    def _hold(self, holder: _Holder, more: int) -> None:
+        holder.bytes += more
+        self.bytes += more
+
+    def _close(self, partition: Partition, waiting: _Waiting) -> None:
+        del self._waiting[partition]
+        waiting.holder.partitions -= 1
+        if not waiting.holder.partitions:
+            del self._holders[waiting.whose]
 
 
 def _left(length: int, rows: int, landed: int) -> int:

@@ -57,7 +57,7 @@ def erase(
     Exits with 0 if no such row is left (or, without --yes, if there are none), 1 if some are, 2 if it could not be done.
     """
     from collectord.control.client import listens
-    from collectord.destination import open_store
+    from collectord.destination import open_landed
     from collectord.quarantine import ROWS_DIRECTORY
     from collectord.reader.erasure import Scope, wanted_of
     from collectord.reader.erasure import erase as run
@@ -77,7 +77,7 @@ def erase(
             raise CallHuman(f"--report {report}: {error.strerror}") from None
     asks = bool(given["spool"]) or listens(settings.admin_socket)
     result = run(
-        open_store(settings), wanted, scope, do=yes, socket=settings.admin_socket if asks else None,
+        open_landed(settings, asks), wanted, scope, do=yes, socket=settings.admin_socket if asks else None,
         quarantine=settings.spool / ROWS_DIRECTORY if asks else None,
     )  # fmt: skip
     fields = result.as_fields() | {"record": json.loads(result.record.as_json()) if result.record else None}

@@ -73,10 +73,20 @@ def logs(
     severity = LEVELS.index(level)
     try:
         if follow:
-            stop = Event()
-            # No exception: one that is raised while an object is cleared away would be lost.
-            signal.signal(signal.SIGINT, lambda *_: os._exit(130) if stop.is_set() else stop.set())
+            began, stop = Event(), Event()
+
+            def end(*_: object) -> None:
+                # No exception: one that is raised while an object is cleared away would be lost.
+                if stop.is_set():
+                    os._exit(130)
+                stop.set()
+                if not began.is_set():
+                    # A daemon or a store may take long to say the first word, and nothing is half written.
+                    os._exit(0)
+
+            signal.signal(signal.SIGINT, end)
             for one in servicelogs.follow(settings, service, lines, since, severity, stop):
+                began.set()
                 _notice(one) if isinstance(one, str) else _print(one, form)
                 sys.stdout.flush()
             # Threads may wait for a daemon or a store that does not answer, and the interpreter for them.

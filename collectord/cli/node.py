@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import click
 
 from collectord.cli.options import load, settings_options
 from collectord.errors import CollectordError
+
+TELL_SECONDS = 10.0
+"""Between two different reasons why it takes long."""
 
 
 @click.command()
@@ -24,8 +28,9 @@ def drain(config_file: Path | None, timeout: float, cancel: bool, **given: Any) 
     collectord drain --timeout 1800 && kubectl delete node …
     collectord drain --cancel
 
-    Clients are told why and keep what they have; /readyz says draining. Exits with 0 when nothing waits any more, with
-    1 and the reason if the timeout passes; the daemon then goes on draining until --cancel or its end.
+    Clients are told why and keep what they have; /readyz says draining. Exits with 0 when nothing waits any more, neither rows
+    for the store nor events for an exporter, with 1 and the reason if the timeout passes; what keeps it is told on stderr
+    meanwhile. The daemon then goes on draining until --cancel or its end.
     """
     from collectord.cli.progress import RowsBar
     from collectord.control.client import ControlClient
@@ -39,18 +44,24 @@ def drain(config_file: Path | None, timeout: float, cancel: bool, **given: Any) 
             return
         with RowsBar("draining") as bar:
             first = 0
+            told, tell_at = "", -math.inf
             while True:
                 answer = control.drain(min(1.0, max(0.0, deadline - time.monotonic())))
                 first = max(first, answer.rows_waiting)
                 bar.show(first - answer.rows_waiting, first)
                 if answer.empty or time.monotonic() >= deadline:
                     break
+                if answer.reason not in ("", told) and time.monotonic() >= tell_at:
+                    told, tell_at = answer.reason, time.monotonic() + TELL_SECONDS
+                    click.echo(f"collectord: waiting: {_left(answer.rows_waiting, told)}", err=True)
                 time.sleep(0.1)  # what waits for somebody to act is answered at once
     if not answer.empty:
-        raise CollectordError(
-            f"{answer.rows_waiting:,} rows have not landed: {answer.reason or 'the timeout has passed'}"
-        )
+        raise CollectordError(_left(answer.rows_waiting, answer.reason or "the timeout has passed"))
     click.echo("drained: everything has landed, and nothing new is taken in")
+
+
+def _left(rows: int, why: str) -> str:
+    return f"{rows:,} {'row has' if rows == 1 else 'rows have'} not landed: {why}" if rows else why
 
 
 @click.command()

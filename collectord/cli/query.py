@@ -68,7 +68,7 @@ def query(
     Exits with 0 if it was answered, 1 if the question is wrong, 2 if the store cannot be read or DuckDB is missing.
     """
     from collectord.cli.progress import BytesBar
-    from collectord.destination import open_store
+    from collectord.destination import demand, open_store
     from collectord.query.question import Asked, Questions
     from collectord.upload.location import Location
 
@@ -78,6 +78,8 @@ def query(
     store = open_store(settings)
     span = _span(since, until)
     log, layout = _log_of(settings, store, bool(given["spool"]), memory)
+    if log is None:
+        demand(store)
     form = form or ("table" if sys.stdout.isatty() else "jsonl")
     asked = Asked(store, layout, Location.parse(settings.store).prefix, memory, span)
     # A bar beside an answer that is being written to the same terminal would tear it.

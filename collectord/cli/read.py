@@ -86,13 +86,13 @@ def verify(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -
 
     Exits with 0 if all is well, 1 if something was found, 2 if the store cannot be read.
     """
-    from collectord.destination import open_store
+    from collectord.destination import open_landed
     from collectord.reader.audit import audit
     from collectord.upload.location import Location
 
     settings = load(config_file, given)
     found = audit(
-        open_store(settings), prefix, name_prefix=Location.parse(settings.store).prefix,
+        open_landed(settings, bool(given["spool"])), prefix, name_prefix=Location.parse(settings.store).prefix,
         spool_socket=settings.admin_socket if given["spool"] else None,
     )  # fmt: skip
     if as_json:
@@ -130,7 +130,7 @@ def where(
     Exits with 0 if it was found, 1 if not, 2 if the store cannot be read.
     """
     from collectord.control.client import listens
-    from collectord.destination import open_store
+    from collectord.destination import open_landed
     from collectord.quarantine import ROWS_DIRECTORY
     from collectord.reader.find import find
     from collectord.upload.location import Location
@@ -138,7 +138,7 @@ def where(
     settings = load(config_file, given)
     asks = bool(given["spool"]) or listens(settings.admin_socket)
     found = find(
-        open_store(settings), correlation_id, first.date() if first else None, days, stream,
+        open_landed(settings, asks), correlation_id, first.date() if first else None, days, stream,
         settings.admin_socket if asks else None, settings.spool / ROWS_DIRECTORY if asks else None,
         Location.parse(settings.store).prefix, telemetry,
     )  # fmt: skip

@@ -47,7 +47,7 @@ def retention(
 
     For a store that is a directory it lists what is older, and deletes it with --apply.
     """
-    from collectord.destination import layout_of, open_store
+    from collectord.destination import layout_of, open_landed
     from collectord.reader import retention as rules
     from collectord.reader.blobs import landed_blobs
     from collectord.telemetry.large import FOLDER as LARGE
@@ -57,7 +57,7 @@ def retention(
     settings = load(config_file, given)
     named = rules.parse_days(days)
     container = Location.parse(settings.store).container
-    store = open_store(settings)
+    store = open_landed(settings)
     blobs = landed_blobs(store)
     plan = rules.plan(blobs, layout_of(settings, "0" * 32), named, default)
     _tell(plan)

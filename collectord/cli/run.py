@@ -87,6 +87,10 @@ def check(config_file: Path | None, **given: Any) -> None:
     assembly.check(settings)
     for note in assembly.look_around(settings):
         click.echo(note)
+    for name in config.unknown_environment():
+        click.echo(f"warning: {name} looks like a setting and is none", err=True)
+    for doubt in settings.doubts():
+        click.echo(f"warning: {doubt}", err=True)
     said = config.origins(config_file, joined(given))
     for name, (counts, *others) in said.items():
         over = f", not {' or '.join(others)}" if others else ""
@@ -123,14 +127,17 @@ def _print(config_file: Path | None, given: dict[str, Any]) -> None:
 
 @click.command()
 @settings_options()
+@click.option(
+    "--outside", is_flag=True, help="From where a client stands: the way in and the store, nothing of the daemon's own."
+)
 @json_option
-def doctor(config_file: Path | None, as_json: bool, **given: Any) -> None:
+def doctor(config_file: Path | None, outside: bool, as_json: bool, **given: Any) -> None:
     """Walk the chain from a client to the store; say of each link whether it holds, and what to do if not.
 
     \b
     collectord doctor
     collectord doctor --spool /var/lib/collectord/spool --store az://modeldata
-    COLLECTORD_ENDPOINT=unix:/run/collectord/collectord.sock collectord doctor    # as in a pod
+    COLLECTORD_ENDPOINT=unix:/run/collectord/collectord.sock collectord doctor --outside    # as in a pod
 
     Give it the settings of the daemon. Works without one. Proves an append with a small blob under _collectord/doctor/;
     creates a container of Azure that is absent. Exits with 0 if all links hold, 1 if one is broken.
@@ -138,7 +145,7 @@ def doctor(config_file: Path | None, as_json: bool, **given: Any) -> None:
     from collectord.doctor import examine
 
     links = []
-    for link in examine(config_file, joined(given)):
+    for link in examine(config_file, joined(given), outside=outside):
         links.append(link)
         if not as_json:
             click.echo(link.line())

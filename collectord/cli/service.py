@@ -28,8 +28,15 @@ def service() -> None:
     """
 
 
+def _named(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
+    """An empty name is a variable that was not set, as a rule, and no service."""
+    if name is not None and not name.strip():
+        raise click.BadParameter("it is empty; the streams that name no service are those of `default`")
+    return name
+
+
 @service.command("show")
-@click.argument("name", required=False)
+@click.argument("name", required=False, callback=_named)
 @settings_options(*STORE_SETTINGS)
 @json_option
 def show(config_file: Path | None, name: str | None, as_json: bool, **given: Any) -> None:
@@ -43,7 +50,6 @@ def show(config_file: Path | None, name: str | None, as_json: bool, **given: Any
 
     said = services.show(load(config_file, given))
     if name is not None:
-        name = name or "default"
         said["services"] = {name: said["services"].get(name, {})}
     if as_json:
         click.echo(json.dumps(said, indent=2))
@@ -52,7 +58,7 @@ def show(config_file: Path | None, name: str | None, as_json: bool, **given: Any
 
 
 @service.command("set")
-@click.argument("name")
+@click.argument("name", callback=_named)
 @click.option("--collect-model-data", type=SWITCH, help="Whether its clients collect.")
 @click.option("--enable-app-insights", type=SWITCH, help="Whether its telemetry goes to Application Insights.")
 @click.option(
@@ -93,7 +99,6 @@ def set_(
         patch["sampling"] = dict(map(_fraction, sampling))
     if not patch:
         raise click.UsageError("nothing to change: give --collect-model-data, --enable-app-insights or --sampling")
-    name = name or "default"
     said = services.update(load(config_file, given), name, patch, here=here)
     where = "on this node" if here else f"version {said['version']}"
     click.echo(f"{name}: {json.dumps(said['services'].get(name, {}))} ({where})")
@@ -108,7 +113,7 @@ def _events(service: dict[str, Any], default: bool | None) -> str:
 
 
 @service.command("capture")
-@click.argument("name")
+@click.argument("name", callback=_named)
 @click.option("--requests", type=click.IntRange(1), metavar="N", help="The next N requests, of each client.")
 @click.option("--where", metavar="CONDITION", help="Requests with a prediction of which this holds: 'score > 0.9'.")
 @click.option("--failed", is_flag=True, help="Requests that fail.")
@@ -137,7 +142,8 @@ def capture(
     collectord service capture my-service --failed --until 2026-12-01T12:00:00Z
     collectord service capture my-service --stop
 
-    Of several conditions each must be met. It also collects where collecting is switched off, but nothing that the daemon's
+    Each client counts its --requests by itself: three pods of four workers collect up to 12 times N. Of several conditions each
+    must be met. It also collects where collecting is switched off, but nothing that the daemon's
     collect_only or a scoring process itself forbids.
     """
     from collectord import services
@@ -149,20 +155,23 @@ def capture(
     if (duration is not None or until is not None) and (stop or (duration is not None and until is not None)):
         raise click.UsageError("an end is given by --for or --until, and --stop has none")
     if duration is not None:
-        until = (datetime.now(timezone.utc) + _duration(duration)).isoformat(timespec="seconds").replace("+00:00", "Z")
+        until = _end_of(duration).isoformat(timespec="seconds").replace("+00:00", "Z")
     patch = {"capture": None if stop else conditions | ({} if until is None else {"until": until})}
-    name = name or "default"
     said = services.update(load(config_file, given), name, patch, here=here)
     where_told = "on this node" if here else f"version {said['version']}"
     click.echo(f"{name}: {json.dumps(said['services'].get(name, {}))} ({where_told})")
+    if requests is not None:
+        click.echo(f"each client collects {requests:,} requests: every worker of every pod counts for itself", err=True)
 
 
-def _duration(text: str) -> timedelta:
+def _end_of(text: str) -> datetime:
+    """The time that is so long from now."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     try:
         if not found or not float(found[1]):
             raise ValueError
-        return timedelta(**{{"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]: float(found[1])})
+        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
+        return datetime.now(timezone.utc) + timedelta(**{unit: float(found[1])})
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{text!r} is no time such as 90s, 30m, 2h or 7d", param_hint="--for") from None
 

@@ -50,10 +50,10 @@ class Questions(Lines, Protocol):
         """How far the rebuild of the ledger is, after `wait` seconds or when it is over; `begin` begins one."""
         ...
 
-    def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
-        """Takes nothing new from now on (or takes in again), and uploads all for at most `wait` seconds.
+    def drain(self, on: bool, wait: float) -> tuple[bool, bool, int, str]:
+        """Takes nothing new from now on (or takes in again), and uploads and delivers all for at most `wait` seconds.
 
-        Whether it drains, the rows that have not landed, and what keeps them.
+        Whether it drains, whether nothing is left, the rows that have not landed, and what keeps them, or the events that wait.
         """
         ...
 
@@ -238,10 +238,10 @@ class ControlService:
 
     async def drain(self, request: pb.DrainRequest, context: object) -> pb.DrainResponse:
         wait = _bounded(request.wait_seconds)
-        draining, rows, reason = await asyncio.get_running_loop().run_in_executor(
+        draining, empty, rows, reason = await asyncio.get_running_loop().run_in_executor(
             self._flushes, self._answers.drain, not request.cancel, wait
         )
-        return pb.DrainResponse(draining=draining, empty=rows == 0, rows_waiting=rows, reason=reason)
+        return pb.DrainResponse(draining=draining, empty=empty, rows_waiting=rows, reason=reason)
 
 
 def _bounded(seconds: float) -> float:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from collectord import config, memory
 from collectord.destination import open_store
@@ -36,9 +37,12 @@ class Surroundings:
 
 
 def examine(
-    config_file: Path | None, given: Mapping[str, object], around: Surroundings | None = None
+    config_file: Path | None, given: Mapping[str, object], around: Surroundings | None = None, outside: bool = False
 ) -> Iterator[Link]:
-    """The links in their order, each as soon as it is known. Raises nothing that a link could say instead."""
+    """The links in their order, each as soon as it is known. Raises nothing that a link could say instead.
+
+    `outside`: only what holds where a client stands, which sees neither the daemon's spool nor its certificate.
+    """
     around = around or Surroundings()
     try:
         settings = config.load(config_file, given)
@@ -49,19 +53,21 @@ def examine(
     strange = config.unknown_environment()
     note = f"; no settings, though they look so: {', '.join(strange)}" if strange else ""
     yield Link("settings", True, f"store {settings.store}, spool {settings.spool}{note}")
-    link, status = places.daemon(settings)
-    yield link
-    for address in settings.listen:
-        yield places.listener(address, settings, alone=status is None)
-    yield from places.guards(settings)
-    if settings.mdc is not None:
-        yield places.mdc(settings.mdc, settings.tls_cert is not None)
-    if settings.admin is not None:
-        yield places.admin(settings.admin, settings.admin_tls, alive=status is not None)
-    yield places.spool(settings)
-    yield places.disk(settings, around.free, status)
-    yield places.memory(settings, around.measure(), status)
-    yield places.log_and_ledger(settings, alive=status is not None)
+    status: dict[str, Any] | None = None
+    if not outside:
+        link, status = places.daemon(settings)
+        yield link
+        for address in settings.listen:
+            yield places.listener(address, settings, alone=status is None)
+        yield from places.guards(settings)
+        if settings.mdc is not None:
+            yield places.mdc(settings.mdc, settings.tls_cert is not None)
+        if settings.admin is not None:
+            yield places.admin(settings.admin, settings.admin_tls, alive=status is not None)
+        yield places.spool(settings)
+        yield places.disk(settings, around.free, status)
+        yield places.memory(settings, around.measure(), status)
+        yield places.log_and_ledger(settings, alive=status is not None)
     try:
         store = open_store(settings)
     except ConfigError as error:
@@ -72,6 +78,7 @@ def examine(
             yield far.clock(settings, store, around.now)
             yield from far.store_links(settings, store, str(status["writer"]) if status else "")
             yield far.switches(settings, store)
-    yield places.troubles(status)
+    if not outside:
+        yield places.troubles(status)
     yield from far.events(settings, status)
     yield near.client(around.environment, around.client_sockets, settings)

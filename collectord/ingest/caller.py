@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from collectord.errors import CollectordError, TenantChanged, Unauthenticated
 from collectord.ingest.gate import Gate
 from collectord.ingest.purses import Purse
-from collectord.model import Schema, Stream
+from collectord.ingest.validate import Refusal
+from collectord.model import Reason, Schema, Stream
 from collectord.tenants import ANYBODY, Tenant
 
 NOBODYS = Purse("")
@@ -48,11 +49,20 @@ class Caller:
         self.tenant = tenant
         return None if same else TenantChanged("what this client may do has changed; connect again")
 
-    def why_not(self, stream: Stream) -> str:
-        """Why rows of a stream are not taken from him; empty if they are."""
+    def why_refused(self, stream: Stream) -> Refusal | None:
+        """Why rows of a stream are not taken from him; None if they are."""
         if not self._gate.rules.allows(stream):
-            return "the daemon takes other streams only (collect_only)"
-        return self.tenant.why_not(stream)
+            return Refusal(Reason.NOT_ALLOWED, "the daemon takes other streams only (collect_only)")
+        why_not = self.tenant.why_not(stream)
+        if why_not:
+            return Refusal(Reason.NOT_ALLOWED, why_not)
+        return self._gate.why_unnamed(stream, self._purse_of(stream.webservice))
+
+    def may_count(self, stream: Stream) -> bool:
+        """Whether he may say of a stream what he has dropped."""
+        return (
+            self.tenant.may_write(stream) and self._gate.why_unnamed(stream, self._purse_of(stream.webservice)) is None
+        )
 
     def sends(self, schema: Schema) -> None:
         """He has declared it."""

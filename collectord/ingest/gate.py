@@ -15,14 +15,21 @@ from collectord.ingest.arrivals import Arrivals
 from collectord.ingest.marks import Marks
 from collectord.ingest.purses import NEWCOMERS, Purse, Purses
 from collectord.ingest.rejections import Rejections
+from collectord.ingest.shares import Names, allowed
 from collectord.ingest.validate import MAX_SCHEMA_BYTES, Refusal, Shared, Window
 from collectord.metrics import Metrics
-from collectord.model import Entry, Partition, Reason
+from collectord.model import Entry, Partition, Reason, Stream
 from collectord.switches import Rules
 from collectord.tenants import Tenant, Tenants
 
+GRANT_SHARE, MAX_GRANT = 4, 32 << 20
+"""Of what a tenant may still have waiting, it is granted this part at a time, and no more than so many bytes."""
+ENTRY_BYTES = 96
+"""What an entry takes of the log besides its payload."""
 ENTRY_OVERHEAD = 1024
 """Bytes that an entry under way costs besides its payload, so that a million tiny ones are not free."""
+MOST_NAMES = 16 << 20
+"""Bytes of the names of all streams, unless it is said."""
 
 
 class Log(Protocol):
@@ -31,7 +38,7 @@ class Log(Protocol):
     def append(
         self, entries: Sequence[Entry], done: Callable[[Exception | None], None], *, urgent: bool = False
     ) -> None:
-        """Queues entries, without blocking; `urgent`: somebody waits, and nothing is gained by waiting for more. `done` is called once, on the log's thread, in the order of the calls: with
+        """Queues entries, without blocking; `urgent`: somebody sends nothing more before he has his answer. `done` is called once, on the log's thread, in the order of the calls: with
         None when they are durable, else with the error; after an error of a client's entry, all of that client's with
         higher numbers that were queued before `done` returned fail too."""
         ...
@@ -40,8 +47,13 @@ class Log(Protocol):
 class Streams(Protocol):
     """Who knows how many partitions are open."""
 
-    def has_room(self, partition: Partition) -> bool:
-        """Whether a batch of this partition may be taken in. If so, it gets into the log, or `gave_up` is called."""
+    def let_in(self, partition: Partition, whose: str) -> str:
+        """Why a batch of this partition may not be taken in from a tenant or service; empty: it may, and it gets into the log, or
+        `gave_up` is called."""
+        ...
+
+    def room(self, whose: str) -> int:
+        """Bytes that a tenant or service may have waiting in the log, more than it has."""
         ...
 
     def is_refused(self, partition: Partition) -> bool:
@@ -159,6 +171,12 @@ class Gate:
     loop: asyncio.AbstractEventLoop
     tenants: Tenants = field(default_factory=Tenants)
     purses: Purses = field(default_factory=Purses)
+    names: Names = field(default_factory=lambda: Names(MOST_NAMES, 1.0))
+    """The streams in the books."""
+    share: float = 1.0
+    """Of what the others leave, what one tenant or service may have."""
+    max_clients: int = 0
+    """Connected at a time, which are shared likewise; 0: they are not."""
     sessions: set[Party] = field(default_factory=set)
     schemas: Shared = field(default_factory=Shared)
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -174,6 +192,7 @@ class Gate:
         self.metrics.gauge("collectord_remembered_sessions", lambda: len(self.marks))
         self.metrics.gauge("collectord_mdc_remembered_payloads", self.marks.payloads)
         self.metrics.gauge("collectord_schema_bytes", lambda: self.schemas.bytes)
+        self.metrics.gauge("collectord_stream_name_bytes", lambda: self.names.bytes)
 
     def credit(self, purse: Purse) -> int:
         """Of each client that sends from it: tenants and services have equal parts of the budget, however many clients."""
@@ -185,9 +204,27 @@ class Gate:
             return Refusal(Reason.STREAM_BLOCKED, "the store refuses its blob, and no more may wait for it")
         if purse.most_partitions and not self._may_open(purse, partition):
             return Refusal(Reason.TOO_MANY_STREAMS, f"the limit of open partitions of the {purse.name} is reached")
-        if not self.streams.has_room(partition):
-            return Refusal(Reason.TOO_MANY_STREAMS, "the limit of open partitions (max_streams) is reached")
-        return None
+        why_not = self.streams.let_in(partition, purse.name)
+        return Refusal(Reason.TOO_MANY_STREAMS, why_not) if why_not else None
+
+    def why_unnamed(self, stream: Stream, purse: Purse) -> Refusal | None:
+        """Why a stream gets no place in the books; None if it has one now."""
+        if self.names.let_in(stream.key(), purse.name):
+            return None
+        return Refusal(
+            Reason.TOO_MANY_STREAMS, f"the share of the {purse.name} in the names of streams (tenant_share) is used up"
+        )
+
+    def has_share(self, purse: Purse, size: int) -> bool:
+        """Whether so many bytes more fit into what a tenant or service may have waiting. It is looked seldom, for it is granted a
+        part of what it may have at a time, and `Purse.spare` counts that down."""
+        if purse.spare >= size:
+            return True
+        room = self.streams.room(purse.name)
+        if room < size:
+            return False
+        purse.spare = max(size, min(room // GRANT_SHARE, MAX_GRANT))
+        return True
 
     def _may_open(self, purse: Purse, partition: Partition) -> bool:
         if partition not in purse.partitions:
@@ -229,6 +266,10 @@ class Gate:
         tenant = session.tenant
         if tenant.clients and self._clients_of(tenant, session) >= tenant.clients:
             raise TooManyClients(f"{tenant.clients} clients of {tenant.name or 'this listener'} are connected")
+        if self.max_clients and self._share_of_clients(session) < 1:
+            raise TooManyClients(
+                f"the share of the {session.purse.name} in the connected clients (tenant_share of max_clients) is used up"
+            )
         if tenant.name and session.client not in self.marks:
             self._let_in_another(session.purse)
         self.marks.greet(session.client, self.clock.wall_ns())
@@ -250,6 +291,11 @@ class Gate:
     def _clients_of(self, tenant: Tenant, but: Party) -> int:
         """Other clients of the same tenant. Two listeners' nobodies are two."""
         return sum(bool(one.client) and one.client != but.client and one.tenant is tenant for one in self.sessions)
+
+    def _share_of_clients(self, session: Party) -> int:
+        """How many more may connect of the same tenant or service."""
+        mine = len(session.purse.clients) - (self._latest.get(session.client) in session.purse.clients)
+        return allowed(self.share, self.max_clients, self.purses.clients - mine) - mine
 
     def weigh_schemas(self) -> None:
         """A schema was declared. If all together are too large now, then of the tenant or service that has the most the stream

@@ -19,7 +19,7 @@ from collectord import batch
 from collectord.errors import Rejected, Unauthenticated
 from collectord.ingest.admission import Account, Admission
 from collectord.ingest.forms import Forms, payload
-from collectord.ingest.gate import ENTRY_OVERHEAD, Gate, Outcome
+from collectord.ingest.gate import ENTRY_BYTES, ENTRY_OVERHEAD, Gate, Outcome
 from collectord.ingest.heading import Heading, read_heading
 from collectord.ingest.payload import BadPayload
 from collectord.ingest.purses import Purse
@@ -32,8 +32,6 @@ from collectord.tenants import Tenant
 PATH = "/modeldata/log"
 LISTENER = "mdc"
 """What this door is called among the listeners of the tenants' file."""
-MAX_CONNECTIONS = 512
-"""One more is answered 503 and hung up on."""
 MAX_BODY_BYTES = 4 << 20
 BODY_SHARE = 64
 """A body may have this part of the memory budget, if that is less."""
@@ -224,14 +222,23 @@ class MdcDoor:
         rules: batch.Rules | None = None
         try:
             rules = self._forms.rules(heading.stream, columns)
+            if (refusal := gate.schemas.too_wide(rules.schema)) is not None:
+                return await self._refuse(refusal, rows, rules, purse)
             raw = payload(rules, heading, heading.correlation_id or new_id(now_ns), rows, columns)
             judged = judge(raw, batch.find(raw), rules, gate.window, now_ns)
         except Rejected as rejected:
-            return await self._refuse(Refusal.of(rejected), rows, rules)
+            return await self._refuse(Refusal.of(rejected), rows, rules, purse)
         columns.clear()
         if purse.limited and not purse.take(len(raw), judged.rows, gate.clock.monotonic()):
             gate.admission.waits("quota")
             return Answer(503, f"the quota of the {purse.name} is used up; send it again", RETRY_SECONDS)
+        unnamed = gate.why_unnamed(judged.schema.stream, purse)
+        if unnamed is not None:
+            return Answer(STATUSES[unnamed.reason], unnamed.detail, BLOCKED_SECONDS)
+        if not gate.has_share(purse, len(raw)):
+            gate.admission.waits("share")
+            return Answer(503, f"the share of the {purse.name} in the spool is used up; send it again", RETRY_SECONDS)
+        purse.spare -= len(raw)
         answer = await self._store(client, raw, judged, purse)
         if answer is ACCEPTED:
             for missing, there in (("trace", heading.trace), ("correlation", heading.correlation_id)):
@@ -271,9 +278,13 @@ class MdcDoor:
         error = await asyncio.shield(posting.answered)
         return ACCEPTED if error is None else _failed(error)
 
-    async def _refuse(self, refusal: Refusal, rows: int, rules: batch.Rules | None) -> Answer:
+    async def _refuse(self, refusal: Refusal, rows: int, rules: batch.Rules | None, purse: Purse) -> Answer:
         """What is refused for good goes into the books, which are kept by the log."""
         gate = self._gate
+        now = gate.clock.monotonic()
+        if purse.reports.wait(now) > 0:
+            return Answer(503, f"too much of the {purse.name} is refused; send it again", RETRY_SECONDS)
+        purse.reports.take(ENTRY_BYTES + (len(rules.schema.raw) if rules is not None else 0), now)
         gate.rejections.tell(rules.schema if rules else None, refusal, rows, gate.clock.monotonic())
         reason = str(refusal.reason).encode()
         entry = Entry(EntryKind.REJECT, untraced_client(), 0, rows, reason, rules.schema if rules else None)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from collectord.ingest import mdc
 from collectord.ingest.mdc import BUSY, PATH, Answer, MdcDoor
 from collectord.logs import event
 
@@ -35,8 +34,10 @@ _log = logging.getLogger("collectord.ingest")
 class MdcServer:
     """Listens from `start` to `close`. Belongs to the event loop."""
 
-    def __init__(self, door: MdcDoor) -> None:
+    def __init__(self, door: MdcDoor, most_connections: int = 512) -> None:
+        """One more of these is answered 503 and hung up on."""
         self._door = door
+        self._most_connections = most_connections
         self._loop = asyncio.get_running_loop()
         self._server = web.Server(
             self._handle, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_SECONDS,
@@ -83,7 +84,7 @@ class MdcServer:
 
     @property
     def full(self) -> bool:
-        return self.connections + len(self._handshakes) >= mdc.MAX_CONNECTIONS
+        return self.connections + len(self._handshakes) >= self._most_connections
 
     def _begin(self) -> asyncio.BaseProtocol:
         return _Handshake(self)

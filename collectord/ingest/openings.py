@@ -9,7 +9,10 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
+from collectord.ingest.shares import allowed
 from collectord.model import Partition
+
+FULL = "the limit of open partitions (max_streams) is reached"
 
 
 class Open(Protocol):
@@ -19,41 +22,72 @@ class Open(Protocol):
 
     def __len__(self) -> int: ...
 
+    def held(self, whose: str, /) -> tuple[int, int]:
+        """Of a tenant or service: how many of them, and bytes."""
+        ...
+
 
 class Openings:
-    """At most `limit` partitions, open and about to open. Safe from any thread."""
+    """At most `limit` partitions, open and about to open, and of one tenant or service its share of them. Safe from any thread."""
 
-    def __init__(self, limit: int, open: Open) -> None:
+    def __init__(self, limit: int, open: Open, share: float = 1.0) -> None:
         self._limit = limit
         self._open = open
+        self._share = share
         self._lock = threading.Lock()
-        self._batches: dict[Partition, int] = {}
-        """Let in and not yet seen again."""
+        self._coming: dict[Partition, list[str]] = {}
+        """Let in and not yet seen again: for each batch, who it came from."""
 
-    def let_in(self, partition: Partition) -> bool:
-        """Whether a batch of this partition may come in. If so, `seen` or `gave_up` has to follow."""
+    def let_in(self, partition: Partition, whose: str = "") -> str:
+        """Why a batch of this partition may not come in; empty: it may, and `seen` or `gave_up` has to follow."""
         with self._lock:
-            if partition not in self._batches and partition not in self._open and self._count() >= self._limit:
-                return False
-            self._batches[partition] = self._batches.get(partition, 0) + 1
-            return True
+            coming = self._coming.get(partition)
+            if coming is not None:
+                coming.append(whose)
+                return ""
+            if partition not in self._open:
+                why_not = self._why_not(whose)
+                if why_not:
+                    return why_not
+            self._coming[partition] = [whose]
+            return ""
 
     def is_open(self, partition: Partition) -> bool:
         """Open, or about to open."""
         with self._lock:
-            return partition in self._batches or partition in self._open
+            return partition in self._coming or partition in self._open
+
+    def whose(self, partition: Partition) -> str:
+        """Who has let a partition come that is about to open; empty: an earlier daemon has."""
+        with self._lock:
+            coming = self._coming.get(partition)
+            return coming[0] if coming is not None else ""
 
     def seen(self, partition: Partition) -> None:
         """A batch is in the index now. Also for one that was let in by an earlier daemon: nothing happens then."""
         with self._lock:
-            left = self._batches.pop(partition, 1) - 1
-            if left:
-                self._batches[partition] = left
+            coming = self._coming.get(partition)
+            if coming is not None:
+                coming.pop()
+                if not coming:
+                    del self._coming[partition]
 
     gave_up = seen
     """A batch that was let in will not come: it did not get into the log."""
 
-    def _count(self) -> int:
-        if len(self._open) + len(self._batches) < self._limit:
-            return 0  # as exact as has to be, and cheaper
-        return len(self._open) + sum(partition not in self._open for partition in self._batches)
+    def _why_not(self, whose: str) -> str:
+        """Of a partition that is neither open nor about to open."""
+        opened, coming = len(self._open), len(self._coming)
+        mine, _ = self._open.held(whose)
+        # As exact as has to be, and cheaper: all that are coming count as his, and as being nowhere else.
+        if opened + coming < self._limit and mine + coming < allowed(
+            self._share, self._limit, max(0, opened - mine) + coming
+        ):
+            return ""
+        fresh = [batches[0] for one, batches in self._coming.items() if one not in self._open]
+        if opened + len(fresh) >= self._limit:
+            return FULL
+        mine += fresh.count(whose)
+        if mine >= allowed(self._share, self._limit, max(0, opened + len(fresh) - mine)):
+            return f"the share of the {whose} in the open partitions (tenant_share of max_streams) is used up"
+        return ""

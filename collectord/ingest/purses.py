@@ -19,12 +19,22 @@ MAX_PURSES = 4096
 
 NEWCOMERS = 10_000
 """Clients of a tenant that nobody remembers and that may come in an hour: each takes a place among those that are remembered."""
+NEW_COUNTS, HELD_COUNTS = 2000, 10_000
+"""Streams and reasons of dropped rows that the clients of a tenant may bring up in an hour, and at once: each is a line of the books."""
+REPORT_BYTES, HELD_REPORTS = 64 << 10, 4 << 20
+"""Bytes a second, and at once, of what of a tenant stands in the log and is no row that lands: refusals and reports. Nothing of it
+waits, so no share holds it."""
 TIDY_SECONDS = 1.0
 """How often it is looked for those that nobody needs, where there are too many."""
 
 Later = Callable[[float, Callable[[], None]], None]
 Now = Callable[[], float]
 Waiter = asyncio.Future[None]
+
+
+def service_name(webservice: str) -> str:
+    """What a purse is called that is a service's."""
+    return f"service {webservice or 'default'}"
 
 
 class Bucket:
@@ -67,8 +77,14 @@ class Purse:
         self.partitions: set[Partition] = set()
         """That were let in while it has such a limit, some of which may have been closed since."""
         self.limited = bytes_per_second > 0 or rows_per_second > 0
+        self.spare = 0
+        """Bytes that may come before it is looked again how much of it waits."""
         self.newcomers = Bucket(NEWCOMERS / 3600, now, NEWCOMERS)
         """Clients that have not been here before."""
+        self.counts = Bucket(NEW_COUNTS / 3600, now, HELD_COUNTS)
+        """Lines of the books about dropped rows."""
+        self.reports = Bucket(REPORT_BYTES, now, HELD_REPORTS)
+        """Bytes of what is no row."""
         self.clients: set[object] = set()
         """Who is connected and sends from it."""
         self._bytes = Bucket(bytes_per_second, now)
@@ -82,6 +98,8 @@ class Purse:
             not self.clients
             and not self._queue
             and self.newcomers.full(now)
+            and self.counts.full(now)
+            and self.reports.full(now)
             and self._bytes.full(now)
             and self._rows.full(now)
         )
@@ -133,6 +151,8 @@ class Purses:
         self._tidied = float("-inf")
         self.used = 0
         """Those that have clients."""
+        self.clients = 0
+        """Of all of them."""
 
     def of(self, tenant: Tenant, webservice: str, now: float) -> Purse:
         """The purse that pays for rows of a service."""
@@ -145,7 +165,7 @@ class Purses:
             if len(self._purses) >= MAX_PURSES and webservice and not tenant.name:
                 return self.of(tenant, "", now)
             size, rows = self._default
-            name = f"tenant {tenant.name}" if tenant.name else f"service {key[1] or 'default'}"
+            name = f"tenant {tenant.name}" if tenant.name else service_name(key[1])
             found = Purse(name, tenant.bytes_per_second or size, tenant.rows_per_second or rows, tenant.partitions, now)
             self._purses[key] = found
         return found
@@ -153,10 +173,12 @@ class Purses:
     def join(self, purse: Purse, client: object) -> None:
         """Somebody has come who sends from it."""
         self.used += not purse.clients
+        self.clients += client not in purse.clients
         purse.clients.add(client)
 
     def leave(self, purse: Purse, client: object) -> None:
         """He has gone. May be repeated, and said of one who never came."""
         if client in purse.clients:
             purse.clients.remove(client)
+            self.clients -= 1
             self.used -= not purse.clients

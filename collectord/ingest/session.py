@@ -19,13 +19,13 @@ from collectord.errors import CollectordError, ProtocolError, Rejected, SpoolFul
 from collectord.ingest.admission import Account
 from collectord.ingest.caller import Caller
 from collectord.ingest.envelope import Kind, unwrap
-from collectord.ingest.gate import ENTRY_OVERHEAD, Outcome
+from collectord.ingest.gate import ENTRY_BYTES, ENTRY_OVERHEAD, Outcome
 from collectord.ingest.gate import Gate as Gate
 from collectord.ingest.purses import Purse
 from collectord.ingest.remembered import is_ours
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
-from collectord.model import Entry, EntryKind
+from collectord.model import Entry, EntryKind, Schema, Stream
 from collectord.recipe import Recipe
 from collectord.schema import schema_id
 from collectord.switches import SILENT, Rules
@@ -35,6 +35,8 @@ MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
 """Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
 STALL_SECONDS = 1.0
+SHARE_SECONDS = 0.25
+"""How often it is looked whether what waits has become less."""
 
 MAX_FOLLOWED = 1000
 """Services whose settings a client may want."""
@@ -63,7 +65,7 @@ class Session:
         """`listener`: the address that it came to; `certificate`: the names in the client's."""
         self._gate = gate
         self._caller = Caller(gate, listener, certificate)
-        self._declared = Declared(gate.schemas, self._caller.why_not)
+        self._declared = Declared(gate.schemas, self._caller.why_refused)
         self._acked = -1
         self._resume_to: int | None = None
         self._asked_from: int | None = None
@@ -76,6 +78,10 @@ class Session:
         self._following: tuple[str, ...] = ()
         self._rules_sent: Rules | None = None
         self._settings_sent: pb.Settings | None = None
+        self._counted: set[int] = set()
+        """Lines of the books about dropped rows that the client has brought up."""
+        self._named: set[bytes] = set()
+        """Schemas that refusals have named."""
         self._rejects: deque[tuple[int, Refusal, int]] = deque()
         self._refused_pending = 0
         self._told = asyncio.Event()
@@ -297,7 +303,13 @@ class Session:
             event(_log, logging.WARNING, "schema refused", reason=refusal.reason, peer=self.peer)
 
     async def _dropped(self, message: pb.Dropped) -> None:
-        payload, refused = counted_drops(message, self.tenant.may_write)
+        now, reports = self._gate.clock.monotonic(), self.purse.reports
+        if reports.wait(now) > 0:
+            # It is of totals, so that the next one says it all the same.
+            self._gate.metrics.count("collectord_reports_left_out_total")
+            return
+        payload, refused = counted_drops(message, self._may_count)
+        reports.take(len(payload) + ENTRY_BYTES, now)
         if refused:
             event(_log, logging.WARNING, "a report of dropped rows was kept in part", left_out=refused, peer=self.peer)
         if self.purse.limited:
@@ -318,8 +330,12 @@ class Session:
             return
         caller = self._caller
         purse = caller.others.get(found.schema_id, caller.purse) if caller.others else caller.purse
+        size = len(payload)
         if purse.limited:
-            await self._within_quota(purse, len(payload), min(found.rows, len(payload)))
+            await self._within_quota(purse, size, min(found.rows, size))
+        if purse.spare < size:
+            await self._within_share(purse, size)
+        purse.spare -= size
         while len(self._rejects) + self._refused_pending >= MAX_UNREAD_REJECTS:
             self._told.clear()
             await self._told.wait()
@@ -338,8 +354,45 @@ class Session:
             gate.rejections.tell(schema, refusal, found.rows, gate.clock.monotonic())
             reason = str(refusal.reason).encode()
             entry = Entry(EntryKind.REJECT, self.client, found.sequence, found.rows, reason, schema)
+            await self._slowly(purse, len(reason) + ENTRY_BYTES + self._declaration(schema))
         self.account.whose = purse
         await self._submit(entry, refusal)
+
+    def _may_count(self, stream: Stream, reason: str) -> bool:
+        """Whether what was dropped of a stream for a reason gets a line in the books."""
+        line = hash((stream, reason))
+        if line not in self._counted:
+            now, counts = self._gate.clock.monotonic(), self.purse.counts
+            if counts.wait(now) > 0 or not self._caller.may_count(stream):
+                return False
+            counts.take(1, now)
+            self._counted.add(line)
+        return True
+
+    def _declaration(self, schema: Schema | None) -> int:
+        """Bytes that a refusal may bring into the log because it names a schema for the first time."""
+        if schema is None or schema.id in self._named:
+            return 0
+        self._named.add(schema.id)
+        return len(schema.raw)
+
+    async def _slowly(self, purse: Purse, size: int) -> None:
+        """Takes a refusal's place in the log, as soon as those of the tenant or service are no flood."""
+        clock = self._gate.clock
+        while (seconds := purse.reports.wait(clock.monotonic())) > 0:
+            self._beyond = f"too much of the {purse.name} is refused"
+            self.wake.set()
+            try:
+                await self._pause(seconds)
+            finally:
+                self._beyond = ""
+                self.wake.set()
+        purse.reports.take(size, clock.monotonic())
+
+    async def _pause(self, seconds: float) -> None:
+        over: asyncio.Future[None] = self._gate.loop.create_future()
+        self._gate.later(seconds, lambda: None if over.done() else over.set_result(None))
+        await over
 
     async def _within_quota(self, purse: Purse, size: int, rows: int) -> None:
         """Waits until the quota lets so much through; meanwhile the client has no credit, and hears why."""
@@ -351,6 +404,21 @@ class Session:
         self.wake.set()
         try:
             await purse.turn(size, rows, gate.clock.monotonic, gate.later)
+        finally:
+            self._beyond = ""
+            self.wake.set()
+
+    async def _within_share(self, purse: Purse, size: int) -> None:
+        """Waits, likewise, until what the tenant or service has waiting in the log leaves so much of its share."""
+        gate = self._gate
+        if gate.has_share(purse, size):
+            return
+        gate.admission.waits("share")
+        self._beyond = f"the share of the {purse.name} in the spool is used up"
+        self.wake.set()
+        try:
+            while not gate.has_share(purse, size):
+                await self._pause(SHARE_SECONDS)
         finally:
             self._beyond = ""
             self.wake.set()

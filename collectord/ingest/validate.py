@@ -10,7 +10,7 @@ from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
 from collectord.model import Buffer, Partition, Reason, Schema, Stream
 from collectord.outputs import Outputs
-from collectord.schema import parse_schema, schema_id, stream_of
+from collectord.schema import MAX_COLUMNS, parse_schema, schema_id, stream_of
 
 DAY_NS = 86_400_000_000_000
 MAX_SCHEMAS_PER_CLIENT = 1000
@@ -33,7 +33,8 @@ class Shared:
     """Schemas in use by any client, by id. Whoever declares one of them gets the same object; it goes with the last of
     them. Belongs to the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_columns: int = MAX_COLUMNS) -> None:
+        self.max_columns = max_columns
         self.bytes = 0
         self._rules: dict[bytes, tuple[batch.Rules, int]] = {}
 
@@ -43,6 +44,15 @@ class Shared:
     def get(self, key: bytes) -> batch.Rules | None:
         found = self._rules.get(key)
         return found[0] if found is not None else None
+
+    def too_wide(self, schema: Schema) -> Refusal | None:
+        """Why a schema has more columns than are taken here; None: it has not."""
+        if len(schema.columns) <= self.max_columns:
+            return None
+        return Refusal(
+            Reason.TOO_MANY_COLUMNS,
+            f"the schema has {len(schema.columns)} columns; {self.max_columns} are allowed (max_columns)",
+        )
 
     def hold(self, rules: batch.Rules) -> None:
         """One client more uses it."""
@@ -109,10 +119,10 @@ def judge(payload: Buffer, found: batch.Found, rules: batch.Rules, window: Windo
 class Declared:
     """The schemas that one client has declared on its stream, the refused ones included."""
 
-    def __init__(self, shared: Shared, why_not: Callable[[Stream], str] = lambda _: "") -> None:
-        """`why_not`: why rows of a stream are not taken here at all; empty if they are."""
+    def __init__(self, shared: Shared, why_refused: Callable[[Stream], Refusal | None] = lambda _: None) -> None:
+        """`why_refused`: why rows of a stream are not taken here at all; None if they are."""
         self._shared = shared
-        self._why_not = why_not
+        self._why_refused = why_refused
         self._rules: dict[bytes, batch.Rules | Refusal] = {}
         self._columns = 0
         self.bytes = 0
@@ -159,9 +169,9 @@ class Declared:
                 rules = batch.Rules.of(parse_schema(raw))
             except Rejected as rejected:
                 return Refusal.of(rejected)
-        why_not = self._why_not(rules.schema.stream)
-        if why_not:
-            return Refusal(Reason.NOT_ALLOWED, why_not)
+        refusal = self._shared.too_wide(rules.schema) or self._why_refused(rules.schema.stream)
+        if refusal is not None:
+            return refusal
         columns = len(rules.schema.columns)
         if self._columns + columns > MAX_COLUMNS_PER_CLIENT:
             return Refusal(
@@ -188,13 +198,15 @@ class Declared:
         self.bytes = 0
 
 
-def counted_drops(message: pb.Dropped, mine: Callable[[Stream], bool] = lambda _: True) -> tuple[bytes, int]:
-    """The part of a client's report of dropped rows that can be kept, serialized, and how many counts cannot. `mine`: whether
-    a stream is one of his: nobody may add to the books of another's."""
+def counted_drops(
+    message: pb.Dropped, may_count: Callable[[Stream, str], bool] = lambda stream, reason: True
+) -> tuple[bytes, int]:
+    """The part of a client's report of dropped rows that can be kept, serialized, and how many counts cannot. `may_count`: whether
+    he may say so of a stream, with a reason: nobody may add to the books of another's."""
     kept = []
     for count in message.counts[:MAX_DROP_COUNTS]:
         try:
-            if not mine(stream_of(count.stream)):
+            if not may_count(stream_of(count.stream), count.reason):
                 continue
         except Rejected:
             continue

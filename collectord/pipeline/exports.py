@@ -90,6 +90,13 @@ class Exports:
         """Which exporters cannot go on now, and why; empty: all can."""
         return "; ".join(f"{one.name}: {one.delivery.trouble}" for one in self._all if one.delivery.trouble)
 
+    @property
+    def left(self) -> str:
+        """Which exporters have events to deliver, and why they have not."""
+        durable = self._log.durable
+        waiting = [one for one in self._all if one.needed_from < durable]
+        return "; ".join(f"{one.name}: {one.delivery.trouble or 'under way'}" for one in waiting)
+
     def stop(self, patience: float) -> bool:
         """Returns whether nothing of them runs any more; if not, a request is under way."""
         deadline = self._clock.monotonic() + patience

@@ -22,6 +22,8 @@ from collectord.errors import CollectordError, SpoolFull, described
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.ingest.openings import Openings
+from collectord.ingest.purses import service_name
+from collectord.ingest.shares import allowed
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn, Partition
@@ -87,6 +89,7 @@ class Pipeline:
         workers: int,
         max_streams: int,
         mark_seconds: float,
+        share: float,
         connected: Callable[[], frozenset[bytes]],
         received: dict[str, int],
         received_to: Lsn,
@@ -97,8 +100,11 @@ class Pipeline:
         destinations: Destinations | None = None,
         node: str = "",
     ) -> None:
-        """`received`: rows per stream key that the log has ever taken in before `received_to`."""
+        """`received`: rows per stream key that the log has ever taken in before `received_to`; `share`: what one tenant or service
+        may have of open partitions and log, of what the others leave."""
         self._log = log
+        self._share = share
+        self._log_bytes = log.budget // log.segment_bytes * log.segment_bytes
         self._ledger = ledger
         self._appender = appender
         self._reserve = reserve
@@ -111,7 +117,8 @@ class Pipeline:
         )
         self._framer = Framer(codec, level, ledger.writer_id, ledger.next_frame_id)
         self._state = state = State(ledger, rules, received, reader.position, clock)
-        self._openings = Openings(max_streams, state.index)
+        self._openings = Openings(max_streams, state.index, share)
+        state.index.whose = self._whose
         self._parking = Parking(
             state, log=log, ledger=ledger, parked=parked, known=self._known, clock=clock, budget=parked_budget,
             flush_interval=rules.flush_interval,
@@ -272,10 +279,22 @@ class Pipeline:
         """What has failed last, even if all is well again; empty if nothing ever has."""
         return self._state.errors.newest
 
-    def has_room(self, partition: Partition) -> bool:
-        """Whether a batch of this partition may be taken in; from the event loop, so without the lock. `gave_up` has to
-        follow if it does not get into the log."""
-        return self._openings.let_in(partition)
+    def let_in(self, partition: Partition, whose: str) -> str:
+        """Why a batch of this partition may not be taken in from a tenant or service, empty: it may; from the event loop, so without
+        the lock. `gave_up` has to follow if it does not get into the log."""
+        return self._openings.let_in(partition, whose)
+
+    def room(self, whose: str) -> int:
+        """Bytes that a tenant or service may have waiting in the log, more than it has; likewise without the lock."""
+        index = self._state.index
+        _, mine = index.held(whose)
+        # What has not been read yet may be anybody's.
+        others = index.bytes - mine + max(0, self._log.durable - self._state.taken_to)
+        return allowed(self._share, self._log_bytes, others) - mine
+
+    def _whose(self, partition: Partition) -> str:
+        """Whom a partition that opens is counted for: who sends it, or after a restart the service that its stream names."""
+        return self._openings.whose(partition) or service_name(self._known.service(partition.schema_id))
 
     def is_open(self, partition: Partition) -> bool:
         """Whether rows of this partition wait, or are about to; from the event loop, so without the lock."""
@@ -295,7 +314,8 @@ class Pipeline:
 
     def is_refused(self, partition: Partition) -> bool:
         """Whether what may wait for this partition's blob is used up, so that its rows are rejected; from any thread."""
-        return partition in self._parking.refused
+        refused = self._parking.refused
+        return bool(refused) and partition in refused
 
     def flush(self, timeout: float, *, insist: bool = True) -> bool:
         """Seals and uploads what is durable now; waits for it. Returns whether all of it has landed.
@@ -397,14 +417,18 @@ class Pipeline:
             if self._holds:
                 index.due(now)  # so that its timers do not come back at once
                 return
-            for base, intent in list(intents.items()):
+            index.due(now)
+            if len(self._busy) >= self._workers:
+                return
+            # Frames that are open come first, those of whoever was served longest ago before the others'.
+            ready = [(base, intent.partition) for base, intent in intents.items() if self._is_free(base, now)]
+            for base, partition in sorted(ready, key=lambda one: index.served(one[1])):
                 if len(self._busy) >= self._workers:
                     return
-                if self._is_free(base, now):
-                    self._submit(base, intent.partition)
+                self._submit(base, partition)
             # After a restart with another codec or layout, an open frame's blob has another name than its partition's next.
             on_their_way = {intent.partition for intent in intents.values()}
-            for partition in list(index.due(now)):
+            for partition in index.turns(now):
                 if len(self._busy) >= self._workers:
                     return
                 base = self._known.base(partition)
@@ -413,6 +437,7 @@ class Pipeline:
 
     def _submit(self, base: str, partition: Partition) -> None:
         """Counted as running from here on, so that the end of the pipeline waits for it."""
+        self._state.index.serve(partition)
         self._busy.add(base)
         self._running += 1
         self._pool.submit(self._work_on, base, partition).add_done_callback(self._ended)

@@ -14,7 +14,7 @@ from collectord.buffer.entries import Entries
 from collectord.buffer.index import BEGINNING
 from collectord.clock import Clock
 from collectord.errors import Rejected
-from collectord.model import Lsn, Partition, Place, Schema, Stream
+from collectord.model import HOUR_NS, Lsn, Partition, Place, Schema, Stream
 from collectord.pipeline.known import Known
 from collectord.pipeline.last_errors import LastError
 from collectord.pipeline.parking import Parking
@@ -108,6 +108,20 @@ class Overview:
             oldest = index.oldest()
             age = 0.0 if oldest is None else self._clock.monotonic() - oldest
             return Waiting(index.rows, len(index), age)
+
+    def holders(self) -> list[tuple[str, int, int]]:
+        """Of which tenants, and services where none is named, something waits: the name, partitions, bytes of the log."""
+        with self._state.lock:
+            return self._state.index.holders()
+
+    def past_rows(self) -> int:
+        """Rows that have not landed of days, or hours, that are over by this machine's clock."""
+        hour = self._clock.wall_ns() // HOUR_NS
+        with self._state.lock:
+            return sum(
+                rows for partition, rows, _ in self._state.index.waiting_rows()
+                if partition.start_hour + partition.boundary_minutes // 60 <= hour
+            )  # fmt: skip
 
     def waiting_partitions(self) -> list[tuple[Partition, int]]:
         """The partitions with rows that have not landed, as far as the ledger knows, and how many."""

@@ -6,7 +6,7 @@ and parked files share one budget: what is parked is taken from the log's.
 
 If the store takes nothing from anybody, nothing is gained by this, so a segment of which most waits is only parked while
 other blobs land. What a bad blob may keep waiting, in the log and parked, has a limit of its own; its rows are then
-rejected at the door, and nobody else's.
+rejected at the door, those of whoever has most of it, and nobody else's.
 
 The ledger knows which files there are, so that one that somebody takes away is missed.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ class Parking:
             bad = self._bad(now)
             waiting = self._parked.used_bytes + self._waiting_bytes(bad)
             run = self._choose(bad, position, others_land) if bad and idle else None
-        self._refuse(bad if others_land and waiting > REFUSE_AT * self.budget else frozenset())
+            full = others_land and waiting > REFUSE_AT * self.budget
+            refused = self._of_the_greedy(bad) if full else frozenset()
+        self._refuse(refused)
         if run is not None:
             self._copying = self._pool.submit(self._park, run)
 
@@ -154,6 +157,17 @@ class Parking:
             number, size = self._state.index.bytes_from(partition, self._parked.end)
             total += size + number * parked_bytes(Place(Lsn(0), 0))
         return total
+
+    def _of_the_greedy(self, bad: frozenset[Partition]) -> frozenset[Partition]:
+        """Those of the bad partitions whose tenant, or service, has at least an equal part of what may wait: nobody's rows are refused
+        because another's have taken it all. With the lock held."""
+        index = self._state.index
+        held = Counter[str]()
+        for partition in bad:
+            number, size = index.bytes_from(partition, Lsn(0))
+            held[index.holder_of(partition)] += size + number * parked_bytes(Place(Lsn(0), 0))
+        part = min(REFUSE_AT * self.budget / len(held), max(held.values())) if held else 0
+        return frozenset(one for one in bad if held[index.holder_of(one)] >= part)
 
     def _choose(self, bad: frozenset[Partition], position: Lsn, others_land: bool) -> Run | None:
         """As many of the oldest segments as it takes to come below the low-water mark. With the lock held."""

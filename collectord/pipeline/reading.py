@@ -29,6 +29,8 @@ from collectord.wal.parked import ParkedLog
 from collectord.wal.reader import LogReader
 
 READ_AT_ONCE = 1000
+MOST_DECLARED = (1 << 20) + (16 << 10)
+"""Bytes that a schema and the key of its stream may need."""
 MOST_TOLD = 100
 """Streams and reasons of dropped rows that are said, of what is read at once; the books have all."""
 _EVENT_KEYS = tuple(f"{kind.name.lower()}:" for kind in KINDS)
@@ -72,6 +74,8 @@ class Reading:
         self._pending: deque[Stored] = deque()
         """Read from the log and not taken in yet: more than nothing only while taking in fails."""
         self._damages: deque[Damage] = deque()
+        self._last_end = Lsn(0)
+        """Where the entry ends that was taken in last. What lies between it and the next is a declaration, as a rule."""
         self._dropped: list[tuple[str, str, int]] = []
         """Stream, reason and rows that clients gave up, to be said when the lock is free."""
 
@@ -106,6 +110,12 @@ class Reading:
 
     def _take(self, stored: Stored, now: float, wall: int) -> None:
         """Takes in one entry. Whatever may fail comes first, and may be repeated."""
+        try:
+            self._take_in(stored, now, wall)
+        finally:
+            self._last_end = stored.end
+
+    def _take_in(self, stored: Stored, now: float, wall: int) -> None:
         if stored.kind is EntryKind.DROPPED:
             self._take_dropped(stored)
         known = stored.kind is EntryKind.BATCH and self._known.knows(stored.schema_id)
@@ -119,7 +129,8 @@ class Reading:
             event(_log, logging.ERROR, "an entry's schema is lost", lsn=stored.lsn, rows=stored.rows)
             return
         if stored.lsn >= self._parked.end:
-            self._state.index.add(stored, now)
+            gap = stored.lsn - self._last_end
+            self._state.index.add(stored, now, gap if 0 < gap <= MOST_DECLARED else 0)
         self._openings.seen(stored.partition)
         if again != (stored.lsn >= self._received_to):
             rows = -stored.rows if again else stored.rows
@@ -181,7 +192,7 @@ class Reading:
 _REASONS = frozenset(
     ("outbox_full", "unsupported_media", "unsupported_type", "ragged", "no_rows", "no_columns", "too_many_columns",
      "row_too_large", "invalid_utf8", "bad_name", "bad_id", "bad_timestamp", "closed", "switched_off", "held_full",
-     "internal_error")
+     "bad_event", "bad_number", "internal_error")
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.model import Lsn
 from collectord.pipeline.exports import Exports
-from collectord.pipeline.parking import Parking
+from collectord.pipeline.parking import HIGH_WATER, LOW_WATER, Parking
 from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.state import State
 from collectord.upload.ledger import Ledger
@@ -75,6 +75,7 @@ class Upkeep:
         self._exports.expire()
         with self._state.lock:
             free = self._free_before()
+        self._make_haste()
         self._shelf.settle()
         if free > self._retired and self._shelf.returning.settled:
             self.checkpoint(retire=True)
@@ -87,6 +88,21 @@ class Upkeep:
         if now - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = now
             self._prune(free)
+
+    def _make_haste(self) -> None:
+        """In a log that is nearly full, what keeps the oldest segments is due: else a few rows that may wait for their time would
+        keep what has landed of everybody."""
+        left, low = self._log.used_bytes, LOW_WATER * self._log.budget
+        if left <= HIGH_WATER * self._log.budget:
+            return
+        before = Lsn(0)
+        for segment in self._log.catalog.segments()[:-1]:
+            if left <= low or segment.end is None:
+                break
+            before, left = segment.end, left - segment.size
+        with self._state.lock:
+            self._state.index.flush(before)
+            self._state.wake()
 
     def checkpoint(self, *, retire: bool) -> None:
         """Writes down the marks, after which the log needs no segment that has landed."""

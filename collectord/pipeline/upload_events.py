@@ -22,6 +22,7 @@ from collectord._pb import collector_pb2 as pb
 from collectord.clock import Clock
 from collectord.ingest.mdc import new_id
 from collectord.ingest.openings import Openings
+from collectord.ingest.purses import service_name
 from collectord.kinds import EVENTS
 from collectord.logs import event
 from collectord.model import (
@@ -85,7 +86,7 @@ class UploadEvents:
             return
         schema = self._schema(of_events)
         partition = Partition.of(schema.id, began_ns, MINUTES_PER_HOUR)
-        if not self._openings.let_in(partition):
+        if self._openings.let_in(partition, service_name(stream.webservice)):
             return
         kind, target = _target(self._store, blob)
         item_id = uuid.UUID(new_id(began_ns)).bytes

@@ -74,6 +74,8 @@ class Expressions:
             words.fail(token, "'=' names a column; to compare, write == or =~")
         if word == "matches":
             words.fail(token, "matches regex is not supported; contains, has, startswith and endswith are")
+        if word in ("and", "or", "by"):
+            return left
         if token.kind is Kind.NAME and words.following.kind in (Kind.STRING, Kind.LONG, Kind.REAL):
             words.fail(token, f"{token} is no operator that is supported{suggestion(word, INFIX)}; {listed(INFIX)} are")
         return left
@@ -199,6 +201,10 @@ class Expressions:
         arguments: list[Expression] = []
         with words.deeper(opening):
             if not words.is_sign(")"):
-                arguments = self._several()
+                arguments.append(self.read())
+                while words.accept(","):
+                    if words.is_sign("*"):
+                        words.fail(token, f"{word}() of all columns, '*', is not supported")
+                    arguments.append(self.read())
         words.close("',' or ')'")
         return Call(token.start, word, tuple(arguments))

@@ -104,6 +104,10 @@ def _strcat(at: int, given: list[Sql]) -> Sql:
     return Sql("concat(" + ", ".join(text(one).text for one in given) + ")", "string", at)
 
 
+def _replace_string(at: int, given: list[Sql]) -> Sql:
+    return Sql(f"replace({', '.join(text(one).text for one in given)})", "string", at)
+
+
 def _substring(at: int, given: list[Sql]) -> Sql:
     for one in given[1:]:
         if one.type != "long":
@@ -161,6 +165,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType({
     "not": Function(1, 1, lambda at, given: Sql(f"(NOT {condition(given[0]).text})", "bool", at)),
     "now": Function(0, 1, _now),
     "parse_json": _TO_JSON,
+    "replace_string": Function(3, 3, _replace_string),
     "round": Function(1, 2, _round),
     "startofday": Function(1, 1, _start_of_day),
     "strcat": Function(1, 64, _strcat),

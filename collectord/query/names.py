@@ -21,6 +21,7 @@ _END = r"(?:\.\d+)?\.(?:csv(?:\.zst|\.gz)?|jsonl)"
 _DAY = re.compile(
     rf"(?P<before>.*?)/?(?P<yyyy>\d{{4}})/(?P<mm>\d\d)/(?P<dd>\d\d)(?:/(?P<HH>\d\d))?/(?P<file>[^/]+?){_END}"
 )
+_LIKE_ESCAPES = re.compile("%(?=2F|25)")
 _FILE = re.compile(rf"(?P<file>.+?){_END}")
 
 
@@ -43,7 +44,12 @@ def _table(webservice: str, model: str, designation: str, collection: str) -> st
     parts = [webservice or "default", model or "default", designation or "default"]
     if collection not in ("", "default"):
         parts.append(collection)
-    return "/".join(part.replace("/", "%2F") for part in parts)
+    return "/".join(map(_escaped, parts))
+
+
+def _escaped(part: str) -> str:
+    """Slashes escaped, and what would look like that: no two names become one."""
+    return _LIKE_ESCAPES.sub("%25", part).replace("/", "%2F")
 
 
 def identifier_of(table: str) -> str:
@@ -73,8 +79,8 @@ class Names:
         if match is None:
             return None
         found = match.groupdict()
-        stem = found.get("before") or ""
-        table = "/".join(unquote(part) for part in [*stem.split("/"), found["file"]] if part and part != "data")
+        levels = f"{found.get('before') or ''}/{found['file']}".split("/")
+        table = "/".join(_escaped(unquote(part)) for part in levels if part and part != "data")
         return Spoken(table or "default", *_period(found))
 
     @staticmethod

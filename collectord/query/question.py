@@ -9,6 +9,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from collectord.encode.frame import JSONL
 from collectord.query.engine import Engine, quoted
 from collectord.query.errors import KqlError, QueryFailed
 from collectord.query.landed import Effort
@@ -17,9 +18,10 @@ from collectord.query.names import Names, identifier_of
 from collectord.query.parse import parse
 from collectord.query.span import Span, span_of
 from collectord.query.syntax import Join, Query, TypeName
-from collectord.query.tables import EVENT_TABLES, Catalog, Reading, Waiting
+from collectord.query.tables import EVENT_TABLES, FOR_MONITORING, Catalog, Reading, Waiting
 from collectord.query.translate import translate
 from collectord.query.waiting import Log
+from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
 
 DEFAULT_MEMORY = 512
@@ -156,6 +158,10 @@ class Questions:
         waiting = self._log.tables() if self._log is not None else {}
         streams = self._catalog((), Span()).streams()
         names = sorted({*streams, *(table for table in waiting if table not in EVENT_TABLES)})
+        for name, blobs in streams.items():
+            if blobs and all(codec_of(blob.name) == JSONL for blob, _ in blobs):
+                names.remove(name)
+                self.effort.note(f"[{name!r}] is no table: {FOR_MONITORING}")
         spelled = Counter(map(identifier_of, names))
         return [
             TableInfo(

@@ -55,6 +55,9 @@ _OURS: Final[Mapping[str, str]] = {
 """Columns of our own that are no texts, where there is no document."""
 
 
+FOR_MONITORING: Final = "what is written for Azure ML's model monitoring (mdc_output) is for others"
+
+
 @dataclass(slots=True)
 class Reading:
     """What readings of one question share."""
@@ -220,9 +223,10 @@ class Catalog:
         schema = _merged([one.text for one in blobs] + [text for text, _ in texts])
         if not schema.names:
             return (
-                f"[{name!r}] has no rows that can be asked: streams that are written for Azure ML's model monitoring, and blobs "
-                "without a header of ours, are not tables"
+                f"[{name!r}] has no rows that can be asked: {_why_none([blob for blob, _ in every] if every else None)}"
             )
+        if any(codec_of(blob.name) == JSONL for blob in chosen):
+            self._reading.effort.note(f"some rows of [{name!r}] are not in the answer: {FOR_MONITORING}")
         columns: list[tuple[str, TypeName, str]] = []
         plain = []
         for number, column in enumerate(schema):
@@ -301,6 +305,16 @@ class Catalog:
             types = _types(self._reading.store, blob)
             if types is not None:
                 yield types
+
+
+def _why_none(blobs: Sequence[BlobInfo] | None) -> str:
+    """Of blobs that have no header; None: the rows have not landed."""
+    lines = [blob.name for blob in blobs or () if codec_of(blob.name) == JSONL]
+    if blobs and not lines:
+        return "its blobs have no header of ours"
+    # Above the hours, which stand in these names whatever the layout.
+    above = f"; `collectord cat {lines[-1].rsplit('/', 5)[0]}` prints them" if lines else ""
+    return f"{FOR_MONITORING}{above}"
 
 
 def _types(store: BlobStore, blob: BlobInfo) -> dict[str, str] | None:

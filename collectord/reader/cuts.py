@@ -75,6 +75,8 @@ class Cuts:
     period: tuple[str, int] | None = None
     header: int = 0
     """Bytes before the first frame with rows."""
+    columnless: bool = False
+    """It has not the columns of which values are wanted."""
 
     def length(self, size: int) -> int:
         """Of a blob of `size` bytes afterwards."""
@@ -125,6 +127,7 @@ def _frames(
     found.header = first.length
     progress(first.length)
     applies = _row_test(names, wanted)
+    found.columnless = applies is None
     for frame in frames:
         progress(frame.length)
         if applies is None or frame.passed or not frame.text:

@@ -329,9 +329,10 @@ class Eraser:
 
 def search(
     store: RewritableStore, blobs: Iterable[BlobInfo], wanted: Wanted, troubled: Callable[[str, str], None],
-    progress: Callable[[int], None] = lambda size: None,
+    progress: Callable[[int], None] = lambda size: None, looked: Callable[[Cuts], None] = lambda found: None,
 ) -> Iterator[tuple[BlobInfo, Cuts]]:  # fmt: skip
-    """The blobs that have such rows. What cannot be read is told to `troubled` (blob, why). Changes nothing.
+    """The blobs that have such rows; `looked` gets what was found in any. What cannot be read is told to `troubled` (blob,
+    why). Changes nothing.
 
     Raises:
         TryAgain: the store did not answer.
@@ -352,6 +353,7 @@ def search(
             continue
         finally:
             progress(max(0, blob.size - told))
+        looked(found)
         if found.cuts:
             yield blob, found
 

@@ -18,7 +18,7 @@ from collectord.errors import CallHuman, NeverAgain
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
 from collectord.reader.blobs import data_blobs
-from collectord.reader.cuts import Wanted
+from collectord.reader.cuts import Cuts, Wanted
 from collectord.reader.erase import Eraser, Refused, search
 from collectord.reader.erasures import Keeper, Record, recorded
 from collectord.reader.where import may_hold, needles
@@ -186,8 +186,33 @@ def _look(store: RewritableStore, wanted: Wanted, scope: Scope, result: Erasure)
         def troubled(blob: str, why: str) -> None:
             result.unread.append({"blob": blob, "why": why})
 
-        for blob, found in search(store, blobs, wanted, troubled, tell):
+        having = 0
+
+        def looked(found: Cuts) -> None:
+            nonlocal having
+            having += not found.columnless
+
+        for blob, found in search(store, blobs, wanted, troubled, tell, looked):
             result.affected.append(Affected(blob.name, found.rows, found.frames, blob.size))
+    if wanted.cells and blobs and not result.affected:
+        result.notes += _doubts(wanted, having)
+
+
+def _doubts(wanted: Wanted, having: int) -> Iterator[str]:
+    """Why there may be such rows although none was found."""
+    names = " and ".join(repr(name) for name, _ in wanted.cells)
+    if not having:
+        yield f"none of these blobs has the column {names}; is it spelled as in their headers?"
+    elif any(_is_number(text) for _, text in wanted.cells):
+        yield "values are compared as texts: of a column of reals 4711.0 stands in the blobs, not 4711"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _blobs(store: RewritableStore, wanted: Wanted, scope: Scope) -> list[BlobInfo]:

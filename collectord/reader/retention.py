@@ -28,6 +28,8 @@ ALL_TABLES = "telemetry"
 """Stands for all tables that are not named themselves."""
 TABLES = tuple(kind.table for kind in EVENTS.values())
 MOST_DAYS = 36_500
+BLOB_TYPES = ["appendBlob", "blockBlob"]
+"""Daemons append; what an erasure has left of a part is a block blob."""
 MOST_PREFIXES, MOST_RULES = 10, 100
 """Of a rule; of a policy."""
 RULE_NAME = "collectord"
@@ -126,7 +128,7 @@ def _rules(kept: Sequence[Kept], container: str) -> Iterator[dict[str, Any]]:
                 "name": f"{RULE_NAME}{days}days{at // MOST_PREFIXES + 1}",
                 "type": "Lifecycle",
                 "definition": {
-                    "filters": {"blobTypes": ["appendBlob"], "prefixMatch": folders[at : at + MOST_PREFIXES]},
+                    "filters": {"blobTypes": BLOB_TYPES, "prefixMatch": folders[at : at + MOST_PREFIXES]},
                     "actions": {"baseBlob": {"delete": {"daysAfterModificationGreaterThan": days}}},
                 },
             }

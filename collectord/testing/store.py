@@ -136,6 +136,9 @@ class MemoryStore:
             ]
         yield from found
 
+    def is_there(self) -> bool:
+        return self.container
+
     def get_document(self, name: str) -> GetOutcome:
         return self._do("get_document", name, 0, lambda: self._get_document(name))
 

@@ -259,14 +259,28 @@ class AzureBlob:
             for item in self._container.list_blobs(name_starts_with=prefix, include=["metadata"]):
                 yield BlobInfo(item.name, item.size, dict(item.metadata or {}))
         except _FAULTS as error:
-            match self._judge(error):
-                case Absent() | NoContainer():
-                    return
-                case Blocked(_, detail):
-                    raise CallHuman(f"{self.describe()} refuses to be listed: {detail}") from None
-                case meaning:
-                    detail = getattr(meaning, "detail", "") or type(meaning).__name__
-                    raise TryAgain(f"{self.describe()} could not be listed: {detail}") from None
+            meaning = self._judge(error)
+            if isinstance(meaning, Absent | NoContainer):
+                return
+            raise self._unlisted(meaning) from None
+
+    def is_there(self) -> bool:
+        # Whoever may list may ask so; the container's properties need more.
+        try:
+            next(iter(self._container.list_blobs(results_per_page=1)), None)
+            return True
+        except _FAULTS as error:
+            meaning = self._judge(error)
+        if isinstance(meaning, Absent | NoContainer):
+            return False
+        raise self._unlisted(meaning)
+
+    def _unlisted(self, meaning: _Meaning) -> CallHuman | TryAgain:
+        if isinstance(meaning, Blocked):
+            return CallHuman(f"{self.describe()} refuses to be listed: {meaning.detail}")
+        return TryAgain(
+            f"{self.describe()} could not be listed: {getattr(meaning, 'detail', '') or type(meaning).__name__}"
+        )
 
     def get_document(self, name: str) -> GetOutcome:
         try:

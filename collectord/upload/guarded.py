@@ -53,6 +53,9 @@ class Guarded:
     def list(self, prefix: str) -> Iterator[BlobInfo]:
         return self._store.list(prefix)
 
+    def is_there(self) -> bool:
+        return self._store.is_there()
+
     def get_document(self, name: str) -> GetOutcome:
         return self._store.get_document(name)
 

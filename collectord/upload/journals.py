@@ -18,7 +18,7 @@ import xxhash
 from collectord import files
 from collectord.upload.journal import Journal
 from collectord.upload.store import CONTROL_PREFIX
-from collectord.upload.tree import PUBLIC_FILE, Tree
+from collectord.upload.tree import Tree
 
 JOURNALS = CONTROL_PREFIX + "appends"
 STRIPES = 16
@@ -106,4 +106,7 @@ class Journals:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             self._tree.make_directories(path.parent)
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PUBLIC_FILE)
+        try:
+            return self._tree.make_file(path, os.O_RDWR)
+        except FileExistsError:  # somebody else was faster
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -117,7 +117,7 @@ class LocalDirectory:
                 return NoContainer()
             # Their entries become durable with the first append.
             self._tree.make_directories(path.parent)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PUBLIC_FILE)
+            fd = self._tree.make_file(path, os.O_WRONLY)
             os.fchmod(fd, PUBLIC_FILE)
             os.close(fd)
         except FileExistsError:
@@ -184,6 +184,16 @@ class LocalDirectory:
         except OSError as error:
             raise TryAgain(f"{self.describe()} could not be listed: {error}") from error
 
+    def is_there(self) -> bool:
+        try:
+            return stat.S_ISDIR(self.root.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError as error:
+            raise CallHuman(f"{self.describe()} cannot be looked at: {error}") from error
+        except OSError as error:
+            raise TryAgain(f"{self.describe()} could not be looked at: {error}") from error
+
     def expire(self, blob: str, unchanged_since: float, only_look: bool = False) -> int | None:
         """Removes a blob that has not been appended to since then (seconds since 1970), durably. Returns its bytes; None: it
         has, or it is gone. No append gets lost: one that comes now finds it absent. `only_look`: it stays. Raises OSError."""
@@ -202,12 +212,13 @@ class LocalDirectory:
     def get_document(self, name: str) -> GetOutcome:
         try:
             data = _read_range(self._tree.path(name), 0, MAX_DOCUMENT + 1)
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError:
             return None
         except OSError as error:
             return self._failure(error)
         if data is None:
-            return None
+            # Something is there, and it is not known what the document says.
+            return Blocked("bad_name", f"{name} is no file")
         if len(data) > MAX_DOCUMENT:
             return too_large(name)
         return Document(data, xxhash.xxh3_128_hexdigest(data))

@@ -149,6 +149,10 @@ class BlobStore(Protocol):
         """
         ...
 
+    def is_there(self) -> bool:
+        """Whether there is such a container. Raises as `list` does."""
+        ...
+
     def addresses(self, blob: str) -> dict[str, str]:
         """Where people find the blob: `https`, `wasbs`, `abfss` for Azure, `file` for a directory. No request is made."""
         ...

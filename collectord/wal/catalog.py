@@ -79,12 +79,16 @@ class Catalog:
             segment.end = end
 
     def schema(self, schema_id: bytes) -> bytes:
-        """The raw schema as declared in any segment. Raises DamagedEntry if no declaration of it survives."""
+        """The raw schema as declared in any segment, read from there. Raises DamagedEntry if no declaration of it survives, and
+        OSError if the disk fails."""
         with self._lock:
-            for segment in reversed(self._segments):
-                raw = segment.schemas.get(schema_id)
-                if raw is not None:
-                    return raw
+            found = [segment.schemas.get(schema_id) for segment in reversed(self._segments)]
+        for declared in filter(None, found):
+            try:
+                return bytes(self.read_payload(declared.place)[: declared.length])
+            except DamagedEntry:
+                # There may be an older one.
+                continue
         raise DamagedEntry(f"schema {schema_id.hex()} is not declared anywhere in the log")
 
     @contextmanager

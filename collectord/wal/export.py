@@ -54,7 +54,7 @@ def batches_of_spool(log: Path, quarantine: Path, progress: Progress = lambda _:
     catalog = Catalog([one for one in walk.segments if one.path not in walk.vanished], walk.end)
     reader = LogReader(catalog, Lsn(0))
     page = bytearray(1 << 20)
-    schemas = {schema_id: raw for segment in walk.segments for schema_id, raw in segment.schemas.items()}
+    schemas = dict(_schemas(catalog))
     try:
         while entries := reader.read(_READ_ENTRIES):
             for stored in entries:
@@ -109,6 +109,15 @@ def _batches(
             continue
         seen.add((stored.lsn, stored.client, stored.sequence))
         yield Exported(stored, schemas.get(stored.schema_id), one.payload, path.name)
+
+
+def _schemas(catalog: Catalog) -> Iterator[tuple[bytes, bytes]]:
+    for schema_id in {one for segment in catalog.segments() for one in segment.schemas}:
+        try:
+            yield schema_id, catalog.schema(schema_id)
+        except DamagedEntry:
+            # Its segments were retired by a running daemon since the survey.
+            continue
 
 
 def _declared(one: Loose) -> bytes:

@@ -40,11 +40,6 @@ class Recovered:
     entries: int
     """Entries that can be read, declarations included."""
 
-    @property
-    def schemas(self) -> dict[bytes, bytes]:
-        """Raw schemas by id, of all segments."""
-        return {key: raw for segment in self.segments for key, raw in segment.schemas.items()}
-
 
 def recover(
     directory: Path, spool_id: bytes, floor: int = 0, *, disk: Disk | None = None, quarantine: Path | None = None

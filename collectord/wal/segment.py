@@ -7,12 +7,12 @@ import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
 from collectord.errors import FormatTooNew
-from collectord.model import Lsn
+from collectord.model import Lsn, Place
 from collectord.wal.counts import Tally
 from collectord.wal.disk import read_into
 from collectord.wal.framing import MARKER_BYTES, seed_of
@@ -123,6 +123,14 @@ def read_header(fd: int) -> tuple[SegmentHeader, int] | None:
         want = result
 
 
+class Declared(NamedTuple):
+    """Where a schema is declared."""
+
+    place: Place
+    length: int
+    """Of the raw schema, which the payload begins with."""
+
+
 @dataclass(slots=True, eq=False)
 class Segment:
     """A file of the log that is in use.
@@ -143,8 +151,8 @@ class Segment:
     """Where its last durable entry ends; None while it is written to. `base` if it has none."""
     gaps: tuple[tuple[Lsn, Lsn], ...] = ()
     """Damaged ranges found by recovery, which readers step over."""
-    schemas: dict[bytes, bytes] = field(default_factory=dict, repr=False)
-    """Raw schemas by id, as declared in it."""
+    schemas: dict[bytes, Declared] = field(default_factory=dict, repr=False)
+    """By id what is declared in it. Not what it says: schemas of a megabyte each may fill most of the log."""
     size: int = 0
     """Bytes of the file on disk."""
     recyclable: bool = True

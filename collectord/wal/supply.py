@@ -48,7 +48,7 @@ class Supply:
         self._directory = directory
         self._spool_id = spool_id
         self._catalog = catalog
-        self._segment_bytes = align(segment_bytes, HEADER_ALIGNMENT)
+        self.segment_bytes = align(segment_bytes, HEADER_ALIGNMENT)
         self.budget_bytes = budget_bytes
         self._clock = clock
         self._disk = disk
@@ -71,7 +71,7 @@ class Supply:
     @property
     def next_bytes(self) -> int:
         """Bytes of the disk that the next segment takes; 0 where there is a spare one."""
-        return 0 if self._spares else self._segment_bytes
+        return 0 if self._spares else self.segment_bytes
 
     def begin(self, previous_end: Lsn, counts: Tally, need: int) -> Active:
         """Begins a segment that has room for `need` bytes of entries, its header durable, and adds it to the catalog.
@@ -82,7 +82,7 @@ class Supply:
         header = SegmentHeader(self._random(16), self._spool_id, base, previous_end, 0, self._clock.wall_ns(), counts)
         # The length of the header does not depend on the capacity, which needs it.
         length = len(header.pack())
-        capacity = max(self._segment_bytes, align(length + need, HEADER_ALIGNMENT))
+        capacity = max(self.segment_bytes, align(length + need, HEADER_ALIGNMENT))
         header = SegmentHeader(header.id, self._spool_id, base, previous_end, capacity, header.created_ns, counts)
         path = self._directory / segment_name(base)
         try:
@@ -161,7 +161,7 @@ class Supply:
         with self._retiring:
             with self._lock:
                 freed = free(self._catalog.segments(), before)
-                disposal = dispose(freed, len(self._spares), self._segment_bytes, self._used, self.budget_bytes)
+                disposal = dispose(freed, len(self._spares), self.segment_bytes, self._used, self.budget_bytes)
             kept = set(map(id, disposal.recycle))
             # Oldest first: a crash in between, or whoever looks on, must not find a hole in the log.
             for segment in freed:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectord.model import EntryKind, Lsn
+from collectord.model import EntryKind, Lsn, Place, Stored
 from collectord.wal.counts import UNKNOWN_STREAM, Tally
 from collectord.wal.damage import Damage, Loss
 from collectord.wal.disk import Window
@@ -20,6 +20,7 @@ from collectord.wal.segment import (
     HIGHEST_BASE,
     SEGMENT_BYTES,
     SEGMENT_SUFFIX,
+    Declared,
     Segment,
     SegmentHeader,
     align,
@@ -206,7 +207,6 @@ class Walk:
         self.counts = Tally()
         self.end = Lsn(0)
         self._keys: dict[bytes, str] = {}
-        self._raws: dict[bytes, bytes] = {}
 
     def path_of(self, damage: Damage) -> tuple[Path, Lsn] | None:
         """File and base of the segment that a damage lies in, None if there is nothing to copy."""
@@ -298,7 +298,7 @@ class Walk:
                 if count_damaged:
                     tally.add(stored.kind, self._keys.get(stored.schema_id, UNKNOWN_STREAM), stored.rows, b"damaged")
             elif stored.kind is EntryKind.DECLARE:
-                self._declare(segment, stored.schema_id, bytes(payload), stored.sequence)
+                self._declare(segment, stored, bytes(payload))
             else:
                 if stored.kind is EntryKind.BATCH:
                     batches, rows = batches + 1, rows + stored.rows
@@ -329,12 +329,12 @@ class Walk:
         self.damages += found.damages
         return segment, found, tally
 
-    def _declare(self, segment: Segment, schema_id: bytes, payload: bytes, raw_bytes: int) -> None:
-        raw = payload[:raw_bytes]
-        if hashlib.sha256(raw).digest()[:16] != schema_id:
+    def _declare(self, segment: Segment, stored: Stored, payload: bytes) -> None:
+        schema_id, length = stored.schema_id, stored.sequence
+        if hashlib.sha256(payload[:length]).digest()[:16] != schema_id:
             return
-        segment.schemas[schema_id] = self._raws.setdefault(schema_id, raw)
-        self._keys[schema_id] = payload[raw_bytes:].decode("utf-8", "replace")
+        segment.schemas[schema_id] = Declared(Place(stored.lsn, stored.length), length)
+        self._keys[schema_id] = payload[length:].decode("utf-8", "replace")
 
     def _note_end(self, index: int, limit: Lsn | None, found: Scan) -> None:
         """What may have stood behind the last entry of a segment whose end nobody states, though others came after it."""

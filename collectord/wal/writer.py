@@ -18,7 +18,7 @@ from typing import Literal
 
 from collectord.clock import Clock, SystemClock
 from collectord.errors import CollectordError, LogUnavailable, SpoolFull
-from collectord.model import Entry, Lsn
+from collectord.model import Entry, Lsn, Place
 from collectord.wal.catalog import Catalog
 from collectord.wal.counts import UNKNOWN_STREAM, StreamCounts
 from collectord.wal.disk import NO_SPACE, Disk, write_all
@@ -33,16 +33,19 @@ from collectord.wal.framing import (
 )
 from collectord.wal.recovery import Recovered
 from collectord.wal.refusals import Refusals
-from collectord.wal.segment import SEGMENT_BYTES, Active
+from collectord.wal.segment import SEGMENT_BYTES, Active, Declared
 from collectord.wal.supply import Supply
 
 Done = Callable[[Exception | None], None]
 
 ENOUGH_BYTES = 400 << 10
-"""When so much is queued it is urgent: it is nearly all that a client may send without an answer, and more of it would hardly
-make a commit cheaper."""
-URGENT_SHARE = 5
-"""Of the gap between commits, that what is urgent waits for as well: each commit costs what several entries could share."""
+"""When so much is queued the gap is cut short: it is nearly all that a client may send without an answer, and more of it would
+hardly make a commit cheaper."""
+SHORT_SHARE = 5
+"""Of the gap between commits, that is left then: each commit costs what several entries could share."""
+
+KEPT_KEYS = 10_000
+"""Schemas whose stream's key is remembered."""
 
 logger = logging.getLogger(__name__)
 _PADDING = [bytes(count) for count in range(8)]
@@ -72,7 +75,7 @@ class _Group:
         self.buffers: list[Buffer] = []
         self.appends: list[_Append] = []
         """In the order of the queue; those refused meanwhile are told in their turn."""
-        self.declared: dict[bytes, bytes] = {}
+        self.declared: dict[bytes, Declared] = {}
 
 
 class LogWriter:
@@ -127,8 +130,8 @@ class LogWriter:
         """Why no segment can be begun; empty: one can, or nobody has tried. Read from any thread."""
         self._last_begin = float("-inf")
         self._thread: threading.Thread | None = None
-        self._closing, self._hurry = threading.Event(), threading.Event()
-        """`_hurry`: something urgent has come, or the end."""
+        self._hurry, self._now = threading.Event(), threading.Event()
+        """The gap is cut short; there is none: something urgent has come, or the end."""
         self._pause = pause
         self._queue: list[_Append] = []
         self._queued_bytes = 0
@@ -159,6 +162,11 @@ class LogWriter:
         """Bytes of the disk that the next segment takes; 0 where there is a spare one."""
         return self._supply.next_bytes
 
+    @property
+    def segment_bytes(self) -> int:
+        """Of a segment as it is begun."""
+        return self._supply.segment_bytes
+
     def limit(self, budget_bytes: int) -> None:
         """Changes how many bytes the log may use; what it uses already stays. From any thread."""
         self._supply.budget_bytes = budget_bytes
@@ -181,8 +189,8 @@ class LogWriter:
         """Commits what is queued, then stops. May be repeated."""
         with self._wake:
             self._open = False
-            self._closing.set()
             self._hurry.set()
+            self._now.set()
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
@@ -196,7 +204,8 @@ class LogWriter:
 
     def append(self, entries: Sequence[Entry], done: Done, *, urgent: bool = False) -> None:
         """Queues entries, in order behind everything queued before; never blocks. `urgent` entries, and what is queued
-        before them, wait for a fifth of the gap between commits only.
+        before them, wait for the commit that is under way and for no gap: who sends nothing before his answer shares the next
+        commit with all that came meanwhile, and a gap would only keep him.
 
         `done` is called once, on the log's thread: with None after all of them are durable, else with LogUnavailable or
         SpoolFull, and then none of them is in the log. After `close` it is called right here. Payloads
@@ -212,6 +221,8 @@ class LogWriter:
                 self._queued_bytes += append.bytes
                 if urgent or self._queued_bytes >= ENOUGH_BYTES:
                     self._hurry.set()
+                if urgent:
+                    self._now.set()
                 if len(self._queue) == 1:
                     self._wake.notify()
                 return
@@ -230,7 +241,7 @@ class LogWriter:
                 self._wake.wait()
             if not self._queue:
                 return False
-        for gap, ends in ((self._commit_gap, self._hurry), (self._commit_gap / URGENT_SHARE, self._closing)):
+        for gap, ends in ((self._commit_gap, self._hurry), (self._commit_gap / SHORT_SHARE, self._now)):
             rest = self._last_begin + gap - self._clock.monotonic()
             if rest > 0:
                 self._pause(ends, rest)
@@ -243,6 +254,7 @@ class LogWriter:
             self._queued_bytes = 0
             if self._open:
                 self._hurry.clear()
+                self._now.clear()
         self._last_begin = self._clock.monotonic()
         try:
             self._commit(taken)
@@ -341,8 +353,8 @@ class LogWriter:
                 payload = declare_payload(schema.raw, self._key(entry))
                 buffers.append(pack_declare(schema.id, schema.raw, payload, marker, seed, end, durable))
                 buffers.append(payload + _PADDING[-len(payload) % 8])
+                group.declared[schema.id] = Declared(Place(Lsn(end), len(payload)), len(schema.raw))
                 end += entry_bytes(len(payload))
-                group.declared[schema.id] = schema.raw
             length = len(entry.payload)
             buffers.append(pack_entry(entry, marker, seed, end, durable))
             buffers.append(entry.payload)
@@ -437,6 +449,8 @@ class LogWriter:
             return UNKNOWN_STREAM
         key = self._keys.get(schema.id)
         if key is None:
+            if len(self._keys) >= KEPT_KEYS:
+                self._keys.clear()
             key = self._keys[schema.id] = schema.stream.key()
         return key
 

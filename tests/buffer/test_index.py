@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from collectord.buffer.index import FIRST_RATIO, MAX_RATIOS, Index, Slice
+from collectord.buffer.index import ENTRY_BYTES, FIRST_RATIO, MAX_RATIOS, Index, Slice
 from collectord.buffer.seal import MAX_FRAME_ROWS, Cause, SealRules, age_limit
 from collectord.model import Cursor, EntryKind, Lsn, Partition, Place, Stored
 
@@ -282,6 +282,9 @@ class IndexModel(RuleBasedStateMachine):
         assert self.index.rows == sum(map(len, waiting.values()))
         assert {p: rows for p, rows, _ in self.index.waiting_rows()} == {p: len(rows) for p, rows in waiting.items()}
         assert self.index.waiting_from() == min((rows[0][0] for rows in waiting.values()), default=None)
+        lengths = {stored.lsn: stored.length + ENTRY_BYTES for stored in self.log}
+        assert self.index.bytes == sum(lengths[lsn] for rows in waiting.values() for lsn in {Lsn(at) for at, _ in rows})
+        assert set(self.index.turns(self.now)) == set(self.index.due(self.now))
 
 
 TestIndexModel = IndexModel.TestCase
@@ -302,3 +305,44 @@ def test_what_lies_before_a_position_is_told_from_what_lies_behind() -> None:
     assert index.bytes_from(a, Lsn(9)) == (1, 50)
     assert index.bytes_from(Partition(b"c" * 16, 0, 60), Lsn(0)) == (0, 0)
     assert set(index.partitions()) == {a, b}
+
+
+def test_what_is_due_comes_in_turns_of_whom_it_is() -> None:
+    """However many partitions one has, and however long they wait, another's is the next; who was served longest ago comes
+    first."""
+    many = [Partition(bytes([n]) * 16, 24, 1440) for n in range(10, 16)]
+    made = Index(RULES, {})
+    made.whose = lambda one: "red" if one in many else "blue"
+    for at, one in enumerate([*many, A, B]):
+        made.add(entry(at * 1000, partition=one), 0.0)
+    made.flush(Lsn(100_000))
+    assert list(made.turns(0.0)) == [many[0], A, many[1], B, *many[2:]]
+    made.serve(many[0])
+    assert list(made.turns(0.0))[:2] == [A, many[0]]
+    made.serve(A)
+    made.landed(many[0], Cursor(Lsn(1), 0), 0.0)
+    assert list(made.turns(0.0))[:3] == [many[1], A, many[2]]
+    assert made.served(A) > made.served(many[1]) == 1
+    assert set(made.turns(0.0)) == set(made.due(0.0))
+
+
+def test_what_waits_is_counted_for_whoever_opened_it_with_its_declarations() -> None:
+    """Until it has landed; with the last of it he is forgotten."""
+    made = Index(RULES, {})
+    made.whose = lambda one: "red" if one == A else "blue"
+    made.add(entry(1000, 4), 0.0, declared=700)
+    made.add(entry(2000, 4), 0.0)
+    made.add(entry(3000, 4), 0.0, declared=700)
+    made.add(entry(4000, 4, partition=B), 0.0)
+    size = 100 + ENTRY_BYTES
+    assert made.held("red") == (1, 3 * size + 1400)
+    assert made.held("blue") == (1, size)
+    assert made.bytes == 4 * size + 1400
+    made.landed(A, Cursor(Lsn(1000), 2), 0.0)
+    assert made.held("red") == (1, 3 * size + 1400), "an entry that has landed in part is there"
+    made.landed(A, Cursor(Lsn(1001), 0), 0.0)
+    assert made.held("red") == (1, 2 * size + 700)
+    assert sorted(made.holders()) == [("blue", 1, size), ("red", 1, 2 * size + 700)]
+    made.landed(A, Cursor(Lsn(3001), 0), 0.0)
+    assert (made.held("red"), made.bytes) == ((0, 0), size)
+    assert [whose for whose, _, _ in made.holders()] == ["blue"]

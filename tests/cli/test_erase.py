@@ -108,6 +108,18 @@ def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monke
     assert run(place, "--correlation-id", "order-3", "--spool", str(spool)).exit_code == 0
 
 
+def test_who_finds_nothing_is_told_of_a_column_that_is_not_there_and_of_numbers(place: Path) -> None:
+    """Else a misspelled column would look like an erasure that has nothing to do."""
+    for condition, note in (
+        ("A\n=x", "none of these blobs has the column 'A\\n'"), ("a\n=4711", "of a column of reals 4711.0 stands in the blobs"),
+        ("a\n=nobody", ""), ("a\n=x", ""),
+    ):  # fmt: skip
+        answer = run(place, "--where", condition)
+        assert answer.exit_code == int(condition == "a\n=x"), answer.output
+        assert ("note: " in answer.output) == bool(note)
+        assert note in answer.output
+
+
 def test_a_report_that_cannot_be_written_is_said_before_anything_is_erased(place: Path) -> None:
     done = run(place, "--correlation-id", "order-1", "--yes", "--report", str(place / "no" / "report"))
     assert (done.exit_code, done.stderr) == (

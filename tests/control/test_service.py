@@ -76,9 +76,9 @@ class FakeDaemon:
             given_up=6, again=7, notes=[f"note {n}" for n in range(MOST_NOTES + 2)],
         )  # fmt: skip
 
-    def drain(self, on: bool, wait: float) -> tuple[bool, int, str]:
+    def drain(self, on: bool, wait: float) -> tuple[bool, bool, int, str]:
         self.asked.append((on, wait))
-        return on, 7 if on else 0, "the store is down" if on else ""
+        return on, False, 7 if on else 0, "the store is down" if on else ""
 
     def switches(self) -> dict[str, Any]:
         return {"version": 1}
@@ -346,5 +346,5 @@ def test_a_drain_says_what_is_left_and_why_and_never_holds_its_answer_for_long(
 
     asyncio.run(scenario())
     answer = ask(tmp_path, daemon, lambda client: client.drain(0.0, cancel=True))
-    assert (answer.draining, answer.empty) == (False, True)
+    assert (answer.draining, answer.rows_waiting) == (False, 0)
     assert daemon.asked == [(True, given), (False, 0.0)]

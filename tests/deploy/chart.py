@@ -57,3 +57,11 @@ def pods(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def notes(given: Mapping[str, Any]) -> str:
+    """What Helm prints after it has applied all that."""
+    with helm_python.Chart.load(CHART) as loaded:
+        return str(
+            loaded.render(dict(given), name="collectord", namespace="production")["collectord/templates/NOTES.txt"]
+        )

@@ -16,7 +16,7 @@ import render  # isort: skip  (deploy/ is on the path since tests.deploy.chart)
 
 def test_files_are_as_they_would_be_made_now() -> None:
     made = list(render.made())
-    assert len(made) == 5
+    assert len(made) == 6
     for path, text in made:
         assert path.read_text(encoding="utf-8") == text, f"{path}: run `python deploy/render.py`"
 
@@ -53,5 +53,24 @@ def test_the_unit_leaves_time_to_drain_and_has_the_least_rights() -> None:
     unit.read_string((DEPLOY / "systemd" / "collectord.service").read_text(encoding="utf-8"))
     service = unit["Service"]
     assert int(service["TimeoutStopSec"]) >= 60
-    assert service["NoNewPrivileges"] == service["DynamicUser"] == "yes"
+    assert service["User"] == "collectord"
+    for name in (
+        "NoNewPrivileges",
+        "PrivateTmp",
+        "PrivateDevices",
+        "ProtectHome",
+        "RestrictNamespaces",
+        "RestrictSUIDSGID",
+    ):
+        assert service[name] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["RuntimeDirectoryPreserve"] == "yes", "containers hold the directory that they have mounted"
     assert service["CapabilityBoundingSet"] == ""
+
+
+def test_the_unit_and_its_settings_agree_about_the_directories() -> None:
+    unit = (DEPLOY / "systemd" / "collectord.service").read_text(encoding="utf-8")
+    settings = load(DEPLOY / "systemd" / "collectord.toml")
+    assert "Environment=" not in unit, "a setting there would win over the file, and commands would not know of it"
+    assert str(settings.spool) == "/var/lib/collectord/spool"
+    assert settings.listen == ("unix:/run/collectord/collectord.sock",)

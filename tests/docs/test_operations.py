@@ -68,7 +68,7 @@ def test_every_reject_reason_has_advice() -> None:
 
 
 def test_every_reason_of_the_client_to_drop_rows_has_advice() -> None:
-    source = "\n".join(path.read_text(encoding="utf-8") for path in CLIENT.glob("*.py"))
+    source = "\n".join(path.read_text(encoding="utf-8") for path in CLIENT.rglob("*.py"))
     raised = set(re.findall(r'CollectError\(\s*"([a-z_]+)"', source))
     assert len(raised) > 5
     listed = set(words(section(PAGE, "Client drops by reason")))

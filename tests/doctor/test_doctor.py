@@ -65,6 +65,21 @@ def test_without_a_daemon_everything_else_is_still_examined(folder: Path) -> Non
     assert not list(folder.iterdir()), "looking leaves nothing behind"
 
 
+def test_from_outside_only_the_way_in_and_the_store_are_examined(folder: Path) -> None:
+    """Settings of a daemon whose spool and certificate are elsewhere."""
+    given = {
+        "spool": "/nowhere/spool",
+        "tls_cert": "/nowhere/tls.crt",
+        "tls_key": "/nowhere/tls.key",
+        "mdc": "127.0.0.1:1",
+    }
+    found = [link.name for link in examine(None, given, around(), outside=True)]
+    assert found[0] == "settings"
+    assert found[-1] == "client"
+    assert {"store", "append", "switches"} <= set(found)
+    assert not {"daemon", "socket", "tls", "mdc", "spool", "disk", "log", "uploads"} & set(found)
+
+
 def test_a_wrong_setting_ends_the_walk_but_for_the_client(folder: Path) -> None:
     found = links({"codec": "lzma"})
     assert list(found) == ["settings", "client"]

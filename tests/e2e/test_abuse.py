@@ -193,7 +193,7 @@ def test_more_clients_than_allowed_are_told_so_and_more_connections_find_the_doo
 ) -> None:
     """With `max_clients` there, 64 more get RESOURCE_EXHAUSTED and a sentence; connections beyond those are hung up on, so
     that the daemon's own files always find a descriptor. A place is free as soon as somebody leaves."""
-    daemon = make_daemon(max_clients=20).start()
+    daemon = make_daemon(max_clients=20, tenant_share=1).start()
     with Neighbour(daemon) as neighbour:
 
         async def scenario() -> None:
@@ -374,7 +374,7 @@ def test_a_flood_of_streams_opens_no_more_than_allowed(make_daemon: MakeDaemon) 
     """Thousands of streams at once, from several clients: no more than `max_streams` are open at any time, the others are
     rejected as `too_many_streams`; what is acknowledged lands."""
     most, number = 200 * TIMES, 500 * TIMES
-    daemon = make_daemon(max_streams=most, flush_interval=3600).start()
+    daemon = make_daemon(max_streams=most, tenant_share=1, flush_interval=3600).start()
     with Neighbour(daemon) as neighbour:
         clients = [wire.WireClient(daemon.endpoint).connect() for _ in range(2)]
         for at in range(number):

@@ -66,7 +66,7 @@ def test_version_and_config(folder: Path) -> None:
     """The version is the package's. The settings are shown without secrets, wherever they come from."""
     assert collectord("version").stdout == f"collectord {__version__}\n"
     variables = {
-        "COLLECTORD_AZURE_CONNECTION_STRING": f"DefaultEndpointsProtocol=https;AccountName=me;AccountKey={KEY}",
+        "COLLECTORD_COLUMNS_KEY": KEY,
         "COLLECTORD_AZURE_SAS": "sv=1&sig=TopSecret",
         "COLLECTORD_AZURE_ACCOUNT_URL": "https://me.blob.core.windows.net/?sig=TopSecret",
     }
@@ -77,7 +77,7 @@ def test_version_and_config(folder: Path) -> None:
     assert shown["store"] == "az://modeldata"
     assert KEY not in done.stdout + done.stderr
     assert "TopSecret" not in done.stdout + done.stderr
-    assert shown["azure_connection_string"]
+    assert shown["azure_sas"] and shown["columns_key"]
 
 
 @pytest.mark.parametrize("command", ["status", "status --json", "top --once", "flush", "ledger", "ledger --json"])

@@ -118,6 +118,21 @@ def test_an_endpoint_that_hangs_holds_up_neither_rows_nor_another_exporter(
         assert set(endpoint.taken.values()) == {1}
 
 
+def test_a_drain_says_which_exporter_its_events_wait_for_and_why(make_daemon: MakeDaemon, endpoint: Ingestion) -> None:
+    """All rows have landed, so it must not say that some have not; and it says so before its time has passed."""
+    endpoint.plan(*["401"] * 1000)
+    daemon = exporting(make_daemon, endpoint).start()
+    with Sender(daemon) as sender:
+        sender.send(3)
+    done = daemon.cli("drain", "--timeout", "3")
+    assert done.returncode == 1, done.stdout
+    first, last = done.stderr.splitlines()
+    trouble = daemon.status()["exports"][0]["trouble"]
+    assert trouble
+    assert first == f"collectord: waiting: events wait to be delivered to app_insights: {trouble}"
+    assert last == f"collectord: events wait to be delivered to app_insights: {trouble}"
+
+
 def test_uploads_of_a_service_are_its_dependencies_and_uploads_of_events_are_none(
     make_daemon: MakeDaemon, endpoint: Ingestion
 ) -> None:

@@ -243,7 +243,7 @@ def test_what_is_no_spool_of_this_store_is_refused(make_daemon: MakeDaemon, fold
 
 
 def test_drain_empties_a_node_and_takes_nothing_new_until_it_is_cancelled(make_daemon: MakeDaemon) -> None:
-    daemon, sender = _with_rows(make_daemon)
+    daemon, sender = _with_rows(make_daemon, late_window=600, drain_deadline=1200)
     client = Client(model="m", endpoint=daemon.endpoint, outbox="block", linger=0.01)
     inputs = client.collector("inputs", feature_names=["n"])
     inputs.collect(np.arange(10).reshape(-1, 1))
@@ -273,7 +273,8 @@ def test_drain_empties_a_node_and_takes_nothing_new_until_it_is_cancelled(make_d
     sender.client.wait_acknowledged()
     daemon.flush()
     assert daemon.books()[WIRE_STREAM].landed == sender.rows
-    assert daemon.terminate() == 0
+    assert daemon.cli("drain").returncode == 0
+    assert daemon.terminate() == 0, "nobody is let in any more, so nobody is waited for"
     blobs = landed.directory(daemon.folder / "store")
     assert sorted(int(row["n"]) for row in landed.rows(blobs, "/m/")) == list(range(30))
     _check(daemon, sender)

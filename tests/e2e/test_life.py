@@ -64,6 +64,36 @@ def test_sigterm_ends_the_stream_of_a_client_that_is_connected(make_daemon: Make
     assert _numbers(landed.directory(daemon.folder / "store")) == Counter(range(10))
 
 
+def test_within_the_late_window_clients_are_served_and_the_end_comes_when_the_last_one_goes(
+    make_daemon: MakeDaemon,
+) -> None:
+    """What waited before lands at once, since the time may be short; what came meanwhile lands too."""
+    daemon = make_daemon(flush_interval=3600, late_window=600, drain_deadline=1200).start()
+    client = wire.WireClient(daemon.endpoint).connect()
+    schema = wire.schema()
+    client.declare(schema)
+    client.send(schema, range(10), time.time_ns())
+    client.wait_acknowledged()
+    daemon.signal()
+    eventually(lambda: daemon.status()["totals"]["landed"] == 10, "they have landed")
+    assert daemon.http("/readyz") == (503, "stopping\n")
+    client.send(schema, range(10, 20), time.time_ns())
+    client.wait_acknowledged()
+    client.close()
+    assert daemon.wait() == 0
+    assert _numbers(landed.directory(daemon.folder / "store")) == Counter(range(20))
+    assert daemon.events("stopped")[-1]["rows_left_in_log"] == 0
+
+
+def test_the_late_window_is_part_of_the_drain_deadline(make_daemon: MakeDaemon) -> None:
+    """A client that stays does not hold up the end for longer."""
+    daemon = make_daemon(flush_interval=3600, late_window=600, drain_deadline=1).start()
+    client = wire.WireClient(daemon.endpoint).connect()
+    assert daemon.terminate() == 0
+    eventually(lambda: client.ended, "the stream has ended")
+    client.close()
+
+
 @pytest.mark.parametrize("fault", ["error", "slow"])
 def test_what_a_stopping_daemon_cannot_upload_lands_after_the_next_start(
     make_daemon: MakeDaemon, azurite: Azurite, new_container: Callable[[], str], fault: str
@@ -90,6 +120,26 @@ def test_what_a_stopping_daemon_cannot_upload_lands_after_the_next_start(
         daemon.flush()
         assert daemon.terminate() == 0
     assert _numbers(landed.container(azurite.connection_string(), container)) == Counter(range(1000))
+
+
+def test_an_append_under_way_at_the_deadline_is_not_said_to_be_left(
+    make_daemon: MakeDaemon, azurite: Azurite, new_container: Callable[[], str]
+) -> None:
+    """It has two seconds more. What the daemon says in the end is what the next start finds, landed or not."""
+    with FaultProxy(azurite.port, delay=0.8) as proxy:
+        daemon = make_daemon(
+            store=f"az://{new_container()}",
+            env={"COLLECTORD_AZURE_CONNECTION_STRING": azurite.connection_string(proxy.port)},
+            flush_interval=3600, drain_deadline=0.3,
+        ).start()  # fmt: skip
+        _sent(daemon, 100)
+        proxy.plan("append", "slow")
+        assert daemon.terminate() == 0
+        assert not proxy.planned()
+        daemon.start()
+        assert daemon.events("stopped")[-1]["rows_left_in_log"] == daemon.status()["waiting"]["rows"]
+        daemon.flush()
+        assert daemon.terminate() == 0
 
 
 def test_a_second_signal_stops_at_once_and_loses_nothing(

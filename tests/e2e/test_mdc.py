@@ -90,6 +90,21 @@ def test_a_payload_lands_under_its_names_and_day(daemon: Daemon) -> None:
     assert found["collectord_mdc_remembered_payloads"] == 1
 
 
+def test_payloads_are_taken_all_through_the_late_window(daemon: Daemon) -> None:
+    """Nobody can see whether their senders have gone."""
+    daemon.clear_away()
+    daemon.settings |= {"late_window": 600, "drain_deadline": 1200}
+    daemon.start()
+    daemon.signal()
+    eventually(lambda: daemon.http("/readyz") == (503, "stopping\n"), "it is stopping")
+    Door(daemon).numbers(range(5))
+    assert daemon.running
+    assert daemon.terminate() == 1, "a second signal ends the window too"
+    daemon.start()
+    daemon.flush()
+    assert counted(daemon) == Counter(range(5))
+
+
 def test_what_was_accepted_lands_once_after_kill_9_although_it_is_sent_again(daemon: Daemon) -> None:
     """Killed between accepted and landed, and again between landed and sent again: the second time the log has let go
     of what it held, and the ledger knows."""

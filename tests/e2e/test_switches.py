@@ -154,6 +154,7 @@ def test_a_recipe_reaches_clients_and_what_it_selects_lands(make_daemon: MakeDae
             client.collect([[prediction]], "predictions", ["score"])
 
     told = capture("--where", "score > 0.9", "--requests", "2", "--for", "2h")
+    assert "each client collects 2 requests" in told.stderr
     said = json.loads(told.stdout.removeprefix("svc: ").partition(" (")[0])["capture"]
     assert (said["where"], said["requests"]) == ("score > 0.9", 2)
     eventually(holds(""), "its client hears of it")
@@ -183,6 +184,7 @@ def test_a_recipe_reaches_clients_and_what_it_selects_lands(make_daemon: MakeDae
         (("--requests", "-5"), "-5"),
         (("--stop", "--failed"), "or --stop alone"),
         (("--failed", "--for", "soon"), "'soon' is no time such as"),
+        (("--failed", "--for", "999999999d"), "'999999999d' is no time such as"),
         ((), "give --requests, --where or --failed"),
     ]:
         refused = capture(*words)

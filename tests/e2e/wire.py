@@ -18,10 +18,12 @@ from tests.e2e.waiting import eventually
 METHOD = "/collectord.v1.Collector/Collect"
 
 
-def schema(model: str = "wire", designation: str = "inputs", columns: Sequence[str] = ("n",)) -> bytes:
+def schema(
+    model: str = "wire", designation: str = "inputs", columns: Sequence[str] = ("n",), webservice: str = ""
+) -> bytes:
     """A serialized schema of int64 tensors with a uuid per request."""
     return pb.Schema(
-        stream=pb.Stream(model=model, designation=designation),
+        stream=pb.Stream(webservice=webservice, model=model, designation=designation),
         columns=[pb.Column(name=name, type=pb.COLUMN_TYPE_INT64) for name in columns],
         layout=pb.LAYOUT_TENSOR,
         correlation=pb.ID_LAYOUT_UUID,
@@ -56,6 +58,9 @@ class WireClient:
         self.client_id = client_id or os.urandom(16)
         self.pid = os.getpid()
         """What it says that it is."""
+        self.token = ""
+        self.webservices: list[str] = []
+        """Whose settings it wants."""
         self.acknowledged = 0
         self.rejected: dict[int, str] = {}
         self.resumes: list[int] = []
@@ -93,7 +98,14 @@ class WireClient:
             self._call = self._channel.stream_stream(METHOD, None, None)(_drawn(self._outgoing))
             self._thread = threading.Thread(target=self._listen, args=(self._call,), daemon=True)
             self._thread.start()
-        hello = pb.Hello(client_id=self.client_id, pid=self.pid, sdk="wire", version="1")
+        hello = pb.Hello(
+            client_id=self.client_id,
+            pid=self.pid,
+            sdk="wire",
+            version="1",
+            token=self.token,
+            webservices=self.webservices,
+        )
         self.raw(pb.ClientMessage(hello=hello).SerializeToString())
         if wait:
             eventually(lambda: self.welcome or self.ended, "the daemon says Welcome")

@@ -77,7 +77,7 @@ def test_memory_and_spool_stay_within_their_budgets_through_an_outage(
     container = new_container()
     with FaultProxy(azurite.port, rate=1.0, faults=("slow",), delay=60.0) as proxy:
         daemon = make_daemon(
-            store=f"az://{container}", memory_budget=MEMORY, spool_budget=SPOOL, segment_bytes=16 * MIB,
+            store=f"az://{container}", memory_budget=MEMORY, spool_budget=SPOOL, segment_bytes=16 * MIB, tenant_share=1,
             env={"COLLECTORD_AZURE_CONNECTION_STRING": azurite.connection_string(proxy.port)},
             impatience=2.0, flush_interval=0.5,
         ).start()  # fmt: skip

@@ -13,6 +13,7 @@ from collectord.errors import LogUnavailable
 from collectord.ingest.admission import Admission
 from collectord.ingest.gate import Gate
 from collectord.ingest.marks import Marks
+from collectord.ingest.openings import FULL
 from collectord.ingest.session import Session
 from collectord.ingest.validate import DAY_NS, Window
 from collectord.metrics import Metrics
@@ -81,12 +82,17 @@ class Room:
         self.full = False
         self.blocked = False
         self.closed: set[Partition] = set()
+        self.left: dict[str, int] = {}
+        """Bytes that somebody may still have waiting; else as many as he likes."""
         self.coming = 0
         """Batches that there was room for, less those that were given up."""
 
-    def has_room(self, partition: Partition) -> bool:
+    def let_in(self, partition: Partition, whose: str) -> str:
         self.coming += not self.full
-        return not self.full
+        return FULL if self.full else ""
+
+    def room(self, whose: str) -> int:
+        return self.left.get(whose, 1 << 40)
 
     def is_refused(self, partition: Partition) -> bool:
         return self.blocked

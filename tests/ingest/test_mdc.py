@@ -13,10 +13,13 @@ from collectord.errors import LogUnavailable, SpoolFull
 from collectord.ingest import mdc
 from collectord.ingest.columns import covers
 from collectord.ingest.mdc import ASIDE_BYTES, MAX_BODY_BYTES, STATUSES, Answer, MdcDoor, new_id
+from collectord.ingest.purses import HELD_REPORTS
 from collectord.ingest.remembered import client_of, is_ours
+from collectord.ingest.shares import Names
 from collectord.ingest.validate import Refusal
 from collectord.model import EntryKind, Reason, Stream
 from collectord.switches import Rules
+from collectord.tenants import ANYBODY
 from tests.ingest.fakes import World, in_loop
 from tests.ingest.payloads import headers, rows
 from tests.reference_batch import NOW
@@ -102,6 +105,33 @@ async def test_its_rows_have_the_ids_and_names_that_its_headers_say() -> None:
         "$aml_model_version": "3", "$aml_request_id": "a-request", "$aml_dc_row": "0",
     }  # fmt: skip
     assert second == first | {"a": "2", "b": "", "$aml_dc_row": "1"}
+
+
+@in_loop
+async def test_what_a_tenant_has_no_share_of_is_answered_503_and_comes_again() -> None:
+    """The spool, the names of streams, and refusals that are a flood; nothing of it is stored."""
+    world = World(eager=True)
+    one = door(world)
+    world.room.left["service default"] = 0
+    answer = await post(one)
+    assert (answer.status, answer.text) == (
+        503,
+        "the share of the service default in the spool is used up; send it again",
+    )
+    world.room.left.clear()
+    world.gate.names = Names(0, 1.0)
+    answer = await post(one)
+    assert (answer.status, "names of streams" in answer.text) == (503, True)
+    world.gate.names = Names(1 << 20, 1.0)
+    world.gate.schemas.max_columns = 1
+    assert (await post(one)).status == 413
+    purse = world.gate.purses.of(ANYBODY, "", world.clock.monotonic())
+    purse.reports.take(HELD_REPORTS, world.clock.monotonic())
+    answer = await post(one)
+    assert (answer.status, "is refused; send it again" in answer.text) == (503, True)
+    world.gate.schemas.max_columns = 2
+    assert (await post(one)).status == 202
+    assert [entry.kind for entry in world.log.entries] == [EntryKind.REJECT, EntryKind.BATCH]
 
 
 @in_loop

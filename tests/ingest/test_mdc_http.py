@@ -20,8 +20,8 @@ from tests.ingest.test_mdc import BODY, BUDGET, counted
 
 
 @asynccontextmanager
-async def serving(world: World, budget: int = BUDGET) -> AsyncIterator[MdcServer]:
-    server = MdcServer(MdcDoor(world.gate, budget))
+async def serving(world: World, budget: int = BUDGET, connections: int = 512) -> AsyncIterator[MdcServer]:
+    server = MdcServer(MdcDoor(world.gate, budget), connections)
     await server.start("127.0.0.1", 0)
     try:
         yield server
@@ -218,10 +218,9 @@ async def test_who_came_and_went_in_silence_is_forgotten(monkeypatch: pytest.Mon
 
 
 @in_loop
-async def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mdc, "MAX_CONNECTIONS", 2)
+async def test_one_connection_too_many_is_told_so() -> None:
     world = World(eager=True)
-    async with serving(world) as server:
+    async with serving(world, connections=2) as server:
         held = []
         for trace in ("1", "2"):
             held.append(await Wire.to(server))

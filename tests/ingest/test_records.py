@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -157,6 +158,40 @@ def test_few_bytes_cannot_stand_for_many_values(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(BadPayload, match="51 rows of 2 columns are too many") as refused:
         read(b'[{"a":1,"b":2}' + b",{}" * 50 + b"]", {})[1]
     assert refused.value.status == 413
+
+
+def test_a_long_record_does_not_make_the_empty_ones_large() -> None:
+    body = json.dumps([dict.fromkeys(map(str, range(1000)), 0.5), *({} for _ in range(100_000))]).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadPayload, match="values are allowed"):
+            read(body, {})
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [{"a": 1.5, "b": -0.0}, {"a": 1e-300, "b": 2.25}],
+        [{"a": 1.5, "b": 0.5}, {"b": 1.25, "a": 2.5}],
+        [{"a": 1.5, "b": 0.5}, {"a": 1.5, "c": 0.5}],
+        [{"a": 1.5, "b": 0.5}, {"a": 1.5}, {"a": 1.5, "b": 0.5, "c": 0.25}],
+        [{"a": 1.5, "b": 0.5}, {"a": 1, "b": 0.5}],
+        [{"a": 1.5, "b": 0.5}, {"a": None, "b": 0.5}],
+        [{"a": 1.5, "b": 2.0**63}, {"a": -(2.0**64), "b": 0.5}],
+        [{"a": 1.5, "b": 10**30}, {"a": 1.5, "b": 0.5}],
+    ],
+    ids=["floats", "another order", "another key", "fewer and more", "an integer", "a null", "large", "beyond 64 bits"],
+)
+def test_rows_of_floats_and_what_only_looks_so(found: list[dict[str, Any]]) -> None:
+    body = json.dumps(found).encode()
+    assert same(land(body), expected(body))
+    covers: dict[str, records.Cover | None] = {"b": lambda text: "***"}
+    _, packed = read(body, covers)
+    assert {column.data for column in packed if column.name == "b"} == {b"***" * sum("b" in one for one in found)}
+    assert [column.name for column in read(body, {"a": None})[1]] == [name for name in columns(body) if name != "a"]
 
 
 def test_a_number_is_the_same_double_again() -> None:

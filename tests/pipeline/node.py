@@ -100,6 +100,7 @@ class Node:
             lowercase_workspace=False,
             workers=4,
             max_streams=1000,
+            share=1.0,
             mark_seconds=1e6,
             connected=frozenset,
             received={stream: counts.rows for stream, counts in self.recovered.counts.snapshot().items()},

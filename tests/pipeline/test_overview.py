@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 
-from collectord.model import Partition
+from collectord.model import HOUR_NS, Partition
 from tests.pipeline.node import Client, Node, schema, wait_until
 
 
@@ -59,3 +60,15 @@ def test_the_newest_batches_that_wait_come_first_and_only_those_that_are_wanted(
     assert running.pipeline.flush(10)
     assert list(overview.newest(lambda _: True)) == []
     looking.close()
+
+
+def test_rows_of_days_that_are_over_are_told_until_they_have_landed(node: Callable[..., Node]) -> None:
+    """Also after a restart, when nobody knows any more when they came."""
+    running = node()
+    of = Client(schema())
+    now = time.time_ns()
+    running.append(of.batch(10, now - 24 * HOUR_NS), of.batch(7, now - 48 * HOUR_NS), of.batch(3, now + 24 * HOUR_NS))
+    wait_until(lambda: running.pipeline.overview.waiting().rows == 20)
+    assert running.pipeline.overview.past_rows() == 17
+    assert running.pipeline.flush(10)
+    assert running.pipeline.overview.past_rows() == 0

@@ -445,3 +445,42 @@ def test_a_ledger_without_room_parks_nothing(
     assert running.balanced()
     running.stop()
     assert {file.path for file in running.pipeline._parked.files()} == set((running.spool / "parked").iterdir())
+
+
+def test_rows_of_a_quiet_stream_do_not_keep_the_log_full_of_what_has_landed(
+    node: Callable[..., Node], store: PickyStore
+) -> None:
+    """Though it has an hour: three times the log's budget goes by, and its rows land when the log is nearly full."""
+    store.word = ""
+    running = node(flush_interval=3600, flush_bytes=64 << 10)
+    quiet, busy = Client(schema("labels")), Client(schema("inputs"))
+    running.append(quiet.batch(3))
+    for _ in range(120):
+        wait_until(lambda: running.log.used_bytes + 2 * SEGMENT < running.log.budget)
+        running.append(busy.batch(1000))
+    assert landed_ids(store, "labels") == quiet.ids
+    assert running.balanced()
+
+
+def test_of_blocked_streams_those_of_whoever_has_most_waiting_are_refused(
+    node: Callable[..., Node], store: PickyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another's that are blocked too, and are few, go on to be taken in."""
+    store.word = "inputs"
+    running = node(parked_budget=2 * SEGMENT)
+    greedy, modest, healthy = (Client(schema(name)) for name in ("inputs-a", "inputs-b", "labels"))
+    monkeypatch.setattr(
+        running.pipeline._state.index,
+        "whose",
+        lambda one: "greedy" if one.schema_id == greedy.schema.id else "others",
+    )
+    for client in (greedy, modest):
+        running.append(client.batch(5))
+    wait_until(lambda: sum(one.blocked for _, one in running.pipeline.overview.troubles()) == 2)
+    for _ in range(4):
+        running.append(greedy.batch(2000))
+    running.append(healthy.batch(1))
+    partitions = [client.batch(1).partition for client in (greedy, modest)]
+    wait_until(lambda: running.pipeline.is_refused(partitions[0]))
+    assert not running.pipeline.is_refused(partitions[1])
+    store.word = ""

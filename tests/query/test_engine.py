@@ -113,6 +113,6 @@ def test_without_duckdb_the_package_to_install_is_named(monkeypatch: pytest.Monk
         return whole(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.delitem(sys.modules, "duckdb")
+    monkeypatch.delitem(sys.modules, "duckdb", raising=False)
     with pytest.raises(NoDuckDB, match=r"pip install 'collectord\[query\]'"):
         Engine(64)

@@ -46,6 +46,7 @@ WRONG = {
     "traces | where message == 'x' ^message": "'|' and an operator, or the end expected",
     "traces | summarize ^message by severityLevel": "an aggregate expected: count, countif,",
     "traces | summarize ^stdev(severityLevel)": "the function stdev() is not supported",
+    "traces | summarize ^arg_max(timestamp, *) by message": "arg_max() of all columns, '*', is not supported",
     "traces | summarize avg(^message)": "avg() takes numbers, not a string; todouble(…) converts it",
     "traces | summarize percentile(severityLevel, ^101)": "the percentile is a constant from 0 to 100",
     "traces | summarize count() by bin(timestamp, ^0s)": "the size of a bin is more than 0",

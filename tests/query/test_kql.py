@@ -112,8 +112,18 @@ def test_numbers(store: MemoryStore) -> None:
         "(2 + 3) * 4": 20, "-severityLevel": -3, "9223372036854775807 + 1": None, "toint('5')": 5, "tolong('5.5')": None, "tolong(5.9)": 5,
         "todouble('1.5')": 1.5, "todouble('x')": None, "tostring(5)": "5", "toint(true)": 1, "abs(-2)": 2, "round(2.567, 2)": 2.57, "5 between (1 .. 5)": True,
         "3 == 3.0": True, "tolower('AbC')": "abc", "toupper('a')": "A", "strlen('é🙂')": 2, "substring('abcd', 1, 2)": "bc", "strcat('a', 1, true)": "a1true",
+        "replace_string('a-b-c', '-', '')": "abc", "replace_string('aa', 'b', 'c')": "aa", "replace_string('', 'a', 'b')": "",
         "tobool('true')": True, "1 < 2 and not(2 < 1) or false": True, "true or false and false": True,
     })  # fmt: skip
+
+
+def test_a_condition_without_a_comparison_may_be_followed_by_one_that_begins_with_a_value(store: MemoryStore) -> None:
+    check(store, {
+        "(1 == 1 or 1 == 0) and 1 == 0": False, "(1 == 1) and 5 < severityLevel": False, "isempty(operation_Id) and 'STDOUT' == message": True,
+        "true and 1.5 < 2 or false": True, "(false) or 'x' in (message, 'x')": True, "1 between (0 .. 2) and 3 == severityLevel": True,
+        "not(false) and 1h < 2h and (true or 1 == 2)": True, "severityLevel * 2": 6, "strcat(message, 'x') has 'x' or 1 == 2": False,
+    })  # fmt: skip
+    assert ask(store, "traces | summarize count() by 'x', 5") == [{"Column1": "x", "Column2": 5, "count_": 1}]
 
 
 @pytest.fixture

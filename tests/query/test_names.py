@@ -46,6 +46,14 @@ def test_the_name_that_a_layout_makes_is_read_again(
         assert spoken.table == table_of(stream)
 
 
+def test_a_slash_and_what_looks_like_an_escaped_one_are_two_tables() -> None:
+    names = ["a/b", "a%2Fb", "a%252Fb", "a%25/b", "a%%2Fb", "100%", "100%25"]
+    tables = [table_of(Stream("s", "g", "w", name, "m", "1", "inputs")) for name in names]
+    assert len(set(tables)) == len(names)
+    assert [table.removesuffix("/m/inputs") for table in tables[:2]] == ["a%2Fb", "a%252Fb"]
+    assert tables[5] == "100%/m/inputs", "what needs no escape has none"
+
+
 def test_collections_lines_for_azure_and_strangers() -> None:
     names = Names("documented")
     day = (microseconds_of("2026-11-21"), microseconds_of("2026-11-22"))

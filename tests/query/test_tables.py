@@ -207,10 +207,27 @@ def test_a_store_that_fails_is_told_as_such(answer: object, error: type[Exceptio
 def test_a_stream_without_rows_that_can_be_asked_is_said_to_be_one() -> None:
     store = MemoryStore()
     store.blobs["modelDataCollector/svc/m/inputs/2026/11/21/05/ab.jsonl"] = StoredBlob(bytearray(b"{}\n"))
-    with pytest.raises(KqlError, match="written for Azure ML's model monitoring"):
+    how = r"written for Azure ML's model monitoring .*; `collectord cat modelDataCollector/svc/m/inputs` prints them"
+    with pytest.raises(KqlError, match=how):
         ask(store, "svc_m_inputs | count")
+    with asked(store) as questions:
+        assert questions.tables() == []
+        assert [note.split(":")[0] for note in questions.effort.notes] == ["['svc/m/inputs'] is no table"]
     with pytest.raises(QueryFailed, match="written for Azure ML's model monitoring"):
         ask_sql(store, "SELECT * FROM svc_m_inputs")
+
+
+def test_rows_that_are_written_for_others_beside_those_that_can_be_asked_are_missed_aloud() -> None:
+    """Whoever switches from one form to the other has both of one day."""
+    of = schema(x=ColumnType.INT64)
+    store = MemoryStore()
+    put_rows(store, "s/g/w/svc/m/1/inputs/2026/11/21/data.csv", of, "1")
+    store.blobs["modelDataCollector/svc/m/inputs/2026/11/21/05/ab.jsonl"] = StoredBlob(bytearray(b"{}\n"))
+    with asked(store) as questions:
+        assert rows(questions.kql("svc_m_inputs | count")) == [{"Count": 1}]
+        assert [note.split(":")[0] for note in questions.effort.notes] == [
+            "some rows of ['svc/m/inputs'] are not in the answer"
+        ]
 
 
 def test_other_layouts_and_a_prefix() -> None:

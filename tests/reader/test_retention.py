@@ -136,8 +136,8 @@ def check_policy(document: dict[str, Any]) -> None:
         assert re.fullmatch("[A-Za-z0-9]{1,256}", rule["name"])
         assert set(rule["definition"]) == {"filters", "actions"}
         filters, actions = rule["definition"]["filters"], rule["definition"]["actions"]
-        assert filters["blobTypes"] == ["appendBlob"], (
-            "daemons write no others; of these, only whole blobs can be deleted"
+        assert filters["blobTypes"] == ["appendBlob", "blockBlob"], (
+            "daemons write the first, an erasure the second: its rows must not stay for ever"
         )
         assert set(filters) == {"blobTypes", "prefixMatch"}
         assert 1 <= len(filters["prefixMatch"]) <= 10

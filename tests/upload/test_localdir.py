@@ -217,6 +217,17 @@ def test_names_that_the_file_system_does_not_take_are_blocked(store: LocalDirect
     assert isinstance(outcome, Blocked) and outcome.reason == "bad_name"
 
 
+def test_what_is_no_file_is_no_absent_document(store: LocalDirectory) -> None:
+    """Else whoever puts a directory or a pipe there would have switched everything back."""
+    folder, pipe = (store.root / name for name in ("services.json", "other.json"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for path in (folder, pipe):
+        assert isinstance(store.get_document(path.name), Blocked)
+        assert isinstance(store.put_document(path.name, b"{}", None), Blocked)
+    assert store.get_document("nothing.json") is None
+
+
 def test_a_container_that_vanishes_is_made_again_with_everything_in_it(store: LocalDirectory) -> None:
     for path in sorted(store.root.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

@@ -40,12 +40,14 @@ def test_without_a_container_everything_says_so_and_nothing_is_made(backend: Bac
     assert store.length(NAME) is None
     assert store.read(NAME, 0, 1) is None
     assert list(store.list("")) == []
+    assert not store.is_there()
     assert store.append(NAME, b"x", 0) == NoContainer()
 
 
 def test_a_container_is_created_once(backend: Backend) -> None:
     assert backend.store.create_container() == Created()
     assert backend.store.create_container() == AlreadyExists()
+    assert backend.store.is_there()
 
 
 def test_an_absent_blob_is_absent_and_not_an_error(store: BlobStore) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from collectord.errors import FormatTooNew, SpoolUnusable
 from collectord.model import Entry, EntryKind, Lsn, Stored
+from collectord.wal.catalog import Catalog
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.reader import LogReader
 from collectord.wal.recovery import Recovered, recover
@@ -65,7 +67,8 @@ def test_an_intact_log_is_read_back_whole(spool: Spool) -> None:
     assert read_back(recovered) == stored
     assert recovered.end == stored[-1].end == spool.writer.durable
     assert (recovered.damages, recovered.losses, recovered.set_aside) == ((), (), ())
-    assert recovered.schemas == {SCHEMA.id: SCHEMA.raw}
+    with closing(Catalog(recovered.segments, recovered.end)) as catalog:
+        assert catalog.schema(SCHEMA.id) == SCHEMA.raw
 
 
 def test_an_empty_or_missing_directory_is_an_empty_log(tmp_path: Path) -> None:
@@ -388,7 +391,8 @@ def test_a_damaged_declaration_leaves_the_entries_and_is_replaced_by_one_elsewhe
     flip(path, read[1] + 96)
     recovered = spool.recover()
     assert read_back(recovered) == stored
-    assert recovered.schemas == {SCHEMA.id: SCHEMA.raw}
+    with closing(Catalog(recovered.segments, recovered.end)) as catalog:
+        assert catalog.schema(SCHEMA.id) == SCHEMA.raw
     assert [d.stored.kind for d in recovered.damages if d.stored] == [EntryKind.DECLARE]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -10,9 +11,11 @@ import pytest
 
 from collectord.errors import LogUnavailable, SpoolFull
 from collectord.model import Entry, EntryKind, Lsn
+from collectord.wal.catalog import Catalog
+from collectord.wal.damage import DamagedEntry
 from collectord.wal.framing import MAX_PAYLOAD_BYTES
 from collectord.wal.reader import LogReader
-from collectord.wal.writer import ENOUGH_BYTES, URGENT_SHARE, LogWriter
+from collectord.wal.writer import ENOUGH_BYTES, SHORT_SHARE, LogWriter
 from tests.wal.faults import EIO, ENOSPC, FaultyDisk, PowerCut
 from tests.wal.spool import SCHEMA, SPOOL_ID, FakeClock, Spool, batch, payload_of, payloads, schema
 
@@ -276,7 +279,24 @@ def test_a_schema_is_declared_once_in_every_segment_that_uses_it(spool: Spool) -
     for path in spool.files():
         assert path.read_bytes().count(SCHEMA.raw) == path.read_bytes().count(other.raw) == 1
     for segment in spool.writer.catalog.segments():
-        assert segment.schemas == {SCHEMA.id: SCHEMA.raw, other.id: other.raw}
+        assert set(segment.schemas) == {SCHEMA.id, other.id}
+    assert [spool.writer.catalog.schema(one.id) for one in (SCHEMA, other)] == [SCHEMA.raw, other.raw]
+
+
+def test_what_schemas_say_is_read_from_the_log_and_not_kept_in_memory(spool: Spool) -> None:
+    """Large ones may fill most of the log. Live and after a restart alike; what has gone with its segments is gone."""
+    large = schema("l" * 9000)
+    assert spool.commit(batch(1, b"x", of=large)) is None
+    assert spool.writer.catalog.schema(large.id) == large.raw
+    (segment,) = spool.writer.catalog.segments()
+    assert len(large.raw) > 9000
+    assert len(repr(segment.schemas)) < 500
+    spool.writer.close()
+    recovered = spool.recover()
+    with closing(Catalog(recovered.segments, recovered.end)) as catalog:
+        assert catalog.schema(large.id) == large.raw
+        with pytest.raises(DamagedEntry, match="is not declared anywhere"):
+            catalog.schema(SCHEMA.id)
 
 
 def test_every_kind_of_entry_comes_back_as_it_was(spool: Spool) -> None:
@@ -439,33 +459,65 @@ class Pauses:
         self._over.release()
 
 
-@pytest.mark.parametrize(
-    ("size", "urgent"), [(8, True), (ENOUGH_BYTES // 2, False)], ids=["something urgent", "enough of it"]
-)
-def test_haste_shortens_the_distance_for_all_that_is_queued(tmp_path: Path, size: int, urgent: bool) -> None:
-    spool, clock, gap = Spool(tmp_path), FakeClock(), 2.5
-    pauses = Pauses(clock)
-    writer = LogWriter(
-        spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=gap, clock=clock, pause=pauses
-    )
-    writer.start()
-    told = [threading.Event() for _ in range(4)]
-    writer.append([entry(1)], lambda _: told[0].set())
-    assert told[0].wait(60)
-    writer.append([entry(2, size)], lambda _: told[1].set())
-    hurry, seconds = pauses.begun()
-    assert (hurry.is_set(), seconds) == (False, gap), "neither this one nor half is a reason"
-    writer.append([entry(3, size)], lambda _: told[2].set(), urgent=urgent)
-    assert pauses.begun()[1] == gap / URGENT_SHARE
-    assert not told[1].is_set()
-    pauses.end()
-    assert told[1].wait(60)
-    assert told[2].wait(60)
-    writer.append([entry(4, size)], lambda _: told[3].set())
-    assert pauses.begun() == (hurry, gap)
+class Hasty:
+    """A log whose pauses the test ends; its first commit is done."""
+
+    def __init__(self, folder: Path) -> None:
+        spool, self.clock, self.gap = Spool(folder), FakeClock(), 2.5
+        self.pauses = Pauses(self.clock)
+        self.writer = LogWriter(
+            spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=self.gap, clock=self.clock,
+            pause=self.pauses,
+        )  # fmt: skip
+        self.writer.start()
+        self._number = 0
+        assert self.append().wait(60)
+
+    def append(self, size: int = 8, *, urgent: bool = False) -> threading.Event:
+        told = threading.Event()
+        self._number += 1
+        self.writer.append([entry(self._number, size)], lambda _: told.set(), urgent=urgent)
+        return told
+
+
+def test_enough_shortens_the_distance_for_all_that_is_queued(tmp_path: Path) -> None:
+    log, half = Hasty(tmp_path), ENOUGH_BYTES // 2
+    first = log.append(half)
+    hurry, seconds = log.pauses.begun()
+    assert (hurry.is_set(), seconds) == (False, log.gap), "half is no reason"
+    second = log.append(half)
+    assert log.pauses.begun()[1] == log.gap / SHORT_SHARE
+    assert not first.is_set()
+    log.pauses.end()
+    assert first.wait(60)
+    assert second.wait(60)
+    third = log.append(half)
+    assert log.pauses.begun() == (hurry, log.gap)
     assert not hurry.is_set(), "the haste of one is not that of the next, and what was written counts no longer"
-    writer.close()
-    assert told[3].is_set()
+    log.writer.close()
+    assert third.is_set()
+
+
+def test_what_is_urgent_and_all_before_it_waits_for_no_gap(tmp_path: Path) -> None:
+    log = Hasty(tmp_path)
+    first = log.append()
+    assert log.pauses.begun()[1] == log.gap
+    assert not first.is_set()
+    second = log.append(urgent=True)
+    assert first.wait(60), "no pause was ended"
+    assert second.wait(60)
+    assert log.pauses.begun()[1] == log.gap / SHORT_SHARE, "which is over at once"
+    third = log.append()
+    ends, seconds = log.pauses.begun()
+    assert (ends.is_set(), seconds) == (False, log.gap), "the haste of one is not that of the next"
+    fourth = log.append(ENOUGH_BYTES)
+    ends, seconds = log.pauses.begun()
+    assert (ends.is_set(), seconds) == (False, log.gap / SHORT_SHARE)
+    assert not third.is_set()
+    log.writer.append([entry(9)], lambda _: None, urgent=True)
+    assert third.wait(60)
+    assert fourth.wait(60)
+    log.writer.close()
 
 
 def test_a_fault_of_our_own_is_told_and_the_log_goes_on(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs import quickstart
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = {"collectord": ".", "collectord-client": "clients/python", "collectord-azureml": "clients/azureml"}
 PROGRAM = """
@@ -99,3 +101,15 @@ def test_they_work_in_an_empty_directory(built: Path, tmp_path: Path) -> None:
     assert "data.csv.zst" in run(command, "ls", "--store", "modeldata", cwd=empty)
     assert len(run(command, "cat", "--store", "modeldata", "default/", cwd=empty).splitlines()) == 101
     assert sorted(path.name for path in empty.iterdir()) == ["modeldata"]
+
+
+def test_the_quick_start_of_a_laptop_works_with_them(built: Path, tmp_path: Path) -> None:
+    """As the page has it, the environment and its packages included."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for project in ("collectord", "collectord_client"):
+        (wheel,) = built.glob(f"{project}-[0-9]*.whl")
+        (wheels / wheel.name).symlink_to(wheel)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    said = quickstart.on_a_laptop(clean() | {"PATH": path, "WHEELS": str(wheels)})
+    quickstart.compare(said, quickstart.blocks(quickstart.first_part("A laptop"), "text"))

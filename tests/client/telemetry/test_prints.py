@@ -76,6 +76,8 @@ def test_a_print_that_fails_fails_as_ever(
         print("before", Bad())
     with pytest.raises(TypeError, match="sep must be None or a string"):
         print("a", "b", sep=7)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="sep must be None or a string"):
+        print("a", sep=7)  # type: ignore[call-overload]
     with pytest.raises(TypeError):
         print("a", ende="x")  # type: ignore[call-overload]
     assert capsys.readouterr().out == "before "

@@ -66,7 +66,19 @@ def test_a_count_that_is_none_costs_no_other(make: Any, daemon: FakeDaemon, coun
     client.metric("odd", 1, count=count)
     client.metric("behind", 1)
     assert [event["name"] for event in told(client, daemon, "customMetrics")] == ["before", "behind"]
-    assert client.stats()["dropped"] == {"bad_event": 1}
+    assert client.stats()["dropped"] == {"bad_number": 1}
+
+
+@pytest.mark.parametrize("wrong", ["many", None, [1.0], 10**400, 1j, object()])
+def test_what_is_no_number_is_counted_as_that(make: Any, daemon: FakeDaemon, wrong: Any) -> None:
+    """It is a mistake of the script's, not of ours."""
+    client = make(telemetry=True)
+    client.metric("odd", wrong)
+    client.metric("odd", 1, count=wrong)
+    client.dependency("odd", duration="soon" if wrong is None else wrong)
+    client.metric("behind", 1)
+    assert [event["name"] for event in told(client, daemon, "customMetrics")] == ["behind"]
+    assert client.stats()["dropped"] == {"bad_number": 3}
 
 
 def test_a_number_that_has_no_text_costs_no_other(client: Client, daemon: FakeDaemon) -> None:
@@ -172,7 +184,7 @@ def test_a_strict_client_raises_what_any_other_counts(client: Client, make: Any)
             wrong(client)
         wrong(lax)
     assert lax.flush(10)
-    assert lax.stats()["dropped"] == {"bad_event": 2, "internal_error": 1}
+    assert lax.stats()["dropped"] == {"bad_event": 2, "bad_number": 1}
 
 
 # ------------------------------------------------------------------ bad input

@@ -209,6 +209,31 @@ def test_what_was_answered_if_asked_for(app: flask.Flask, client: Client, daemon
     assert own(event)["Response Value"] == '{"a":1}\n'
 
 
+@pytest.mark.parametrize(
+    ("variables", "tells"),
+    [
+        ({}, False),
+        ({"APP_INSIGHTS_LOG_RESPONSE_ENABLED": "true"}, True),
+        ({"AML_APP_INSIGHTS_LOG_RESPONSE_ENABLED": "True"}, True),
+        ({"APP_INSIGHTS_LOG_RESPONSE_ENABLED": "false", "AML_APP_INSIGHTS_LOG_RESPONSE_ENABLED": "true"}, False),
+    ],
+)
+def test_what_was_answered_if_the_inference_servers_variable_asks_for_it(
+    app: flask.Flask,
+    client: Client,
+    daemon: FakeDaemon,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    tells: bool,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    client.capture_requests()
+    app.test_client().post("/score")
+    [event] = told(client, daemon, "requests")
+    assert ("Response Value" in own(event)) == tells
+
+
 def test_an_application_that_lets_its_errors_through(app: flask.Flask, client: Client, daemon: FakeDaemon) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = True
     client.capture_requests()

@@ -107,7 +107,10 @@ class Webservice:
         if hours is not None and until is not None:
             raise ValueError("a recipe ends after so many hours, or at a time, not both")
         if hours is not None:
-            until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
+            try:
+                until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
+            except (TypeError, OverflowError):
+                raise ValueError(f"a recipe lasts so many hours, such as 2, not {hours!r}") from None
         if isinstance(until, datetime.datetime):
             until = until.isoformat()
         recipe = {"requests": requests, "where": where, "failed": failed or None, "until": until}

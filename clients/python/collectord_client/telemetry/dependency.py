@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..failures import is_failure
-from . import cuts, stack
+from . import cuts, number, stack
 from .cuts import Cuts
 from .kinds import DEPENDENCY
 from .operation import Operation, enter, leave, underway
@@ -84,8 +84,8 @@ class Dependency:
             success = None if self.success is None else bool(self.success)
             own = (
                 operation.span, text("type", self.type, cuts.SHORT), text("target", self.target, cuts.LONG),
-                text("name", self.name, cuts.SHORT), text("data", self.data, cuts.EVENT_BYTES), float(duration),
-                text("resultCode", self.result_code, cuts.SHORT), success,
+                text("name", self.name, cuts.SHORT), text("data", self.data, cuts.EVENT_BYTES),
+                number.real("a duration", duration), text("resultCode", self.result_code, cuts.SHORT), success,
             )  # fmt: skip
             self._reporter._tell(DEPENDENCY, began, operation, own, self.dimensions, told)
         except Exception as broken:  # noqa: BLE001

@@ -80,7 +80,7 @@ def _hook() -> None:
                 return
         _here.printing = True
         try:
-            previous(text, end=end, file=file, flush=flush)
+            previous(text, sep=sep, end=end, file=file, flush=flush)
         finally:
             _here.printing = False
         for client in prints.clients:

@@ -13,7 +13,7 @@ from .. import failures
 from ..errors import CollectError
 from ..notices import accident
 from ..request import current
-from . import cuts, exchange, flask, inputs, logs, prints, severity, stack
+from . import cuts, exchange, flask, inputs, logs, number, prints, severity, stack
 from .audience import requests
 from .cuts import Cuts
 from .dependency import Dependency
@@ -39,7 +39,8 @@ STDOUT = "STDOUT"
 INPUT = "Input"
 MESSAGE = "Message"
 PRINTS = "COLLECTORD_PRINTS"
-RESPONSES = "AML_APP_INSIGHTS_LOG_RESPONSE_ENABLED"
+RESPONSES = ("APP_INSIGHTS_LOG_RESPONSE_ENABLED", "AML_APP_INSIGHTS_LOG_RESPONSE_ENABLED")
+"""As Azure ML's inference server calls it, and as its other variables would have it; the first that is set counts."""
 
 _now = time.time_ns
 _PLAIN = frozenset((str, int, bool, type(None)))
@@ -103,7 +104,10 @@ class Reporter:
         try:
             told: Cuts = {}
             name = _short("name", name, told)
-            own = (name, float(value), _count(count), _number(min), _number(max))
+            own = (
+                name, number.real("a metric", value), number.count("a metric's count", count),
+                _real("a metric's smallest value", min), _real("a metric's largest value", max),
+            )  # fmt: skip
             self._tell(METRIC, _now(), underway(), own, dimensions, told)
         except Exception as broken:  # noqa: BLE001
             self._broken(METRIC, broken)
@@ -170,9 +174,10 @@ class Reporter:
 
     def capture_requests(self, responses: bool | None = None) -> None:
         """Requests of Flask, and those that pass `WSGIMiddleware` or `ASGIMiddleware`, are told, and what goes wrong in them.
-        With `responses`, or AML_APP_INSIGHTS_LOG_RESPONSE_ENABLED=true, of Flask also what was answered."""
+        With `responses`, or APP_INSIGHTS_LOG_RESPONSE_ENABLED=true, of Flask also what was answered."""
         if responses is None:
-            responses = os.environ.get(RESPONSES, "").strip().lower() == "true"
+            said = [os.environ.get(name, "").strip().lower() for name in RESPONSES]
+            responses = next(filter(None, said), "") == "true"
         self._tells_responses = responses
         requests.join(self)
         exchange.listen()
@@ -324,15 +329,8 @@ def _said(given: object) -> str:
     return found if isinstance(found, str) else str(found)
 
 
-def _number(given: float | None) -> float | None:
-    return None if given is None else float(given)
-
-
-def _count(given: int) -> int:
-    count = int(given)
-    if not 0 <= count < 1 << 63:
-        raise CollectError("bad_event", "a metric's count is a whole number from 0 on, of 63 bits")
-    return count
+def _real(what: str, given: float | None) -> float | None:
+    return None if given is None else number.real(what, given)
 
 
 def _weigh(kept: dict[str, Any], told: Cuts) -> int:

@@ -58,8 +58,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $grace -}}
 {{- end -}}
 
-{{/* What the values say, and what follows from where things lie in the pod. */}}
-{{- define "collectord.toml" -}}
+{{/* What the values say, and what follows from where things lie in the pod; as JSON. */}}
+{{- define "collectord.settings" -}}
 {{- $socket := "unix:/run/collectord/collectord.sock" -}}
 {{- $listen := list -}}
 {{- if or .Values.transport.socket.enabled (eq .Values.mode "sidecar") -}}
@@ -77,7 +77,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $ours "listen" $listen -}}
-{{- mergeOverwrite $ours (omit .Values.config "") | toToml -}}
+{{- mergeOverwrite $ours (omit .Values.config "") | toJson -}}
+{{- end -}}
+
+{{- define "collectord.toml" -}}
+{{- include "collectord.settings" . | fromJson | toToml -}}
+{{- end -}}
+
+{{/* Changes where a setting does that waits for a restart, and so replaces the pods; the others a daemon takes from its file. */}}
+{{- define "collectord.checksum" -}}
+{{- $settings := include "collectord.settings" . | fromJson -}}
+{{- range .Files.Get "files/at-once.yaml" | fromYamlArray -}}
+{{- $_ := unset $settings . -}}
+{{- end -}}
+{{- $settings | toJson | sha256sum -}}
+{{- end -}}
+
+{{- define "collectord.annotations" -}}
+{{- if not .Values.existingConfigMap -}}
+checksum/restart-settings: {{ include "collectord.checksum" . }}
+{{ end -}}
+{{- if .Values.scrapeAnnotations -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .Values.admin.port | quote }}
+prometheus.io/path: /metrics
+{{- if .Values.config.admin_tls }}
+prometheus.io/scheme: https
+{{- end }}
+{{ end -}}
+{{- end -}}
+
+{{/* Of a pod that has a daemon beside its own containers. */}}
+{{- define "collectord.sidecar" -}}
+collectord/sidecar: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "collectord.check" -}}
@@ -85,6 +117,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "config.store: say where rows land, such as az://modeldata, with config.azure_account_url" -}}
 {{- end -}}
 {{- if eq .Values.mode "daemonset" -}}
+{{- with .Values.updateStrategy.rollingUpdate -}}
+{{- if ne (toString (default 0 .maxSurge)) "0" -}}
+{{- fail "updateStrategy.rollingUpdate.maxSurge: two daemons cannot share a node's spool, so the second would never be ready; use maxUnavailable" -}}
+{{- end -}}
+{{- end -}}
 {{- if not (or .Values.transport.socket.enabled .Values.transport.service.enabled) -}}
 {{- fail "transport: enable the socket, the service, or both; nobody could reach the daemon" -}}
 {{- end -}}
@@ -92,6 +129,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "transport.service: needs tlsSecret and tenantsSecret; beyond loopback nothing listens without TLS and tenants" -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* With a workload identity no other one is tried: what is wrong with it is said, and nothing waits for a node's own identity. */}}
+{{- define "collectord.credential" -}}
+{{- if and .Values.workloadIdentity.clientId (not .Values.config.azure_credential) -}}
+- {name: COLLECTORD_AZURE_CREDENTIAL, value: workload}
+{{- end -}}
+{{- end -}}
+
+{{- define "collectord.envFrom" -}}
+{{- with .Values.secrets.existingSecret -}}
+- secretRef: {name: {{ . }}}
+{{ end -}}
+{{- with .Values.envFrom -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A probe, over TLS where the admin port speaks it; the kubelet checks no certificate. */}}
+{{- define "collectord.probe" -}}
+{{- $probe := deepCopy (index . 1) -}}
+{{- if and (index . 0).Values.config.admin_tls $probe.httpGet -}}
+{{- $_ := set $probe.httpGet "scheme" "HTTPS" -}}
+{{- end -}}
+{{- toYaml $probe -}}
 {{- end -}}
 
 {{/* The daemon's container; also that of the side-car. */}}
@@ -103,26 +165,21 @@ args: [serve, --config, /etc/collectord/collectord.toml]
 env:
   - name: COLLECTORD_NODE
     valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+  {{- include "collectord.credential" . | nindent 2 }}
   {{- with .Values.env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- if or .Values.secrets.existingSecret .Values.envFrom }}
-envFrom:
-  {{- with .Values.secrets.existingSecret }}
-  - secretRef: {name: {{ . }}}
-  {{- end }}
-  {{- with .Values.envFrom }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- with include "collectord.envFrom" . | trim }}
+envFrom: {{- . | nindent 2 }}
 {{- end }}
 ports:
   - {name: admin, containerPort: {{ .Values.admin.port }}, protocol: TCP}
   {{- if and (eq .Values.mode "daemonset") .Values.transport.service.enabled }}
   - {name: collect, containerPort: {{ .Values.transport.service.port }}, protocol: TCP}
   {{- end }}
-startupProbe: {{- toYaml .Values.startupProbe | nindent 2 }}
-livenessProbe: {{- toYaml .Values.livenessProbe | nindent 2 }}
-readinessProbe: {{- toYaml .Values.readinessProbe | nindent 2 }}
+startupProbe: {{- include "collectord.probe" (list . .Values.startupProbe) | nindent 2 }}
+livenessProbe: {{- include "collectord.probe" (list . .Values.livenessProbe) | nindent 2 }}
+readinessProbe: {{- include "collectord.probe" (list . .Values.readinessProbe) | nindent 2 }}
 {{- with .Values.lifecycle }}
 lifecycle: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -141,6 +198,20 @@ volumeMounts:
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* How a client finds the daemon over the Service: variables, and volumes to be mounted where those say. */}}
+{{- define "collectord.client" -}}
+- {name: COLLECTORD_ENDPOINT, value: "tls://{{ include "collectord.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.transport.service.port }}"}
+- {name: COLLECTORD_TLS_CA, value: /etc/collectord-tls/ca.crt}
+- {name: COLLECTORD_TOKEN_FILE, value: /etc/collectord-token/token}
+{{- end -}}
+
+{{- define "collectord.clientVolumes" -}}
+- name: tls
+  secret: {secretName: {{ .Values.transport.service.tlsSecret }}, items: [{key: ca.crt, path: ca.crt}]}
+- name: token
+  secret: {secretName: {{ default (printf "%s-example-token" (include "collectord.fullname" .)) .Values.transport.service.tokenSecret }}, items: [{key: token, path: token}]}
 {{- end -}}
 
 {{- define "collectord.prepare" -}}

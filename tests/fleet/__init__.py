@@ -1,0 +1,1 @@
+"""Nodes come and go while pods score; see `make test-fleet`."""

@@ -1,0 +1,1 @@
+"""The VM of docs/quickstart.md: the unit under a real systemd. `make vm-test`."""
