@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from typing import Any
 
 from collectord import batch
@@ -60,7 +61,7 @@ def _are_floats(values: list[Any]) -> bool:
     kinds = {type(value) for value in values if value is not None}
     if float not in kinds or not kinds <= {int, float}:
         return False
-    return all(abs(value) < 1 << 1023 and float(value) == value for value in values if value is not None)
+    return all(abs(value) <= sys.float_info.max and float(value) == value for value in values if value is not None)
 
 
 def _text(value: Any, is_float: bool) -> str:

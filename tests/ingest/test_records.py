@@ -9,7 +9,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectord import batch
@@ -103,6 +103,7 @@ _values = st.recursive(
     st.lists(st.dictionaries(st.sampled_from(["a", "b:", "ç"]), _values, min_size=1), min_size=1, max_size=20),
     st.booleans(),
 )
+@example([{"a": 0}, {"a": 2.0**1023}], True)
 def test_whatever_is_sent_lands_value_by_value(found: list[dict[str, Any]], ascii_only: bool) -> None:
     """Against the slow reference, whatever the JSON's spelling."""
     body = json.dumps(found, ensure_ascii=ascii_only).encode()
