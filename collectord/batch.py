@@ -69,7 +69,7 @@ _ANSWERS: Final[tuple[tuple[Reason, str] | None, ...]] = (
     (Reason.LENGTH_MISMATCH, "columns[{0}].offsets must rise from 0 to the length of data"),
     (Reason.LENGTH_MISMATCH, "columns[{0}].data must hold one value for each row"),
     (Reason.INVALID_UTF8, "a text is not UTF-8"),
-    (Reason.VALUE_TOO_LARGE, f"columns[{{0}}] holds a text over {MAX_VALUE_BYTES} bytes"),
+    (Reason.VALUE_TOO_LARGE, "columns[{0}] holds a text of more bytes than {1}, as max_value_bytes allows"),
     (Reason.ROW_TOO_LARGE, f"row {{0}} may need more than {MAX_ROW_TEXT} bytes as text"),
     (Reason.MALFORMED, "a bool is neither 0 nor 1"),
     (Reason.VALUE_TOO_LARGE, f"an id is longer than {MAX_ID_BYTES} bytes"),
@@ -94,16 +94,18 @@ class Rules:
     types: bytes
     widths: bytes
     fixed_text: int
+    value_bytes: int = MAX_VALUE_BYTES
+    """Of one text."""
 
     @staticmethod
-    def of(schema: Schema) -> Rules:
+    def of(schema: Schema, value_bytes: int = MAX_VALUE_BYTES) -> Rules:
         """Raises Rejected if even a row without texts could be too large."""
         types = bytes(column.type for column in schema.columns)
         widths = bytes(WIDTHS[column.type] for column in schema.columns)
         fixed = _SYSTEM_TEXT + sum(_TEXT_WIDTH for width in widths if width)
         if fixed > MAX_ROW_TEXT:
             raise Rejected(Reason.ROW_TOO_LARGE, f"a row may need {fixed} bytes as text; {MAX_ROW_TEXT} are allowed")
-        return Rules(schema, types, widths, fixed)
+        return Rules(schema, types, widths, fixed, value_bytes)
 
 
 def find(payload: Buffer) -> Found:
@@ -145,14 +147,14 @@ def check(payload: Buffer, found: Found, rules: Rules, earliest_ns: int, latest_
     schema = rules.schema
     status, where, time_ns = _batch.check(
         payload, found.table, rules.types, rules.widths, schema.tensor, schema.correlation, schema.request,
-        schema.sampled, earliest_ns, latest_ns, MAX_ID_BYTES, MAX_VALUE_BYTES, rules.fixed_text, MAX_ROW_TEXT,
+        schema.sampled, earliest_ns, latest_ns, MAX_ID_BYTES, rules.value_bytes, rules.fixed_text, MAX_ROW_TEXT,
     )  # fmt: skip
     if status:
-        _refuse(status, where)
+        _refuse(status, where, rules.value_bytes)
     return time_ns
 
 
-def _refuse(status: int, where: int) -> None:
+def _refuse(status: int, where: int, value_bytes: int = MAX_VALUE_BYTES) -> None:
     answer = _ANSWERS[status]
     assert answer is not None
-    raise Rejected(answer[0], answer[1].format(where))
+    raise Rejected(answer[0], answer[1].format(where, value_bytes))

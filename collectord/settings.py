@@ -182,6 +182,15 @@ class Settings(BaseSettings):
     max_columns: int = Field(
         10_000, ge=1, le=10_000, description="Columns that a schema may have; rows of one with more are rejected."
     )
+    max_value_bytes: Size = Field(
+        1 << 20, ge=1024, le=1 << 20, description="Bytes of a text value; a batch with a longer one is rejected."
+    )
+    max_message_bytes: Size = Field(
+        4 << 20,
+        ge=64 << 10,
+        le=4 << 20,
+        description="Bytes of a message, which clients are told; a longer one ends the stream.",
+    )
     max_remembered: int = Field(
         100_000,
         ge=1000,

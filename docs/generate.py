@@ -176,13 +176,13 @@ _MEMORY, _SPOOL = _setting("memory_budget"), _setting("spool_budget")
 
 LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     # what, value, setting, what happens, metric
-    ("message", _size(session.MAX_MESSAGE_BYTES), "", "the stream ends with RESOURCE_EXHAUSTED; our client splits before", "the client's `stats()`"),
+    ("message", _size(_setting("max_message_bytes")), "max_message_bytes", "the stream ends with RESOURCE_EXHAUSTED; our client splits before", "the client's `stats()`"),
     ("rows of a batch", f"{batch.MAX_ROWS:,}", "", "rejected", _REJECTED % "too_many_rows"),
     ("columns of a schema", f"{_setting('max_columns'):,}", "max_columns", "rejected", _REJECTED % "too_many_columns"),
     ("column name", _size(schema.MAX_NAME_BYTES), "", "rejected", _REJECTED % "bad_name"),
     ("part of a stream's name", f"{schema.MAX_STREAM_PART_BYTES} bytes", "", "rejected", _REJECTED % "bad_name"),
     ("header row as text", _size(schema.MAX_HEADER_TEXT), "", "rejected", _REJECTED % "header_too_large"),
-    ("one text value", _size(batch.MAX_VALUE_BYTES), "", "the whole batch is rejected", _REJECTED % "value_too_large"),
+    ("one text value", _size(_setting("max_value_bytes")), "max_value_bytes", "the whole batch is rejected", _REJECTED % "value_too_large"),
     ("one row as text, at worst-case quoting", _size(schema.MAX_ROW_TEXT), "", "the whole batch is rejected", _REJECTED % "row_too_large"),
     ("correlation id, request id", _size(batch.MAX_ID_BYTES), "", "the whole batch is rejected", _REJECTED % "value_too_large"),
     ("age of a scoring time", _days("late_days"), "late_days", "rejected", _REJECTED % "time_out_of_window"),

@@ -29,7 +29,10 @@ _Key = tuple[Stream, tuple[str, ...], bytes]
 class Forms:
     """The schemas used last."""
 
-    def __init__(self, number: int = MAX_FORMS, size: int = MAX_FORMS_BYTES) -> None:
+    def __init__(
+        self, number: int = MAX_FORMS, size: int = MAX_FORMS_BYTES, value_bytes: int = batch.MAX_VALUE_BYTES
+    ) -> None:
+        self._value_bytes = value_bytes
         self._number = number
         self._size = size
         self._used = 0
@@ -49,7 +52,7 @@ class Forms:
         if rules is not None:
             self._rules.move_to_end(key)
             return rules
-        rules = batch.Rules.of(parse_schema(_raw_schema(stream, columns)))
+        rules = batch.Rules.of(parse_schema(_raw_schema(stream, columns)), self._value_bytes)
         self._rules[key] = rules
         self._used += weight(rules.schema)
         while len(self._rules) > 1 and (len(self._rules) > self._number or self._used > self._size):

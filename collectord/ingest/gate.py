@@ -177,6 +177,7 @@ class Gate:
     """Of what the others leave, what one tenant or service may have."""
     max_clients: int = 0
     """Connected at a time, which are shared likewise; 0: they are not."""
+    max_message_bytes: int = 4 << 20
     sessions: set[Party] = field(default_factory=set)
     schemas: Shared = field(default_factory=Shared)
     arrivals: Arrivals = field(default_factory=Arrivals)

@@ -128,7 +128,7 @@ class MdcDoor:
         self._gate = gate
         self._names = names
         self._covers = covers or {}
-        self._forms = Forms()
+        self._forms = Forms(value_bytes=gate.schemas.max_value_bytes)
         self._room = Admission(memory_budget // HELD_SHARE)
         # One thread: what the libc keeps for each that has read a large body is several times the body.
         self._aside = ThreadPoolExecutor(1, "collectord-mdc")

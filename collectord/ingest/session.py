@@ -47,11 +47,9 @@ NO_STREAM = "//"
 _SIZES = {
     Kind.HELLO: 16 << 10,
     Kind.FOLLOW: 512 << 10,
-    Kind.DECLARE: MAX_MESSAGE_BYTES,
-    Kind.BATCH: MAX_MESSAGE_BYTES,
     Kind.DROPPED: 1 << 20,
 }
-"""Most bytes of a message: protobuf turns each two of them into an object."""
+"""Most bytes of messages of which protobuf turns each two into an object. Others may have as many as a gate says."""
 
 _M = TypeVar("_M", bound=Message)
 
@@ -112,8 +110,9 @@ class Session:
             raise ProtocolError("the first message must be Hello")
         if kind is None:
             return  # of a later version of the protocol
-        if len(content) > _SIZES[kind]:
-            raise ProtocolError(f"{kind.name.lower()} has {len(content)} bytes; {_SIZES[kind]} are allowed")
+        most = _SIZES.get(kind, self._gate.max_message_bytes)
+        if len(content) > most:
+            raise ProtocolError(f"{kind.name.lower()} has {len(content)} bytes; {most} are allowed")
         if kind is Kind.BATCH:
             await self._batch(content)
         elif kind is Kind.HELLO:
@@ -253,7 +252,7 @@ class Session:
                 spool_id=gate.spool_id,
                 next_sequence=self._acked + 1,
                 credit_bytes=self._credit_sent,
-                max_message_bytes=MAX_MESSAGE_BYTES,
+                max_message_bytes=gate.max_message_bytes,
                 settings=self._settings(),
             )
         ).SerializeToString()

@@ -33,8 +33,10 @@ class Shared:
     """Schemas in use by any client, by id. Whoever declares one of them gets the same object; it goes with the last of
     them. Belongs to the event loop."""
 
-    def __init__(self, max_columns: int = MAX_COLUMNS) -> None:
+    def __init__(self, max_columns: int = MAX_COLUMNS, max_value_bytes: int = batch.MAX_VALUE_BYTES) -> None:
         self.max_columns = max_columns
+        self.max_value_bytes = max_value_bytes
+        """Of one text."""
         self.bytes = 0
         self._rules: dict[bytes, tuple[batch.Rules, int]] = {}
 
@@ -166,7 +168,7 @@ class Declared:
         rules = self._shared.get(key)
         if rules is None:
             try:
-                rules = batch.Rules.of(parse_schema(raw))
+                rules = batch.Rules.of(parse_schema(raw), self._shared.max_value_bytes)
             except Rejected as rejected:
                 return Refusal.of(rejected)
         refusal = self._shared.too_wide(rules.schema) or self._why_refused(rules.schema.stream)

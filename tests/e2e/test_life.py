@@ -373,3 +373,23 @@ def test_sigint_is_as_good_as_sigterm(make_daemon: MakeDaemon) -> None:
     daemon.signal(signal.SIGINT)
     assert daemon.wait() == 0
     assert _numbers(landed.directory(daemon.folder / "store")) == Counter(range(10))
+
+
+def test_limits_that_are_set_lower_are_told_to_clients_and_held(make_daemon: MakeDaemon) -> None:
+    """A client splits what a message may not hold; a text that is too long is rejected, alone."""
+    daemon = make_daemon(max_message_bytes="64KiB", max_value_bytes="1KiB").start()
+    with Client("m", "1", "svc", endpoint=daemon.endpoint) as client:
+        client.collect(np.arange(30_000.0).reshape(-1, 2), "numbers")
+        client.collect([["x" * 1024]], "texts")
+        assert client.flush(30)
+        client.collect([["x" * 1025]], "texts")
+        assert client.flush(30)
+        assert client.stats()["rejected"] == {"value_too_large": 1}
+        assert client.stats()["acknowledged"] == 15_001
+    daemon.flush()
+    assert sum(book.landed for book in daemon.books().values()) == 15_001
+    with wire.WireClient(daemon.endpoint) as rude:
+        schema = wire.schema("rude")
+        rude.declare(schema)
+        rude.send(schema, range(5000), time.time_ns())
+        eventually(lambda: rude.ended, "a message of more than it was told ends the stream")
