@@ -35,8 +35,6 @@ MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
 """Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
 STALL_SECONDS = 1.0
-SHARE_SECONDS = 0.25
-"""How often it is looked whether what waits has become less."""
 
 MAX_FOLLOWED = 1000
 """Services whose settings a client may want."""
@@ -66,6 +64,8 @@ class Session:
         self._declared = Declared(gate.schemas, self._caller.why_refused)
         self._acked = -1
         self._resume_to: int | None = None
+        self._lacks: tuple[Purse, int] | None = None
+        """Whose share of the spool has no room for a batch of so many bytes."""
         self._asked_from: int | None = None
         self._stalled: str | None = None
         self._beyond = ""
@@ -180,7 +180,7 @@ class Session:
             self._rejects.append((outcome.sequence, outcome.refusal, outcome.rows))
         else:
             self.rows += outcome.rows
-        if outcome.sequence:
+        if outcome.sequence and self._lacks is None:
             self._stalled = None
         self.wake.set()
 
@@ -330,10 +330,11 @@ class Session:
         caller = self._caller
         purse = caller.others.get(found.schema_id, caller.purse) if caller.others else caller.purse
         size = len(payload)
+        if purse.spare < size and not gate.has_share(purse, size):
+            self._beyond_share(purse, size)
+            return
         if purse.limited:
             await self._within_quota(purse, size, min(found.rows, size))
-        if purse.spare < size:
-            await self._within_share(purse, size)
         purse.spare -= size
         while len(self._rejects) + self._refused_pending >= MAX_UNREAD_REJECTS:
             self._told.clear()
@@ -407,20 +408,13 @@ class Session:
             self._beyond = ""
             self.wake.set()
 
-    async def _within_share(self, purse: Purse, size: int) -> None:
-        """Waits, likewise, until what the tenant or service has waiting in the log leaves so much of its share."""
-        gate = self._gate
-        if gate.has_share(purse, size):
-            return
-        gate.admission.waits("share")
-        self._beyond = f"the share of the {purse.name} in the spool is used up"
-        self.wake.set()
-        try:
-            while not gate.has_share(purse, size):
-                await self._pause(SHARE_SECONDS)
-        finally:
-            self._beyond = ""
-            self.wake.set()
+    def _beyond_share(self, purse: Purse, size: int) -> None:
+        """What the tenant or service has waiting in the log leaves no room for a batch: it is not taken, and asked for again when
+        there is. That may be hours, and what else the client says is heard meanwhile."""
+        if self._stalled is None:
+            self._gate.admission.waits("share")
+        self._lacks = purse, size
+        self._stall(SpoolFull(f"the share of the {purse.name} in the spool is used up"))
 
     def _is_next(self, sequence: int, rows: int) -> bool:
         """Whether this batch is wanted; answers a repeat and a gap."""
@@ -486,6 +480,8 @@ class Session:
             self._stalled = self._gate.closed
         elif self._stalled is None:
             self._stalled = "the spool is full" if isinstance(error, SpoolFull) else "the log cannot write"
+            if self._lacks is not None:
+                self._stalled = str(error)
             event(_log, logging.WARNING, "batches are not acknowledged", why=str(error))
         if not self._timer_runs:
             self._timer_runs = True
@@ -496,11 +492,12 @@ class Session:
         self._timer_runs = False
         if self not in self._gate.sessions or self.over.done():
             return
-        if self._gate.closed:
+        if self._gate.closed or not (self._lacks is None or self._gate.has_share(*self._lacks)):
             # Asked for now, it would only be refused again.
             self._timer_runs = True
             self._gate.later(STALL_SECONDS, self._unstall)
         else:
+            self._lacks = None
             self._stalled = None
             self._asked_from = None
             self._ask_for(self._gate.marks.taken(self.client) + 1)

@@ -133,6 +133,9 @@ def test_a_flood_while_the_store_is_down_leaves_the_other_room_in_the_spool(make
         assert blue.credit > 0
         in_the_way.unlink()
         daemon.flush()
+        eventually(lambda: red.resumes, "he is asked to go on")
+        assert red.resumes == [red.acknowledged + 1]
+        red.resend()
         red.wait_acknowledged(timeout=60)
         daemon.flush()
         assert not red.rejected

@@ -136,6 +136,13 @@ class WireClient:
         self.raw(pb.ClientMessage(batch=made).SerializeToString())
         return self.sent
 
+    def resend(self) -> None:
+        """What was sent and not acknowledged, once more and in order, as Resume wants it."""
+        with self._lock:
+            again = [self._unacknowledged[number] for number in sorted(self._unacknowledged)]
+        for made in again:
+            self.raw(pb.ClientMessage(batch=made).SerializeToString())
+
     def raw(self, message: bytes) -> None:
         self._outgoing.put(message)
 
