@@ -238,7 +238,7 @@ image-test: venv ## Build the images and run them with the least rights; needs r
 build/vm/root.tar:
 	mkdir -p $(@D)
 	rm -rf $(@D)/root
-	debootstrap --variant=minbase --include=systemd,systemd-sysv,procps,sudo,ca-certificates,gcc,g++,python3-dev,python3-pip,python3-venv bookworm $(@D)/root http://deb.debian.org/debian >$(@D)/debootstrap.log
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,procps,sudo,ca-certificates,gcc,g++,python3-dev,python3-pip,python3-venv bookworm $(@D)/root >$(@D)/debootstrap.log
 	tar --create --directory $(@D)/root --file $@ .
 	rm -rf $(@D)/root
 
