@@ -338,7 +338,7 @@ def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
 def test_what_the_client_reads_is_not_mistaken_for_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon in the scoring process sees its variables too."""
     clients = Path(__file__).parents[1] / "clients"
-    sources = [path.read_text() for path in clients.rglob("*.py") if "build" not in path.parts]
+    sources = [path.read_text() for path in clients.rglob("*.py") if "build" not in path.relative_to(clients).parts]
     names = {name for source in sources for name in re.findall(r"\"(COLLECTORD_[A-Z_]+)\"", source)}
     assert {"COLLECTORD_ENDPOINT", "COLLECTORD_MODEL"} <= names
     for name in names:
