@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from collectord import exporters, files
+from collectord import config, exporters, files
 from collectord.buffer.seal import SealRules
 from collectord.certificates import Certificates
 from collectord.clock import Clock
@@ -172,7 +172,7 @@ def check(settings: Settings) -> None:
     layout_of(settings, "0" * 32)
     if settings.socket_group is not None:
         group_id(settings.socket_group)
-    settings.read_columns_key()
+    config.read_columns_key(settings)
     exporters.check(settings)
     certificates_of(settings)
     Tenants(settings.tenants, settings.reachable)

@@ -161,6 +161,27 @@ _NOT_SETTINGS = {
 }  # fmt: skip
 
 
+def read_columns_key(settings: Settings) -> bytes:
+    """The key of the column rules' hmac; empty if no rule needs one.
+
+    Raises:
+        ConfigError: it is empty, or its file cannot be read.
+    """
+    if "hmac" not in settings.column_rules.values():
+        return b""
+    try:
+        if settings.columns_key_file is not None:
+            key = settings.columns_key_file.read_bytes().rstrip(b"\r\n")
+        else:
+            assert settings.columns_key is not None
+            key = settings.columns_key.get_secret_value().encode()
+    except OSError as error:
+        raise ConfigError(f"columns_key_file: {settings.columns_key_file} cannot be read: {error.strerror}") from None
+    if not key:
+        raise ConfigError("columns_key: the key is empty")
+    return key
+
+
 def unknown_environment() -> list[str]:
     """Variables that look like settings and are none, to be warned about.
 

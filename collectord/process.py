@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from collectord import coherence
 from collectord.config import unknown_environment
 from collectord.daemon import Daemon
 from collectord.errors import CallHuman
@@ -51,7 +52,7 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
         # Now it is also kept for whoever asks for the log of a service.
         for name in unknown_environment():
             event(_log, logging.WARNING, "an environment variable looks like a setting and is none", name=name)
-        for doubt in settings.doubts():
+        for doubt in coherence.doubts(settings):
             event(_log, logging.WARNING, "a setting is hardly meant so", why=doubt)
     asyncio.run(_run_until_signal(daemon))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from collectord import config
 from collectord._pb import collector_pb2 as pb
 from collectord.address import split_address
 from collectord.certificates import Certificates
@@ -139,7 +140,7 @@ class Servers:
         from collectord.ingest.mdc_http import MdcServer
 
         settings = self._settings
-        rules = covers(settings.column_rules, settings.read_columns_key())
+        rules = covers(settings.column_rules, config.read_columns_key(settings))
         mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules), settings.mdc_connections)
         try:
             await mdc.start(

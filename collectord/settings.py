@@ -1,6 +1,6 @@
-"""What a daemon runs with: every setting, its default, its meaning, and what makes it wrong.
+"""What a daemon runs with: every setting, its default, its meaning, and what makes it wrong by itself.
 
-Where settings come from, and how a file of them is written, is in `config.py`.
+What settings demand of each other is in `coherence.py`; where they come from, and how a file of them is written, in `config.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from collectord.address import check_for_clients, check_guarded, check_socket_path, is_loopback, split_address
-from collectord.errors import ConfigError
+from collectord import coherence
+from collectord.address import check_for_clients, check_socket_path, is_loopback, split_address
 from collectord.model import Stream
 from collectord.notation import MaskedStr, Mode, Names, Size, is_secret, parse_pairs
 from collectord.patterns import StreamPatterns
@@ -25,19 +25,12 @@ ADMIN_SOCKET = "admin.sock"
 MOST_DAYS = 36_525
 QUARANTINE_SHARE = 0.05
 """Of the spool's budget, unless it is said."""
-LEAST_QUARANTINES = 10
-"""Such quarantines the spool's budget must hold: it has log, frames and ledger to keep."""
-CLIENT_BYTES = 128 << 10
-"""What a connected client needs of the memory, about."""
-LEAST_SEGMENTS = 4
-"""Segments of the log that the spool's budget must hold."""
 MDC_PORT = 50011
 """Where the v2 SDK sends to unless AZUREML_MDC_PORT says otherwise."""
 COLUMN_ACTS = ("drop", "mask", "hmac")
 STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
 UNSHOWN = ("otlp_endpoint",)
 """Besides secrets: what is wrong there may be a user's password."""
-HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
 AT_ONCE = (
     "flush_interval", "flush_bytes", "drain_deadline", "late_window", "late_days", "early_days", "collect_default", "collect_on", "telemetry_default",
     "log_level",
@@ -403,102 +396,8 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Settings:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert: set COLLECTORD_TLS_CERT and COLLECTORD_TLS_KEY, or neither")
-        for name in ("tls_client_ca", "admin_tls"):
-            if getattr(self, name) and self.tls_cert is None:
-                raise ValueError(f"{name}: needs tls_cert and tls_key")
-        return self
-
-    @model_validator(mode="after")
-    def _others_are_kept_out(self) -> Settings:
-        identified = self.tenants is not None or self.tls_client_ca is not None
-        for name, addresses in (("listen", self.listen), ("mdc", (self.mdc,) if self.mdc else ())):
-            for address in addresses:
-                if not address.startswith("unix:"):
-                    try:
-                        check_guarded(address, self.tls_cert is not None, identified)
-                    except ValueError as error:
-                        raise ValueError(f"{name}: {address!r} is not accepted: {error}") from None
-        return self
-
-    @model_validator(mode="after")
-    def _azure_has_an_account(self) -> Settings:
-        strings = self.azure_connection_string or self.azure_connection_string_file
-        if self.store.startswith("az://") and not (strings or self.azure_account_url):
-            raise ValueError(
-                f"store: {self.store!r} is in Azure; set COLLECTORD_AZURE_CONNECTION_STRING, or COLLECTORD_AZURE_ACCOUNT_URL with a SAS "
-                "or a credential that azure-identity finds"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _azure_has_one_credential(self) -> Settings:
-        for name in ("azure_sas", "azure_connection_string", "azure_account_key"):
-            if getattr(self, name) and getattr(self, f"{name}_file"):
-                raise ValueError(f"{name}: set COLLECTORD_{name.upper()} or COLLECTORD_{name.upper()}_FILE, not both")
-        sas, key = self.azure_sas or self.azure_sas_file, self.azure_account_key or self.azure_account_key_file
-        if sas and key:
-            raise ValueError("azure_account_key: set a SAS or a key, not both; a SAS may do less")
-        if self.azure_credential != "default" and (
-            sas or key or self.azure_connection_string or self.azure_connection_string_file
-        ):
-            raise ValueError(
-                f"azure_credential: {self.azure_credential!r} would not be used, since a SAS or a key is set"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _azure_has_one_account(self) -> Settings:
-        strings = self.azure_connection_string or self.azure_connection_string_file
-        if self.store.startswith("az://") and strings and self.azure_account_url:
-            raise ValueError(
-                "azure_account_url: a connection string names an account too, and only one of them would be used; set one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _events_have_somewhere_to_go(self) -> Settings:
-        if self.app_insights_auth != "none" and self.app_insights is None and self.app_insights_key is None:
-            raise ValueError(f"app_insights_auth: {self.app_insights_auth!r} says how, and app_insights is not set")
-        if self.otlp_headers is not None and self.otlp_headers.get_secret_value() and self.otlp_endpoint is None:
-            raise ValueError("otlp_headers: otlp_endpoint is not set, to which they would go")
-        return self
-
-    @model_validator(mode="after")
-    def _level_is_known(self) -> Settings:
-        highest = HIGHEST_LEVEL[self.codec]
-        if self.level > highest:
-            raise ValueError(f"level: {self.level} is not accepted: codec {self.codec} has levels 1 to {highest}")
-        return self
-
-    @model_validator(mode="after")
-    def _log_has_room(self) -> Settings:
-        if self.segment_bytes * LEAST_SEGMENTS > self.spool_budget:
-            raise ValueError(
-                f"segment_bytes: {self.segment_bytes} is not accepted: the spool_budget of {self.spool_budget} must hold "
-                f"at least {LEAST_SEGMENTS} segments"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _quarantine_leaves_room(self) -> Settings:
-        if self.most_quarantined * LEAST_QUARANTINES > self.spool_budget:
-            raise ValueError(
-                f"quarantine_budget: {self.quarantine_budget} is not accepted: at most a tenth of the spool_budget of "
-                f"{self.spool_budget}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _hmac_has_a_key(self) -> Settings:
-        if self.columns_key is not None and self.columns_key_file is not None:
-            raise ValueError("columns_key: set COLLECTORD_COLUMNS_KEY or COLLECTORD_COLUMNS_KEY_FILE, not both")
-        if "hmac" in self.column_rules.values() and self.columns_key is None and self.columns_key_file is None:
-            raise ValueError(
-                f"columns: {self.columns!r} needs a key for hmac: set COLLECTORD_COLUMNS_KEY or COLLECTORD_COLUMNS_KEY_FILE"
-            )
+    def _they_agree(self) -> Settings:
+        coherence.check(self)
         return self
 
     @property
@@ -512,26 +411,6 @@ class Settings(BaseSettings):
         named: dict[str, Any] = {"webservice": os.environ.get("SERVICE_NAME", "")}
         return Stream(**named | parse_pairs(self.mdc_names, "NAME=TEXT"))
 
-    def read_columns_key(self) -> bytes:
-        """The key of the column rules' hmac; empty if no rule needs one.
-
-        Raises:
-            ConfigError: it is empty, or its file cannot be read.
-        """
-        if "hmac" not in self.column_rules.values():
-            return b""
-        try:
-            if self.columns_key_file is not None:
-                key = self.columns_key_file.read_bytes().rstrip(b"\r\n")
-            else:
-                assert self.columns_key is not None
-                key = self.columns_key.get_secret_value().encode()
-        except OSError as error:
-            raise ConfigError(f"columns_key_file: {self.columns_key_file} cannot be read: {error.strerror}") from None
-        if not key:
-            raise ConfigError("columns_key: the key is empty")
-        return key
-
     @property
     def most_quarantined(self) -> int:
         """`quarantine_budget`, or what it is unless set."""
@@ -540,16 +419,7 @@ class Settings(BaseSettings):
     @property
     def most_clients(self) -> int:
         """`max_clients`, or what the memory allows."""
-        return self.max_clients or max(1, self.memory_budget // CLIENT_BYTES)
-
-    def doubts(self) -> list[str]:
-        """What is accepted, and hardly meant; for people."""
-        if self.most_clients * CLIENT_BYTES > self.memory_budget:
-            return [
-                f"max_clients: {self.max_clients} clients may need {self.most_clients * CLIENT_BYTES >> 20} MiB, more than the "
-                f"memory_budget of {self.memory_budget >> 20} MiB"
-            ]
-        return []
+        return self.max_clients or max(1, self.memory_budget // coherence.CLIENT_BYTES)
 
     @property
     def boundary_minutes(self) -> int:

@@ -21,6 +21,7 @@ from collectord import batch, condition, recipe, schema, switches, tenants
 from collectord.address import MAX_SOCKET_PATH
 from collectord.assembly import FRAME_PAYLOAD_SHARE, INGEST_SHARE, LOG_SHARE
 from collectord.buffer.seal import MAX_FRAME_ROWS
+from collectord.coherence import CLIENT_BYTES
 from collectord.daemon import NAMES_SHARE
 from collectord.ingest import (
     admission,
@@ -40,7 +41,7 @@ from collectord.ingest import (
 from collectord.metrics import TABLE
 from collectord.notation import is_secret
 from collectord.pipeline import known, lag, parking
-from collectord.settings import AT_ONCE, CLIENT_BYTES, QUARANTINE_SHARE, Settings
+from collectord.settings import AT_ONCE, QUARANTINE_SHARE, Settings
 from collectord.telemetry import delivery, envelope
 from collectord.upload import remedies, rollover, store, template
 

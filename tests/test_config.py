@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from collectord.address import MAX_SOCKET_PATH
+from collectord.coherence import doubts
 from collectord.config import load, unknown_environment
 from collectord.errors import ConfigError
 from collectord.notation import parse_size
@@ -178,12 +179,12 @@ def test_booleans_of_the_file_and_of_the_environment_are_the_same(
 
 
 def test_more_clients_than_the_memory_has_for_are_said_and_without_a_number_there_are_none() -> None:
-    assert load().doubts() == []
+    assert doubts(load()) == []
     assert load().most_clients == 2048
     assert load(overrides={"memory_budget": "64MiB"}).most_clients == 512
-    (doubt,) = load(overrides={"max_clients": 4096}).doubts()
+    (doubt,) = doubts(load(overrides={"max_clients": 4096}))
     assert doubt.startswith("max_clients: 4096 clients may need 512 MiB, more than the memory_budget of 256 MiB")
-    assert load(overrides={"max_clients": 4096, "memory_budget": "512MiB"}).doubts() == []
+    assert doubts(load(overrides={"max_clients": 4096, "memory_budget": "512MiB"})) == []
 
 
 @pytest.mark.parametrize("who", [{"tenants": "/t"}, {"tls_client_ca": "/ca"}])

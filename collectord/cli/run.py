@@ -80,7 +80,7 @@ def check(config_file: Path | None, **given: Any) -> None:
     Exits with 0 if all is well, 2 if not: then it names the setting, the value and what is allowed. Files and directories that the
     settings name are looked at here and as this user.
     """
-    from collectord import assembly, config
+    from collectord import assembly, coherence, config
     from collectord.settings import AT_ONCE
 
     settings = load(config_file, given)
@@ -89,7 +89,7 @@ def check(config_file: Path | None, **given: Any) -> None:
         click.echo(note)
     for name in config.unknown_environment():
         click.echo(f"warning: {name} looks like a setting and is none", err=True)
-    for doubt in settings.doubts():
+    for doubt in coherence.doubts(settings):
         click.echo(f"warning: {doubt}", err=True)
     said = config.origins(config_file, joined(given))
     for name, (counts, *others) in said.items():
