@@ -27,10 +27,10 @@ from collectord.door import Door
 from collectord.errors import CollectordError
 from collectord.gauges import set_gauges
 from collectord.history import History, sample_of
+from collectord.ingest.gate import Gate
 from collectord.ingest.intake import Intake
 from collectord.ingest.marks import Marks
 from collectord.ingest.purses import Purses
-from collectord.ingest.session import Gate
 from collectord.ingest.shares import Names
 from collectord.ingest.validate import Shared
 from collectord.listeners import Listeners

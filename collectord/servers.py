@@ -21,9 +21,9 @@ from collectord.certificates import Certificates
 from collectord.control.service import ControlService, Questions
 from collectord.errors import ConfigError
 from collectord.ingest.columns import covers
+from collectord.ingest.gate import Gate
 from collectord.ingest.mdc import MdcDoor
 from collectord.ingest.service import CollectorService, server_options
-from collectord.ingest.session import Gate
 from collectord.listeners import Health, Listeners, new_server
 from collectord.metrics import Metrics
 from collectord.settings import Settings

@@ -25,6 +25,7 @@ from collectord.coherence import CLIENT_BYTES
 from collectord.daemon import NAMES_SHARE
 from collectord.ingest import (
     admission,
+    following,
     forms,
     gate,
     heading,
@@ -188,7 +189,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("correlation id, request id", _size(batch.MAX_ID_BYTES), "", "the whole batch is rejected", _REJECTED % "value_too_large"),
     ("age of a scoring time", _days("late_days"), "late_days", "rejected", _REJECTED % "time_out_of_window"),
     ("scoring time ahead", _days("early_days"), "early_days", "rejected", _REJECTED % "time_out_of_window"),
-    ("services that a client follows", f"{session.MAX_FOLLOWED:,}", "", "the stream ends; our client follows no more", '`collectord_streams_refused_total{reason="protocol"}`'),
+    ("services that a client follows", f"{following.MAX_FOLLOWED:,}", "", "the stream ends; our client follows no more", '`collectord_streams_refused_total{reason="protocol"}`'),
     ("switches: the document; services; fractions of one", f"{_size(switches.MAX_BYTES)}; {switches.MAX_SERVICES:,}; {switches.MAX_DESIGNATIONS}", "", "not read, the last good ones count; not written", "`collectord_switches_problem`"),
     ("a recipe's condition; its requests", f"{condition.LONGEST:,} characters; {recipe.MAX_REQUESTS:,}", "", "not read, the last good ones count; not written", "`collectord_switches_problem`"),
     ("schemas of a client", f"{validate.MAX_SCHEMAS_PER_CLIENT:,}", "", "rejected until it connects again", _REJECTED % "too_many_schemas"),

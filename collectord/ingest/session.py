@@ -8,39 +8,31 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
-from collectord.errors import CollectordError, ProtocolError, Rejected, SpoolFull
+from collectord.errors import CollectordError, ProtocolError, Rejected
 from collectord.ingest.admission import Account
 from collectord.ingest.caller import Caller
 from collectord.ingest.envelope import Kind, unwrap
-from collectord.ingest.gate import ENTRY_BYTES, ENTRY_OVERHEAD, Outcome
-from collectord.ingest.gate import Gate as Gate
+from collectord.ingest.following import Following
+from collectord.ingest.gate import ENTRY_BYTES, ENTRY_OVERHEAD, Gate, Outcome
 from collectord.ingest.purses import Purse
 from collectord.ingest.remembered import is_ours
+from collectord.ingest.stall import Stall
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
 from collectord.model import Entry, EntryKind, Schema, Stream
-from collectord.recipe import Recipe
 from collectord.schema import schema_id
-from collectord.switches import SILENT, Rules
 from collectord.tenants import Tenant
 
 MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
 """Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
-STALL_SECONDS = 1.0
-
-MAX_FOLLOWED = 1000
-"""Services whose settings a client may want."""
-
-NO_STREAM = "//"
-"""A pattern that names nothing."""
 
 _SIZES = {
     Kind.HELLO: 16 << 10,
@@ -63,19 +55,11 @@ class Session:
         self._caller = Caller(gate, listener, certificate)
         self._declared = Declared(gate.schemas, self._caller.why_refused)
         self._acked = -1
-        self._resume_to: int | None = None
-        self._lacks: tuple[Purse, int] | None = None
-        """Whose share of the spool has no room for a batch of so many bytes."""
-        self._asked_from: int | None = None
-        self._stalled: str | None = None
+        self._following = Following()
         self._beyond = ""
         """Whose quota is used up, while a batch waits for it."""
-        self._timer_runs = False
         self._welcome_due = False
         self._credit_sent = 0
-        self._following: tuple[str, ...] = ()
-        self._rules_sent: Rules | None = None
-        self._settings_sent: pb.Settings | None = None
         self._counted: set[int] = set()
         """Lines of the books about dropped rows that the client has brought up."""
         self._named: set[bytes] = set()
@@ -86,6 +70,7 @@ class Session:
         self._pending = 0
         self._hung_up = False
         self.wake = asyncio.Event()
+        self._stall = Stall(gate, self._wanted, self.wake.set)
         self.writing: asyncio.Future[None] | None = None
         self.over: asyncio.Future[CollectordError] = gate.loop.create_future()
         self.heard = gate.clock.monotonic()
@@ -120,7 +105,8 @@ class Session:
         elif kind is Kind.DECLARE:
             self._declare(_parsed(pb.Declare(), content))
         elif kind is Kind.FOLLOW:
-            self._follow(_parsed(pb.Follow(), content).webservices)
+            self._following.follow(_parsed(pb.Follow(), content).webservices)
+            self.wake.set()
         else:
             await self._dropped(_parsed(pb.Dropped(), content))
         self.heard = self._gate.clock.monotonic()
@@ -144,18 +130,17 @@ class Session:
         if durable != self._acked:
             self._acked = durable
             yield pb.ServerMessage(ack=pb.Ack(sequence=durable)).SerializeToString()
-        if self._resume_to is not None:
-            sequence, self._resume_to = self._resume_to, None
-            yield pb.ServerMessage(resume=pb.Resume(next_sequence=sequence)).SerializeToString()
-        withheld = gate.closed or self._stalled or self._beyond
+        wanted = self._stall.resume()
+        if wanted is not None:
+            yield pb.ServerMessage(resume=pb.Resume(next_sequence=wanted)).SerializeToString()
+        withheld = gate.closed or self._stall.why or self._beyond
         credit_now = 0 if withheld else self._caller.credit()
         if credit_now != self._credit_sent:
             self._credit_sent = credit_now
             yield pb.ServerMessage(credit=pb.Credit(bytes=credit_now, reason=withheld)).SerializeToString()
-        if self._rules_sent is not gate.rules:
-            before, settings = self._settings_sent, self._settings()
-            if settings != before:
-                yield pb.ServerMessage(settings=settings).SerializeToString()
+        settings = self._following.news(gate.rules, self.tenant)
+        if settings is not None:
+            yield pb.ServerMessage(settings=settings).SerializeToString()
 
     def hang_up(self) -> None:
         """The client will send nothing more; it still reads."""
@@ -174,20 +159,20 @@ class Session:
             self._refused_pending -= 1
             self._told.set()
         if outcome.error is not None:
-            self._stall(outcome.error)
+            self._stall.begin(outcome.error)
             return
         if outcome.refusal is not None:
             self._rejects.append((outcome.sequence, outcome.refusal, outcome.rows))
         else:
             self.rows += outcome.rows
-        if outcome.sequence and self._lacks is None:
-            self._stalled = None
+        if outcome.sequence:
+            self._stall.landed()
         self.wake.set()
 
     def look_again(self, error: Exception | None) -> None:
         """What this client sent on an earlier stream was settled; on the loop."""
         if error is not None:
-            self._stall(error)
+            self._stall.begin(error)
         self.wake.set()
 
     @property
@@ -238,7 +223,7 @@ class Session:
         self.client = hello.client_id
         self.pid = hello.pid
         self.sdk = f"{hello.sdk} {hello.version}".strip()
-        self._follow(hello.webservices)
+        self._following.follow(hello.webservices)
         self._gate.greet(self)
         self._welcome_due = True
         self.wake.set()
@@ -253,41 +238,9 @@ class Session:
                 next_sequence=self._acked + 1,
                 credit_bytes=self._credit_sent,
                 max_message_bytes=gate.max_message_bytes,
-                settings=self._settings(),
+                settings=self._following.settings(gate.rules, self.tenant),
             )
         ).SerializeToString()
-
-    def _follow(self, webservices: Iterable[str]) -> None:
-        following = tuple(dict.fromkeys(webservices))
-        if len(following) > MAX_FOLLOWED:
-            raise ProtocolError(f"{len(following)} services are followed; {MAX_FOLLOWED} are allowed")
-        self._following = following
-        # Answered also where nothing is said of them: else the client would not know that it may collect for good.
-        self._rules_sent = self._settings_sent = None
-        self.wake.set()
-
-    def _settings(self) -> pb.Settings:
-        """What is switched on for the services that the client follows; of others it learns nothing."""
-        rules = self._rules_sent = self._gate.rules
-        settings = pb.Settings(collect=rules.collect, telemetry=rules.telemetry)
-        for webservice in filter(self.tenant.may_know, self._following):
-            settings.on.extend(pattern for pattern in rules.on.of_service(webservice) if pattern not in settings.on)
-            settings.only.extend(
-                pattern for pattern in rules.only.of_service(webservice) if pattern not in settings.only
-            )
-            said = rules.switches.of(webservice)
-            if said != SILENT:
-                settings.services.add(
-                    webservice=webservice,
-                    collect=said.collect_model_data,
-                    sampling=dict(said.sampling),
-                    telemetry=said.enable_app_insights,
-                    recipe=None if said.capture is None else _recipe(said.capture),
-                )
-        if rules.only and not settings.only:
-            settings.only.append(NO_STREAM)
-        self._settings_sent = settings
-        return settings
 
     def _declare(self, declare: pb.Declare) -> None:
         if self.over.done():
@@ -331,7 +284,7 @@ class Session:
         purse = caller.others.get(found.schema_id, caller.purse) if caller.others else caller.purse
         size = len(payload)
         if purse.spare < size and not gate.has_share(purse, size):
-            self._beyond_share(purse, size)
+            self._stall.lack(purse, size)
             return
         if purse.limited:
             await self._within_quota(purse, size, min(found.rows, size))
@@ -408,19 +361,17 @@ class Session:
             self._beyond = ""
             self.wake.set()
 
-    def _beyond_share(self, purse: Purse, size: int) -> None:
-        """What the tenant or service has waiting in the log leaves no room for a batch: it is not taken, and asked for again when
-        there is. That may be hours, and what else the client says is heard meanwhile."""
-        if self._stalled is None:
-            self._gate.admission.waits("share")
-        self._lacks = purse, size
-        self._stall(SpoolFull(f"the share of the {purse.name} in the spool is used up"))
+    def _wanted(self) -> int | None:
+        """The sequence number that comes next; None once the stream is over."""
+        if self not in self._gate.sessions or self.over.done():
+            return None
+        return self._gate.marks.taken(self.client) + 1
 
     def _is_next(self, sequence: int, rows: int) -> bool:
         """Whether this batch is wanted; answers a repeat and a gap."""
         taken = self._gate.marks.taken(self.client)
         if sequence > taken + 1:
-            self._ask_for(taken + 1)
+            self._stall.ask_for(taken + 1)
         elif sequence <= taken:
             self._gate.metrics.count("collectord_records_repeated_total", rows)
             self._acked = -1
@@ -466,45 +417,6 @@ class Session:
                     marks.give_back(self.client, outcome.epoch)
                 raise
         return True
-
-    def _ask_for(self, sequence: int) -> None:
-        """A gap: everything behind it is refused until this one comes. Asked once, not for each."""
-        if self._stalled is None and self._asked_from != sequence:
-            self._asked_from = sequence
-            self._resume_to = sequence
-            self.wake.set()
-
-    def _stall(self, error: Exception) -> None:
-        """The log cannot take anything: withhold credit, and ask again for what was lost after a while."""
-        if self._stalled is None and self._gate.closed:
-            self._stalled = self._gate.closed
-        elif self._stalled is None:
-            self._stalled = "the spool is full" if isinstance(error, SpoolFull) else "the log cannot write"
-            if self._lacks is not None:
-                self._stalled = str(error)
-            event(_log, logging.WARNING, "batches are not acknowledged", why=str(error))
-        if not self._timer_runs:
-            self._timer_runs = True
-            self._gate.later(STALL_SECONDS, self._unstall)
-        self.wake.set()
-
-    def _unstall(self) -> None:
-        self._timer_runs = False
-        if self not in self._gate.sessions or self.over.done():
-            return
-        if self._gate.closed or not (self._lacks is None or self._gate.has_share(*self._lacks)):
-            # Asked for now, it would only be refused again.
-            self._timer_runs = True
-            self._gate.later(STALL_SECONDS, self._unstall)
-        else:
-            self._lacks = None
-            self._stalled = None
-            self._asked_from = None
-            self._ask_for(self._gate.marks.taken(self.client) + 1)
-
-
-def _recipe(said: Recipe) -> pb.Recipe:
-    return pb.Recipe(id=said.id, requests=said.requests, where=said.where, failed=said.failed, until=said.until_ns)
 
 
 def _parsed(message: _M, content: memoryview) -> _M:

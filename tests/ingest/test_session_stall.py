@@ -8,7 +8,7 @@ import pytest
 
 from collectord.errors import LogUnavailable, SpoolFull
 from collectord.ingest.admission import FIRST_CREDIT
-from collectord.ingest.session import STALL_SECONDS
+from collectord.ingest.stall import STALL_SECONDS
 from collectord.model import ColumnType, EntryKind
 from tests.ingest.fakes import World, dropped, in_loop, send, turn, words
 from tests.reference_batch import make_schema

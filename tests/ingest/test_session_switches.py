@@ -6,7 +6,7 @@ import pytest
 
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import ProtocolError
-from collectord.ingest.session import MAX_FOLLOWED, NO_STREAM
+from collectord.ingest.following import MAX_FOLLOWED, NO_STREAM
 from collectord.kinds import EVENTS
 from collectord.model import Stream, StreamKind
 from collectord.patterns import StreamPatterns
