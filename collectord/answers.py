@@ -195,7 +195,7 @@ class Answers:
             "streams_in_all": len(streams),
             "cost": self._cost_of_all(whole, seconds),
             "events": pipeline.event_minutes.recent(),
-            "held": pipeline.held or None,
+            "held": pipeline.dispatch.held or None,
             "draining": self._door.draining,
             "claim": None if claiming is None else {"held": claiming.claim.held, "why": claiming.claim.why},
             "switches": self._switches(),
@@ -284,7 +284,7 @@ class Answers:
         return self._pipeline.overview.waiting().rows
 
     def last_error(self) -> str:
-        return self._pipeline.held or self._pipeline.last_error
+        return self._pipeline.dispatch.held or self._pipeline.last_error
 
     def books(self) -> list[StreamBooks]:
         return self._pipeline.overview.books()

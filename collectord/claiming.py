@@ -75,9 +75,9 @@ class Claiming:
         """Lets the pipeline know how it stands."""
         self._told.set()
         if self.claim.held:
-            self._pipeline.let_go(HOLD)
+            self._pipeline.dispatch.let_go(HOLD)
         else:
-            self._pipeline.hold(HOLD, self.claim.why, lasting=self.claim.superseded)
+            self._pipeline.dispatch.hold(HOLD, self.claim.why, lasting=self.claim.superseded)
 
     def _run(self) -> None:
         pause, at_once = 0.0, 0

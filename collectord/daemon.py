@@ -243,7 +243,7 @@ class Daemon:
             self.reloading.start()
         servers = Servers(settings, self._listeners, self._metrics, self._certificates)
         try:
-            await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.held)
+            await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.dispatch.held)
         except CollectordError as error:
             self._say_failed(error)
             raise

@@ -19,7 +19,7 @@ def test_the_pipeline_is_held_back_exactly_while_the_claim_is_not_held(tmp_path:
     node = Node(tmp_path / "spool", store)
     claim = Claim(store, SPOOL, Memory(), clock, node="n", place="here", interval=60.0)
     claiming = Claiming(claim, node.pipeline, clock)
-    assert node.pipeline.held == claim.why == claiming.await_claim(0.0)
+    assert node.pipeline.dispatch.held == claim.why == claiming.await_claim(0.0)
     assert claiming.troubles() == []
     store.plan("get_document", Fault(Blocked("forbidden", "403")))
     settle(claim)
@@ -28,10 +28,10 @@ def test_the_pipeline_is_held_back_exactly_while_the_claim_is_not_held(tmp_path:
     settle(claim)
     claiming.tell()
     assert claiming.troubles() == []
-    assert claiming.await_claim(0.0) == node.pipeline.held == ""
+    assert claiming.await_claim(0.0) == node.pipeline.dispatch.held == ""
     clock.advance(120)
     claiming.tell()
-    assert HOLD in node.pipeline._holds
+    assert node.pipeline.dispatch.is_held(HOLD)
     node.stop()
 
 

@@ -1,7 +1,7 @@
-"""The journey itself: who moves, and when.
+"""The journey itself: its parts, its thread, and what others ask of it.
 
-One thread reads the log, live and after a crash alike, and decides what is due; a few workers take the due frames, one
-at a time per blob, from the log to the store. Everything a worker needs after a crash is in the log and the ledger.
+One thread reads the log, live and after a crash alike, and decides what is due; a few workers (`dispatch.py`) take the due frames,
+one at a time per blob, from the log to the store. Everything a worker needs after a crash is in the log and the ledger.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +26,13 @@ from collectord.ingest.shares import allowed
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn, Partition
+from collectord.pipeline.dispatch import RETRY_UNEXPECTED, Dispatch
 from collectord.pipeline.event_minutes import EventMinutes
 from collectord.pipeline.exports import Destinations, Exports
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
 from collectord.pipeline.overview import Overview
 from collectord.pipeline.parking import Parking
-from collectord.pipeline.poison import Unencodable
 from collectord.pipeline.reading import Reading
 from collectord.pipeline.rebuild import Found, Options, Search
 from collectord.pipeline.sending import Sending
@@ -44,7 +43,6 @@ from collectord.pipeline.state import State
 from collectord.pipeline.traffic import Traffic
 from collectord.pipeline.upkeep import Upkeep
 from collectord.pipeline.upload_events import UploadEvents
-from collectord.pipeline.workers import Workers
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.naming import Layout
@@ -55,9 +53,6 @@ from collectord.wal.parked import ParkedLog
 from collectord.wal.parkedfile import parked_name
 from collectord.wal.reader import LogReader
 from collectord.wal.writer import LogWriter
-
-RETRY_UNEXPECTED = 1.0
-RETRY_FULL = 0.1
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 REBUILD = "rebuild"
@@ -110,7 +105,6 @@ class Pipeline:
         self._reserve = reserve
         self._clock = clock
         self._parked = parked
-        self._workers = workers
         self._sources = Sources(log.catalog, parked)
         self._known = Known(
             self._sources.schema, layout, lowercase_workspace=lowercase_workspace, max_streams=max_streams
@@ -168,15 +162,13 @@ class Pipeline:
             state, log=log, ledger=ledger, marks=marks, parked=parked, parking=self._parking, shelf=self.shelf,
             reserve=reserve, clock=clock, mark_seconds=mark_seconds, connected=connected, exports=self.exports,
         )  # fmt: skip
-        self._busy: set[str] = set()
-        """Blobs that a worker has in hand. Guarded by the state's lock, as are the following."""
-        self._running = 0
-        self._holds: dict[str, tuple[str, bool]] = {}
-        """Why nothing is uploaded at the moment, and whether somebody has to act, by whoever says so."""
+        self.dispatch = Dispatch(
+            state, known=self._known, sending=self._sending, clock=clock, workers=workers, make_room=self.make_room
+        )
+        """The upload workers, and what holds them up."""
         if ledger.rebuild_needed:
-            self._holds[REBUILD] = ("the ledger was lost; run `collectord ledger rebuild`", True)
+            self.dispatch.hold(REBUILD, "the ledger was lost; run `collectord ledger rebuild`", lasting=True)
         self._thread = threading.Thread(target=self._run, name="collectord-pipeline", daemon=True)
-        self._pool = Workers(workers, "collectord-upload")
 
     # ------------------------------------------------------------------ life
 
@@ -227,7 +219,7 @@ class Pipeline:
         """Starts the threads; `exporting`: also those of the exporters."""
         self._log.on_commit = self._wake
         self._appender.on_finding = self._sending.found
-        self._pool.start()
+        self.dispatch.start()
         self._parking.start()
         if exporting:
             self.exports.start()
@@ -246,33 +238,13 @@ class Pipeline:
             self._thread.join()
         self._parking.stop()
         self.shelf.returning.close()
-        self._pool.stop(wait=False)
+        self.dispatch.stop()
         quiet = self.exports.stop(max(0.0, deadline - self._clock.monotonic()))
-        with self._state.lock:
-            while self._running and self._clock.monotonic() < deadline:
-                self._state.lock.wait(max(0.0, deadline - self._clock.monotonic()))
-            idle = not self._running
+        idle = self.dispatch.await_idle(deadline)
         self._upkeep.checkpoint(retire=False)
         return idle and quiet
 
     # ------------------------------------------------------------------ what others tell and ask
-
-    def hold(self, name: str, why: str, lasting: bool = False) -> None:
-        """Nothing is handed to a worker any more until `let_go` of the same name. `lasting`: until somebody acts."""
-        with self._state.lock:
-            self._holds[name] = (why, lasting)
-            self._state.lock.notify_all()
-
-    def let_go(self, name: str) -> None:
-        """May be repeated."""
-        with self._state.lock:
-            if self._holds.pop(name, None) is not None:
-                self._state.wake()
-
-    @property
-    def held(self) -> str:
-        """Why nothing is uploaded; empty if nothing stands in the way. From any thread, without the lock."""
-        return "; ".join(why for why, _ in list(self._holds.values()))
 
     @property
     def last_error(self) -> str:
@@ -332,7 +304,7 @@ class Pipeline:
                 state.index.flush(target)
                 state.wake()
                 rest = deadline - self._clock.monotonic()
-                if rest <= 0 or state.stopping or any(lasting for _, lasting in self._holds.values()):
+                if rest <= 0 or state.stopping or self.dispatch.held_for_long:
                     return False
                 state.lock.wait(min(rest, 0.5))
         return True
@@ -374,11 +346,11 @@ class Pipeline:
 
     def _read_on(self) -> None:
         while self._reading.read():
-            self._dispatch()
+            self.dispatch.hand_out()
 
     def _send_on(self) -> None:
-        self._dispatch()
-        if REBUILD not in self._holds:
+        self.dispatch.hand_out()
+        if not self.dispatch.is_held(REBUILD):
             self._upkeep.maintain()
 
     def _outlives(self, step: Callable[[], None]) -> bool:
@@ -405,71 +377,6 @@ class Pipeline:
             self._upkeep.next_timer(now), self._state.index.next_timer(), self._state.troubles.next_until(now)
         )  # fmt: skip
         return max(0.0, min(timer for timer in timers if timer is not None) - now)
-
-    # ------------------------------------------------------------------ the workers
-
-    def _dispatch(self) -> None:
-        """Hands what is due to idle workers, one frame per blob at a time."""
-        index, intents = self._state.index, self._state.intents
-        with self._state.lock:
-            now = self._clock.monotonic()
-            self._state.troubles.forget_over(now, keep=intents)
-            if self._holds:
-                index.due(now)  # so that its timers do not come back at once
-                return
-            index.due(now)
-            if len(self._busy) >= self._workers:
-                return
-            # Frames that are open come first, those of whoever was served longest ago before the others'.
-            ready = [(base, intent.partition) for base, intent in intents.items() if self._is_free(base, now)]
-            for base, partition in sorted(ready, key=lambda one: index.served(one[1])):
-                if len(self._busy) >= self._workers:
-                    return
-                self._submit(base, partition)
-            # After a restart with another codec or layout, an open frame's blob has another name than its partition's next.
-            on_their_way = {intent.partition for intent in intents.values()}
-            for partition in index.turns(now):
-                if len(self._busy) >= self._workers:
-                    return
-                base = self._known.base(partition)
-                if base not in intents and partition not in on_their_way and self._is_free(base, now):
-                    self._submit(base, partition)
-
-    def _submit(self, base: str, partition: Partition) -> None:
-        """Counted as running from here on, so that the end of the pipeline waits for it."""
-        self._state.index.serve(partition)
-        self._busy.add(base)
-        self._running += 1
-        self._pool.submit(self._work_on, base, partition).add_done_callback(self._ended)
-
-    def _ended(self, future: Future[None]) -> None:
-        with self._state.lock:
-            self._running -= 1
-            self._state.lock.notify_all()
-
-    def _is_free(self, base: str, now: float) -> bool:
-        return base not in self._busy and not self._state.troubles.holds(base, now)
-
-    def _work_on(self, base: str, partition: Partition) -> None:
-        """One step for a blob; on a worker."""
-        try:
-            self._sending.send(base, partition)
-        except (CollectordError, OSError) as error:
-            # The spool's disk, mostly: nothing was confirmed, and it heals when there is room again.
-            pause = error.pause if isinstance(error, Unencodable) else RETRY_UNEXPECTED
-            self._sending.failed(base, RETRY_FULL if self.make_room(error) else pause, str(error))
-        except MemoryError:
-            # Where it happened tells nothing; there may be more in a moment.
-            self._sending.failed(
-                base, RETRY_UNEXPECTED, "not enough memory for a frame: give the daemon more, or fewer uploads"
-            )
-        except Exception as error:  # noqa: BLE001
-            _log.exception("a frame could not be made; it will be tried again")
-            self._sending.failed(base, RETRY_UNEXPECTED, described(error))
-        finally:
-            with self._state.lock:
-                self._busy.discard(base)
-                self._state.wake()
 
     # ------------------------------------------------------------------ a ledger that was lost
 
@@ -502,4 +409,4 @@ class Pipeline:
                 if one.after is not None:
                     state.index.landed(one.partition, one.after, now)
         self.shelf.undecided.decide(aside)
-        self.let_go(REBUILD)
+        self.dispatch.let_go(REBUILD)

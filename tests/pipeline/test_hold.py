@@ -24,19 +24,19 @@ def test_while_it_is_held_rows_are_taken_in_and_nothing_is_sent(tmp_path: Path) 
     store = MemoryStore()
     node = Node(tmp_path / "spool", store)
     client = Client(schema())
-    node.pipeline.hold("a", "first reason")
-    node.pipeline.hold("b", "second reason", lasting=True)
+    node.pipeline.dispatch.hold("a", "first reason")
+    node.pipeline.dispatch.hold("b", "second reason", lasting=True)
     node.append(client.batch(5))
-    assert node.pipeline.held == "first reason; second reason"
+    assert node.pipeline.dispatch.held == "first reason; second reason"
     assert not node.pipeline.flush(3600), "a lasting one is not waited for"
     assert data(store) == []
-    node.pipeline.let_go("b")
+    node.pipeline.dispatch.let_go("b")
     assert not node.pipeline.flush(0.3)
     assert data(store) == []
     assert node.balanced()
-    node.pipeline.let_go("a")
-    node.pipeline.let_go("a")
-    assert node.pipeline.held == ""
+    node.pipeline.dispatch.let_go("a")
+    node.pipeline.dispatch.let_go("a")
+    assert node.pipeline.dispatch.held == ""
     assert node.pipeline.flush(20)
     assert landed_ids(store) == client.ids
     node.stop()

@@ -72,7 +72,7 @@ def test_want_of_memory_is_said_in_words_and_costs_no_row(
     node: Callable[..., Node], store: MemoryStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be more in a moment; a traceback for each attempt would only fill the log."""
-    monkeypatch.setattr("collectord.pipeline.journey.RETRY_UNEXPECTED", 0.01)
+    monkeypatch.setattr("collectord.pipeline.dispatch.RETRY_UNEXPECTED", 0.01)
     running = node()
     sending = running.pipeline._sending
     make, failures = sending._make, 5

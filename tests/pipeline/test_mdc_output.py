@@ -204,7 +204,7 @@ def test_what_landed_is_found_again_however_it_was_cut(node: Callable[..., Node]
     assert daemon.pipeline.flush(20)
     daemon.append(client.batch(10))
     again = lose_ledger(daemon, node)
-    assert "ledger rebuild" in again.pipeline.held
+    assert "ledger rebuild" in again.pipeline.dispatch.held
     (found,) = find(again, store)
     assert (found.rows, found.landed, found.again, found.given_up, found.notes) == (30_015, 30_005, 0, 0, ())
     again.pipeline.rebuild([found])

@@ -79,7 +79,7 @@ def rewrite(store: MemoryStore, change: Callable[[list[bytes]], list[bytes]]) ->
 
 def settle(node: Node, store: MemoryStore, client: Client, expected: Counter[str] | None = None) -> None:
     """Everything lands, each row as often as expected, and the books balance."""
-    assert node.pipeline.held == ""
+    assert node.pipeline.dispatch.held == ""
     assert node.pipeline.flush(20)
     assert Counter(landed_ids(store)) == (Counter(client.ids) if expected is None else expected)
     assert node.balanced()
@@ -92,7 +92,7 @@ def test_what_landed_is_not_sent_again_and_what_did_not_is(node: Node, store: Me
     node.append(client.batch(5), client.batch(6))
     again = lose_ledger(node)
     assert again.balanced(), "what is not in the log is presumed to have landed"
-    assert "ledger rebuild" in again.pipeline.held
+    assert "ledger rebuild" in again.pipeline.dispatch.held
     assert not again.pipeline.flush(20)
     (found,) = find(again, store)
     assert (found.rows, found.landed, found.again, found.given_up) == (28, 17, 0, 0)
@@ -298,7 +298,7 @@ def test_a_store_that_fails_changes_nothing(
     assert account.error
     assert not account.applied
     assert again.ledger.rebuild_needed
-    assert again.pipeline.held
+    assert again.pipeline.dispatch.held
     store.plan("read", Fault(answer))
     with pytest.raises(kind):
         find(again, store)
@@ -336,7 +336,7 @@ def test_a_log_that_cannot_be_read_now_changes_nothing_and_nothing_lands_twice(
     assert account.done
     assert account.error
     assert not account.applied
-    assert again.pipeline.held
+    assert again.pipeline.dispatch.held
     account = rebuilding.ask(True, Options(), False, 20)
     assert (account.applied, account.landed, account.waiting) == (True, 18, 0)
     settle(again, store, client)
@@ -374,7 +374,7 @@ def test_a_rebuild_waits_for_whoever_else_may_upload(node: Node, store: MemorySt
     why = ["somebody else holds the claim"]
     rebuilding = Rebuilding(again.pipeline, store, lambda: again.ledger.rebuild_needed, lambda: "".join(why))
     assert rebuilding.ask(True, Options(), False, 20).error == why[0]
-    assert again.pipeline.held
+    assert again.pipeline.dispatch.held
     why.clear()
     assert rebuilding.ask(True, Options(), False, 20).applied
     settle(again, store, client)
