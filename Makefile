@@ -141,7 +141,7 @@ test-bounds: venv azurite ## All tests with the lowest versions of what we depen
 	cd build/lowest/tree && ../venv/bin/python -m pip install -q --no-build-isolation --constraint ../pins.txt $(EDITABLE)
 	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests
 	# The client lives beside whatever a model needs, so its bounds are lower than the daemon's: its own tests, with those.
-	build/lowest/venv/bin/python -m pip install -q --no-deps -r build/lowest/client.txt
+	build/lowest/venv/bin/python -m pip install -q --no-deps -r build/lowest/client.txt "grpcio-tools==$$(sed -n 's/^grpcio==//p' build/lowest/client.txt)"
 	cd build/lowest/tree && ../venv/bin/python -m pytest -n $(JOBS) tests/client
 
 test-newest: venv azurite ## All tests with the newest releases, whatever dev.lock says, in an environment of their own; a quarter of an hour

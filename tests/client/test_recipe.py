@@ -7,9 +7,11 @@ import gc
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from collectord_client.core import NO_SHAPE
 from collectord_client.recipe import MOST_CHOSEN, MOST_HELD, Recipe
 from collectord_client.switches import Switches
 
+from tests.client import hosts
 from tests.client.fakedaemon import FakeDaemon
 from tests.e2e.waiting import eventually
 
@@ -308,23 +311,14 @@ def test_the_short_way_is_not_taken_while_a_recipe_holds_and_is_again_later(
     assert len(landed(client, daemon)) == 6
 
 
-def test_a_recipe_reaches_a_running_client_and_holds_for_its_children_anew(make: Any, daemon: FakeDaemon) -> None:
+def test_a_recipe_reaches_a_running_client_and_holds_for_its_children_anew(daemon: FakeDaemon, tmp_path: Path) -> None:
     service = pb.ServiceSettings(webservice="", collect=False, recipe=pb.Recipe(id="r", until=FAR, requests=1))
     daemon.settings(services=[service])
-    client = make()
-    client.collect([[0.0]], "inputs")
-    assert client.flush(10)
-    assert client.stats()["dropped"] == {"switched_off": 1}
-    score(client, 1.0, 1.0)
-    child = os.fork()
-    if child == 0:
-        score(client, 2.0, 2.0)
-        told = client.flush(10) and client.stats()["dropped"] == {"switched_off": 2}
-        score(client, 3.0, 3.0)
-        score(client, 4.0, 4.0)
-        os._exit(0 if told and client.flush(10) and client.stats()["recipe"]["selected"] == 1 else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert [value for _, value in landed(client, daemon)] == [1.0, 3.0, 1.0, 3.0]
+    done = hosts.run(Path(sys.executable), "forked.py", daemon.endpoint, "recipe", source=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted((row.designation, row.values[0]) for row in daemon.rows) == [
+        (designation, value) for designation in ("inputs", "predictions") for value in (1.0, 3.0)
+    ]
 
 
 def test_a_context_elsewhere_goes_by_what_was_decided(make: Any, daemon: FakeDaemon, follow: Any) -> None:

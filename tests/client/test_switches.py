@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from collectord_client.session import MAX_FOLLOWED
 from collectord_client.switches import Said, Switches
 from collectord_client.wire import Stream
 
+from tests.client import hosts
 from tests.client.fakedaemon import FakeDaemon
 from tests.e2e.waiting import eventually
 
@@ -305,19 +307,13 @@ def test_a_host_that_wants_it_collects_where_the_default_is_off(make: Any, daemo
     assert len(daemon.rows) == 1
 
 
-def test_a_forked_child_asks_for_itself(make: Any, daemon: FakeDaemon) -> None:
+def test_a_forked_child_asks_for_itself(daemon: FakeDaemon, tmp_path: Path) -> None:
     """Its parent may have been switched off, and it would never connect to hear that it may collect again."""
-    client = make()
-    client.collect(ROW)
-    assert client.flush(10)
-    daemon.settings(services=off())
-    eventually(lambda: not client.stats()["collecting"], "the client hears of it")
-    child = os.fork()
-    if child == 0:
-        client.collect(ROW)
-        told = client.flush(10) and client.stats()["dropped"] == {"switched_off": 1}
-        os._exit(0 if told and not client.stats()["collecting"] else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    switching = threading.Thread(target=lambda: daemon.wait(lambda: daemon.rows) and daemon.settings(services=off()))
+    switching.start()
+    done = hosts.run(Path(sys.executable), "forked.py", daemon.endpoint, "switches", source=True, cwd=tmp_path)
+    switching.join()
+    assert done.returncode == 0, done.stderr
     assert len(daemon.rows) == 1
 
 

@@ -11,8 +11,13 @@ from tests.client.fakedaemon import FakeDaemon
 
 
 def told(client: Client, daemon: FakeDaemon, table: str) -> list[dict[str, Any]]:
-    """The events of a table in the order of their ids, without what is null; the dimensions as the object that they are."""
+    """What has arrived of a table once the client has sent everything."""
     assert client.flush(20)
+    return received(daemon, table)
+
+
+def received(daemon: FakeDaemon, table: str) -> list[dict[str, Any]]:
+    """The events of a table in the order of their ids, without what is null; the dimensions as the object that they are."""
     found = []
     for row in sorted((row for row in daemon.rows if row.designation == table), key=lambda row: row.correlation):
         event = {name: value for name, value in zip(row.names, row.values, strict=True) if value is not None}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ from collectord_client.telemetry import feed
 from collectord_client.telemetry.kinds import KINDS, TRACE
 from collectord_client.wire import Stream
 
+from tests.client import hosts
 from tests.client.fakedaemon import FakeDaemon
-from tests.client.telemetry.events import told
+from tests.client.telemetry.events import received, told
 from tests.e2e.waiting import eventually
 
 ROW = np.ones((1, 2))
@@ -233,24 +232,10 @@ def test_the_pages_of_each_kind_are_what_the_daemon_takes(make: Any, daemon: Fak
 # ------------------------------------------------------------------ processes
 
 
-def test_a_fork_begins_empty_and_the_parent_sends(make: Any, daemon: FakeDaemon) -> None:
-    client = make(telemetry=True)
-    client.trace("before")
-    if threading.active_count() > 1:
-        assert client.flush(10)
-        client.trace("unsent at the fork")
-
-    def child() -> None:
-        client.trace("child")
-        ok = client.flush(20) and client.stats()["events"] == 1
-        os._exit(0 if ok else 1)
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
-    client.trace("after")
-    events = told(client, daemon, "traces")
+def test_a_fork_begins_empty_and_the_parent_sends(daemon: FakeDaemon, tmp_path: Path) -> None:
+    done = hosts.run(Path(sys.executable), "forked.py", daemon.endpoint, "events", source=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    events = received(daemon, "traces")
     assert sorted(event["message"] for event in events) == ["after", "before", "child", "unsent at the fork"]
     assert len({event["itemId"] for event in events}) == 4
 
