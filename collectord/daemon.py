@@ -280,7 +280,12 @@ class Daemon:
             purses=Purses(settings.quota_bytes or 0, settings.quota_rows or 0),
             names=Names(settings.segment_bytes // NAMES_SHARE, settings.tenant_share, self._log_writer.counts().keys()),
             share=settings.tenant_share,
-            schemas=Shared(settings.max_columns, settings.max_value_bytes),
+            schemas=Shared(
+                settings.max_columns,
+                settings.max_value_bytes,
+                settings.max_name_bytes,
+                settings.max_column_name_bytes,
+            ),
             max_message_bytes=settings.max_message_bytes,
             max_clients=settings.most_clients,
         )

@@ -102,6 +102,16 @@ def stream_of(message: pb.Stream) -> Stream:
     return Stream(kind=kind, **parts)
 
 
+def longest_part(stream: Stream) -> int:
+    """Bytes of the longest part of a stream's name."""
+    return max(len(getattr(stream, name).encode()) for name in _STREAM_PARTS)
+
+
+def longest_name(schema: Schema) -> int:
+    """Bytes of the longest name of a column."""
+    return max(len(column.name.encode()) for column in schema.columns)
+
+
 def stream_message(stream: Stream) -> pb.Stream:
     """The same the other way round."""
     return pb.Stream(kind=int(stream.kind), **{name: getattr(stream, name) for name in _STREAM_PARTS})  # type: ignore[arg-type]

@@ -175,6 +175,15 @@ class Settings(BaseSettings):
     max_columns: int = Field(
         10_000, ge=1, le=10_000, description="Columns that a schema may have; rows of one with more are rejected."
     )
+    max_name_bytes: int = Field(
+        255,
+        ge=32,
+        le=255,
+        description="Bytes of a part of a stream's name, such as its model; rows of one with a longer one are rejected.",
+    )
+    max_column_name_bytes: Size = Field(
+        1024, ge=1, le=1024, description="Bytes of a column's name; rows of a schema with a longer one are rejected."
+    )
     max_value_bytes: Size = Field(
         1 << 20, ge=1024, le=1 << 20, description="Bytes of a text value; a batch with a longer one is rejected."
     )

@@ -13,7 +13,7 @@ from collectord.coherence import doubts
 from collectord.config import load, unknown_environment
 from collectord.errors import ConfigError
 from collectord.notation import parse_size
-from collectord.schema import MAX_COLUMNS
+from collectord.schema import MAX_COLUMNS, MAX_NAME_BYTES, MAX_STREAM_PART_BYTES
 from collectord.settings import Settings
 
 SECRET = "AccountKey=c2VjcmV0"
@@ -93,6 +93,10 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
         ("tenant_share", "0", "greater than 0"),
         ("max_columns", "0", "greater than or equal to 1"),
         ("max_columns", "10001", "less than or equal to 10000"),
+        ("max_name_bytes", "31", "greater than or equal to 32"),
+        ("max_name_bytes", "256", "less than or equal to 255"),
+        ("max_column_name_bytes", "0", "greater than or equal to 1"),
+        ("max_column_name_bytes", "1025", "less than or equal to 1024"),
         ("max_value_bytes", "1023", "greater than or equal to 1024"),
         ("max_value_bytes", "2MiB", "less than or equal to 1048576"),
         ("max_message_bytes", "1024", "greater than or equal to 65536"),
@@ -253,8 +257,10 @@ def test_the_quarantine_has_a_part_of_the_spool_unless_it_is_said() -> None:
     assert load(overrides={"spool_budget": "1GiB", "quarantine_budget": "2MiB"}).most_quarantined == 2 << 20
 
 
-def test_no_more_columns_can_be_allowed_than_there_is_room_for() -> None:
+def test_no_more_can_be_allowed_of_a_schema_than_there_is_room_for() -> None:
     assert Settings.model_fields["max_columns"].default == MAX_COLUMNS
+    assert Settings.model_fields["max_name_bytes"].default == MAX_STREAM_PART_BYTES
+    assert Settings.model_fields["max_column_name_bytes"].default == MAX_NAME_BYTES
 
 
 def test_an_azure_store_needs_an_account() -> None:

@@ -222,7 +222,7 @@ class MdcDoor:
         rules: batch.Rules | None = None
         try:
             rules = self._forms.rules(heading.stream, columns)
-            if (refusal := gate.schemas.too_wide(rules.schema)) is not None:
+            if (refusal := gate.schemas.too_large(rules.schema)) is not None:
                 return await self._refuse(refusal, rows, rules, purse)
             raw = payload(rules, heading, heading.correlation_id or new_id(now_ns), rows, columns)
             judged = judge(raw, batch.find(raw), rules, gate.window, now_ns)

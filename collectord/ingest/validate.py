@@ -8,9 +8,18 @@ from dataclasses import dataclass, field
 from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
-from collectord.model import Buffer, Partition, Reason, Schema, Stream
+from collectord.model import Buffer, Partition, Reason, Schema, Stream, StreamKind
 from collectord.outputs import Outputs
-from collectord.schema import MAX_COLUMNS, parse_schema, schema_id, stream_of
+from collectord.schema import (
+    MAX_COLUMNS,
+    MAX_NAME_BYTES,
+    MAX_STREAM_PART_BYTES,
+    longest_name,
+    longest_part,
+    parse_schema,
+    schema_id,
+    stream_of,
+)
 
 DAY_NS = 86_400_000_000_000
 MAX_SCHEMAS_PER_CLIENT = 1000
@@ -33,8 +42,17 @@ class Shared:
     """Schemas in use by any client, by id. Whoever declares one of them gets the same object; it goes with the last of
     them. Belongs to the event loop."""
 
-    def __init__(self, max_columns: int = MAX_COLUMNS, max_value_bytes: int = batch.MAX_VALUE_BYTES) -> None:
+    def __init__(
+        self,
+        max_columns: int = MAX_COLUMNS,
+        max_value_bytes: int = batch.MAX_VALUE_BYTES,
+        max_name_bytes: int = MAX_STREAM_PART_BYTES,
+        max_column_name_bytes: int = MAX_NAME_BYTES,
+    ) -> None:
         self.max_columns = max_columns
+        self.max_name_bytes = max_name_bytes
+        """Of each part of a stream's name."""
+        self.max_column_name_bytes = max_column_name_bytes
         self.max_value_bytes = max_value_bytes
         """Of one text."""
         self.bytes = 0
@@ -47,14 +65,27 @@ class Shared:
         found = self._rules.get(key)
         return found[0] if found is not None else None
 
-    def too_wide(self, schema: Schema) -> Refusal | None:
-        """Why a schema has more columns than are taken here; None: it has not."""
-        if len(schema.columns) <= self.max_columns:
+    def too_large(self, schema: Schema) -> Refusal | None:
+        """Why a schema has more columns, or longer names, than are taken here; None: it has not."""
+        if len(schema.columns) > self.max_columns:
+            return Refusal(
+                Reason.TOO_MANY_COLUMNS,
+                f"the schema has {len(schema.columns)} columns; {self.max_columns} are allowed (max_columns)",
+            )
+        # What every schema has to keep to anyway is not looked for again: the v2 door asks with each payload.
+        if self.max_name_bytes < MAX_STREAM_PART_BYTES and (part := longest_part(schema.stream)) > self.max_name_bytes:
+            return Refusal(
+                Reason.BAD_NAME,
+                f"a part of the stream's name has {part} bytes; {self.max_name_bytes} are allowed (max_name_bytes)",
+            )
+        if self.max_column_name_bytes == MAX_NAME_BYTES or schema.stream.kind is not StreamKind.ROWS:
             return None
-        return Refusal(
-            Reason.TOO_MANY_COLUMNS,
-            f"the schema has {len(schema.columns)} columns; {self.max_columns} are allowed (max_columns)",
-        )
+        if (name := longest_name(schema)) > self.max_column_name_bytes:
+            return Refusal(
+                Reason.BAD_NAME,
+                f"a column name has {name} bytes; {self.max_column_name_bytes} are allowed (max_column_name_bytes)",
+            )
+        return None
 
     def hold(self, rules: batch.Rules) -> None:
         """One client more uses it."""
@@ -171,7 +202,7 @@ class Declared:
                 rules = batch.Rules.of(parse_schema(raw), self._shared.max_value_bytes)
             except Rejected as rejected:
                 return Refusal.of(rejected)
-        refusal = self._shared.too_wide(rules.schema) or self._why_refused(rules.schema.stream)
+        refusal = self._shared.too_large(rules.schema) or self._why_refused(rules.schema.stream)
         if refusal is not None:
             return refusal
         columns = len(rules.schema.columns)

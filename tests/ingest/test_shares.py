@@ -13,7 +13,8 @@ from collectord.errors import TooManyClients
 from collectord.ingest import gate, purses
 from collectord.ingest.shares import NAME_BYTES, Names, allowed
 from collectord.ingest.validate import Shared
-from collectord.model import ColumnType, EntryKind
+from collectord.model import ColumnType, EntryKind, StreamKind
+from tests.encode.test_telemetry import event_schema
 from tests.ingest.fakes import CLIENT, World, bad, declare, dropped, hello, in_loop, said, send, turn, words
 from tests.reference_batch import make_schema
 
@@ -83,6 +84,27 @@ async def test_a_schema_with_more_columns_than_are_allowed_is_refused() -> None:
     await session.receive(send(2, wide))
     await turn()
     assert words(session) == ["reject 2 too_many_columns 1", "ack 2"]
+
+
+@in_loop
+async def test_a_schema_with_longer_names_than_are_allowed_is_refused() -> None:
+    """An event's columns have the names that they have."""
+    world = World(eager=True)
+    world.gate.schemas = Shared(max_name_bytes=32, max_column_name_bytes=8)
+    taken = make_schema(ColumnType.FLOAT32, names=["n" * 8], webservice="é" * 16)
+    stream = make_schema(ColumnType.FLOAT32, names=["n"], webservice="é" * 16 + "s")
+    column = make_schema(ColumnType.FLOAT32, names=["n" * 7 + "é"])
+    session = await world.greeted(CLIENT, taken, stream, column)
+    for sequence, schema in enumerate((taken, stream, column), 1):
+        await session.receive(send(sequence, schema))
+    await turn()
+    assert words(session) == ["reject 2 bad_name 1", "reject 3 bad_name 1", "ack 3"]
+    why = [world.gate.schemas.too_large(schema) for schema in (stream, column, event_schema(StreamKind.TRACE))]
+    assert [refusal and refusal.detail for refusal in why] == [
+        "a part of the stream's name has 33 bytes; 32 are allowed (max_name_bytes)",
+        "a column name has 9 bytes; 8 are allowed (max_column_name_bytes)",
+        None,
+    ]
 
 
 @in_loop
