@@ -143,9 +143,11 @@ def test_what_came_before_the_daemon_could_say_no_is_not_sent(
 ) -> None:
     """A process begins to collect before it is connected."""
     daemon.settings(**settings)
+    daemon.stop()
     client = make()
     for _ in range(3):
         client.collect(ROW)
+    daemon.start()
     assert client.flush(10)
     assert (daemon.rows, client.stats()["collecting"]) == ([], False)
     assert client.stats()["dropped"] == {"switched_off": 3}

@@ -83,10 +83,12 @@ def test_the_daemon_switches_events_alone(make: Any, daemon: FakeDaemon) -> None
 def test_what_came_before_the_daemon_could_say_no_is_not_sent(make: Any, daemon: FakeDaemon) -> None:
     """As for rows: it is counted, and the daemon knows."""
     daemon.settings()
+    daemon.stop()
     client = make()
     for _ in range(3):
         client.trace("x")
     client.collect(ROW)
+    daemon.start()
     assert client.flush(10)
     client.flush(10)
     assert [row.designation for row in daemon.rows] == ["inputs"]
