@@ -154,10 +154,10 @@ lock: venv ## Pin the newest releases of what development and tests need: dev.lo
 	$(BIN)/python -m pip install -q uv
 	$(BIN)/python -m tests.bounds.lock lock
 
-audit: venv ## Known faults in what we depend on (pip-audit); needs the registry's advisories
-	$(BIN)/python -m pip install -q "pip-audit>=2.7"
+audit: venv ## Known faults in what we depend on (pip-audit), by PyPI's advisories or those of an OSV service (ADVISORIES=URL of its query)
+	$(BIN)/python -m pip install -q "pip-audit>=2.9"
 	for project in pyproject.toml clients/python/pyproject.toml; do $(BIN)/python -m tests.bounds.lowest $$project; done | sed 's/==.*//' | sort -u >build/audited.txt
-	$(BIN)/pip-audit --strict --progress-spinner off --requirement build/audited.txt
+	$(BIN)/pip-audit --strict --progress-spinner off $(if $(ADVISORIES),--vulnerability-service osv --osv-url $(ADVISORIES)) --requirement build/audited.txt
 
 licences: venv ## Licences of all that a daemon needs to run; fails for one that is not known to allow commercial use
 	$(call runtime,build/runtime)
