@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from collectord.errors import CallHuman
 from collectord.testing.azurite import Azurite, running
+from tests.environment import settings_around
 
 __all__ = ["Azurite", "azurite", "new_container"]
 
@@ -34,6 +35,13 @@ def azurite() -> Iterator[Azurite]:
         yield found
     finally:
         service.__exit__(None, None, None)
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine."""
+    for name in settings_around():
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -20,13 +20,7 @@ SECRET = "AccountKey=c2VjcmV0"
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine, and a short working directory."""
-    import os
-
-    for name in list(os.environ):
-        if name.startswith("COLLECTORD_"):
-            monkeypatch.delenv(name)
+def in_a_short_folder(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/tmp")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from collectord.model import Stream
 
 
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("COLLECTORD_") or name == "SERVICE_NAME"]:
-        monkeypatch.delenv(name)
+def no_names(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERVICE_NAME", raising=False)
 
 
 @pytest.mark.parametrize(

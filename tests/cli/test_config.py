@@ -14,12 +14,7 @@ from collectord.cli.main import main
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
-    for name in list(os.environ):
-        if name.startswith("COLLECTORD_"):
-            monkeypatch.delenv(name)
+def in_a_short_folder(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/tmp")
 
 

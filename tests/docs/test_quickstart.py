@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from collectord.cli.main import main
 from collectord.config import load
 from tests.deploy.chart import documents, of_kind
 from tests.docs import quickstart
+from tests.environment import without_settings
 
 ROOT = quickstart.ROOT
 MANIFESTS = ROOT / "deploy" / "manifests"
@@ -43,7 +43,7 @@ def settings_of(pairs: dict[str, str]) -> Any:
 
 
 def test_the_laptop_prints_what_the_page_shows() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COLLECTORD_")}
+    environment = without_settings()
     path = f"{Path(sys.executable).parent}:{environment['PATH']}"
     said = quickstart.on_a_laptop({**environment, "PATH": path}, has_environment=True)
     quickstart.compare(said, quickstart.blocks(quickstart.first_part("A laptop"), "text"))
@@ -280,7 +280,7 @@ def test_what_azure_container_instances_are_given_is_there(tmp_path: Path) -> No
 def test_the_script_collects_by_itself_as_a_container_of_the_group_would(tmp_path: Path) -> None:
     """With the environment of aci.yaml, whose directories lie here."""
     (container,) = group_of("aci.yaml")["properties"]["containers"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COLLECTORD_")}
+    environment = without_settings()
     for name, value in environment_of(container).items():
         environment[name] = value.replace("/data", f"{tmp_path}/data").replace("/var/lib", f"{tmp_path}/lib")
     for folder in ("data", "lib/collectord"):

@@ -32,10 +32,8 @@ PLENTY = 1 << 50
 
 
 @pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(no_settings: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory with a short name, and no settings around."""
-    for name in [name for name in os.environ if name.startswith("COLLECTORD_")]:
-        monkeypatch.delenv(name)
     with tempfile.TemporaryDirectory(prefix="cd-") as made:
         monkeypatch.chdir(made)
         yield Path(made)

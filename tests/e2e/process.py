@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 from collectord.books import StreamBooks
 from collectord.control.client import ControlClient, NoDaemon
 from tests.e2e.waiting import eventually
+from tests.environment import without_settings
 
 LAUNCH = Path(__file__).with_name("launch.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,8 +24,7 @@ START_SECONDS = 60.0
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Of a child: ours, without any settings of collectord."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("COLLECTORD_")}
-    return clean | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning"} | dict(more or {})
+    return without_settings() | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning"} | dict(more or {})
 
 
 def free_port() -> int:
