@@ -35,6 +35,8 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
     sys.setswitchinterval(0.0005)
     # While the log is replayed nothing can be lost, so a signal ends it; as PID 1 nobody else would see to that.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    # The file has just been read, and is looked at again every few seconds.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.getpid() == 1:
         # What is left behind in the container, by an `exec` above all, becomes our child: the kernel clears it away.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from collectord_client import Client
 
-from tests.e2e.process import Daemon
+from tests.e2e.process import Daemon, environment
 from tests.e2e.waiting import eventually
 
 
@@ -46,3 +49,30 @@ def test_sighup_without_a_file_ends_nothing(make_daemon: Callable[..., Daemon]) 
     daemon.signal(signal.SIGHUP)
     eventually(lambda: "no file of settings" in daemon.said(), "it says so")
     assert daemon.running
+
+
+def test_sighup_during_a_start_does_not_end_it(folder: Path) -> None:
+    """In the middle of it, so to say: where the log would be replayed."""
+    script = """
+        import os, signal
+        from collectord import process
+        from collectord.config import load
+        from collectord.errors import CallHuman
+
+        def replay(settings):
+            os.kill(os.getpid(), signal.SIGHUP)
+            raise CallHuman("it went on")
+
+        process.Daemon = replay
+        process.serve(load(overrides={"spool": "s", "store": "t"}), None, load)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(script)],
+        env=environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1, done
+    assert done.stderr.splitlines()[-1].endswith("it went on")
