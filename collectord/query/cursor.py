@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from collectord.query.errors import KqlError, suggestion
 from collectord.query.syntax import Name
@@ -24,6 +24,8 @@ SETS: Final = ("in", "!in", "in~", "!in~", "has_any", "has_all")
 RANGES: Final = ("between", "!between")
 INFIX: Final = (*COMPARISONS, *TEXT_OPERATORS, *SETS, *RANGES, "and", "or")
 """What stands between two operands."""
+
+_One = TypeVar("_One")
 
 
 class Cursor:
@@ -79,6 +81,13 @@ class Cursor:
     def expect_word(self, word: str, what: str) -> None:
         if not self.accept_word(word):
             self.expected(what)
+
+    def several(self, read: Callable[[], _One]) -> tuple[_One, ...]:
+        """One or more of what `read` reads, with commas between."""
+        found = [read()]
+        while self.accept(","):
+            found.append(read())
+        return tuple(found)
 
     def close(self, expected: str) -> None:
         """Expects the bracket that ends what `expected` could go on with."""

@@ -36,12 +36,6 @@ class Expressions:
     def read(self) -> Expression:
         return self._logical("or", lambda: self._logical("and", self._comparison))
 
-    def _several(self) -> list[Expression]:
-        found = [self.read()]
-        while self._words.accept(","):
-            found.append(self.read())
-        return found
-
     def _logical(self, word: str, operand: Callable[[], Expression]) -> Expression:
         words = self._words
         first = operand()
@@ -84,11 +78,11 @@ class Expressions:
         words = self._words
         opening = words.expect("(", f"'(' and a list, as in {word} (1, 2),")
         with words.deeper(opening):
-            items = self._several()
+            items = words.several(self.read)
         if words.is_sign("|"):
             words.fail(words.next, f"a question within {word} (…) is not supported; a list of values is, and join")
         words.expect(")", "',' or ')'")
-        return tuple(items)
+        return items
 
     def _range(self) -> tuple[Expression, Expression]:
         words = self._words

@@ -4,7 +4,7 @@ word."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from collectord.query.cursor import MAX_CHAIN, Cursor
 from collectord.query.errors import listed, suggestion
@@ -31,8 +31,6 @@ from collectord.query.tokens import Kind, Token
 MAX_JOINS: Final = 16
 _OTHERWISE: Final = ("let", "print", "union", "search", "datatable", "find", "evaluate")
 """How a text in KQL may begin elsewhere."""
-
-_One = TypeVar("_One")
 
 
 def parse(text: str) -> Query:
@@ -107,22 +105,22 @@ class _Questions:
         return [Where(token.start, self._expressions.read())]
 
     def _project(self, token: Token) -> list[Operator]:
-        return [Project(token.start, self._several(self._item))]
+        return [Project(token.start, self._words.several(self._item))]
 
     def _project_away(self, token: Token) -> list[Operator]:
-        return [ProjectAway(token.start, self._several(self._pattern))]
+        return [ProjectAway(token.start, self._words.several(self._pattern))]
 
     def _extend(self, token: Token) -> list[Operator]:
-        return [Extend(token.start, self._several(self._item))]
+        return [Extend(token.start, self._words.several(self._item))]
 
     def _summarize(self, token: Token) -> list[Operator]:
-        aggregates = () if self._words.is_word("by") else self._several(self._item)
-        by = self._several(self._item) if self._words.accept_word("by") else ()
+        aggregates = () if self._words.is_word("by") else self._words.several(self._item)
+        by = self._words.several(self._item) if self._words.accept_word("by") else ()
         return [Summarize(token.start, aggregates, by)]
 
     def _sort(self, token: Token) -> list[Operator]:
         self._words.expect_word("by", "'by'")
-        return [Sort(token.start, self._several(self._key))]
+        return [Sort(token.start, self._words.several(self._key))]
 
     def _top(self, token: Token) -> list[Operator]:
         rows = self._rows()
@@ -132,7 +130,7 @@ class _Questions:
         return [Take(token.start, self._rows())]
 
     def _distinct(self, token: Token) -> list[Operator]:
-        return [Distinct(token.start, () if self._words.accept("*") else self._several(self._item))]
+        return [Distinct(token.start, () if self._words.accept("*") else self._words.several(self._item))]
 
     def _count(self, token: Token) -> list[Operator]:
         return [Count(token.start)]
@@ -160,12 +158,6 @@ class _Questions:
         return [Join(token.start, right, tuple(pairs))]
 
     # ------------------------------------------------------------------ their parts
-
-    def _several(self, read: Callable[[], _One]) -> tuple[_One, ...]:
-        found = [read()]
-        while self._words.accept(","):
-            found.append(read())
-        return tuple(found)
 
     def _item(self) -> Item:
         """An expression, and maybe before it the name of the column that it becomes."""

@@ -158,18 +158,18 @@ class Questions:
         waiting = self._log.tables() if self._log is not None else {}
         streams = self._catalog((), Span()).streams()
         names = sorted({*streams, *(table for table in waiting if table not in EVENT_TABLES)})
-        for name, blobs in streams.items():
-            if blobs and all(codec_of(blob.name) == JSONL for blob, _ in blobs):
+        for name, every in streams.items():
+            if every and all(codec_of(blob.name) == JSONL for blob, _ in every):
                 names.remove(name)
                 self.effort.note(f"[{name!r}] is no table: {FOR_MONITORING}")
-        spelled = Counter(map(identifier_of, names))
-        return [
-            TableInfo(
-                name, identifier_of(name) if spelled[identifier_of(name)] == 1 else "", len(streams.get(name, ())), sum(blob.size for blob, _ in streams.get(name, ())),
-                name in waiting,
-            )
-            for name in names
-        ]  # fmt: skip
+        words = {name: identifier_of(name) for name in names}
+        spelled = Counter(words.values())
+        found = []
+        for name, word in words.items():
+            blobs = [blob for blob, _ in streams.get(name, ())]
+            size = sum(blob.size for blob in blobs)
+            found.append(TableInfo(name, word if spelled[word] == 1 else "", len(blobs), size, name in waiting))
+        return found
 
 
 def _sources(query: Query) -> Iterator[Query]:

@@ -54,7 +54,6 @@ _OURS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """Columns of our own that are no texts, where there is no document."""
 
-
 FOR_MONITORING: Final = "what is written for Azure ML's model monitoring (mdc_output) is for others"
 
 
@@ -222,9 +221,7 @@ class Catalog:
         texts = [(self._text_of(one.header), one) for one in waiting if one.form == "csv"]
         schema = _merged([one.text for one in blobs] + [text for text, _ in texts])
         if not schema.names:
-            return (
-                f"[{name!r}] has no rows that can be asked: {_why_none([blob for blob, _ in every] if every else None)}"
-            )
+            return f"[{name!r}] has no rows that can be asked: {_why_none([blob for blob, _ in every])}"
         if any(codec_of(blob.name) == JSONL for blob in chosen):
             self._reading.effort.note(f"some rows of [{name!r}] are not in the answer: {FOR_MONITORING}")
         columns: list[tuple[str, TypeName, str]] = []
@@ -307,9 +304,9 @@ class Catalog:
                 yield types
 
 
-def _why_none(blobs: Sequence[BlobInfo] | None) -> str:
-    """Of blobs that have no header; None: the rows have not landed."""
-    lines = [blob.name for blob in blobs or () if codec_of(blob.name) == JSONL]
+def _why_none(blobs: Sequence[BlobInfo]) -> str:
+    """Of blobs that have no header. Without any the rows have not landed."""
+    lines = [blob.name for blob in blobs if codec_of(blob.name) == JSONL]
     if blobs and not lines:
         return "its blobs have no header of ours"
     # Above the hours, which stand in these names whatever the layout.

@@ -34,6 +34,11 @@ from collectord.telemetry.large import FOLDER as LARGE
 from collectord.upload.naming import TELEMETRY_PREFIX, codec_of
 from collectord.upload.store import BlobStore
 
+Needles = tuple[tuple[bytes, bool], ...]
+"""Bytes, and whether they count only where no letter or digit touches them."""
+_NOT_BEFORE = rb"(?:(?<![0-9A-Za-z])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
+"""What looks like a letter before them may be the end of an escape, as in `\\nloan-7`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -97,12 +102,16 @@ def cuts(store: BlobStore, blob: BlobInfo, wanted: Wanted, progress: Callable[[i
     try:
         with io.BufferedReader(BlobFile(store, blob), READ_BYTES) as file:
             if blob.name.startswith(TELEMETRY_PREFIX):
+                needles = _telemetry_needles(wanted.ids)
                 if blob.name.startswith(LARGE):
-                    _large(found, file, blob.size, wanted)
+                    _large(found, file, blob.size, needles)
                 else:
-                    _lines(found, file, lambda line: _telemetry(found, line, wanted))
+                    _lines(found, file, lambda line: _telemetry(found, line, needles))
             elif codec_of(blob.name) == JSONL:
-                _lines(found, file, lambda line: _event(found, line, wanted))
+                texts = [
+                    json.dumps(one, ensure_ascii=False)[1:-1].encode() for one in wanted.ids or (wanted.cells[0][1],)
+                ]
+                _lines(found, file, lambda line: _event(found, line, wanted, texts))
             elif codec_of(blob.name) == "none":
                 _frames(found, pieces_of_text(file), wanted, None, progress)
             else:
@@ -205,10 +214,10 @@ def _lines(found: Cuts, file: io.BufferedReader[BlobFile], is_wanted: Callable[[
         offset += len(line)
 
 
-def _event(found: Cuts, line: bytes, wanted: Wanted) -> bool:
-    """Whether a request of the v2 door goes; adds its rows. It goes whole if any of its rows is wanted."""
-    needles = wanted.ids or (wanted.cells[0][1],)
-    if not any(json.dumps(one, ensure_ascii=False)[1:-1].encode() in line for one in needles):
+def _event(found: Cuts, line: bytes, wanted: Wanted, texts: Sequence[bytes]) -> bool:
+    """Whether a request of the v2 door goes; adds its rows. It goes whole if any of its rows is wanted, and none can be
+    where none of `texts` stands."""
+    if not any(one in line for one in texts):
         return False
     event = events.read(line)
     if not (event.correlation in wanted.ids if wanted.ids else any(_fits(row, wanted.cells) for row in event.rows)):
@@ -225,43 +234,45 @@ def _fits(row: dict[str, Any], cells: Sequence[tuple[str, str]]) -> bool:
     return all(name in row and text in (row[name], json.dumps(row[name])) for name, text in cells)
 
 
-def _telemetry(found: Cuts, line: bytes, wanted: Wanted) -> bool:
+def _telemetry(found: Cuts, line: bytes, needles: Needles) -> bool:
     """Whether an item of telemetry goes: if an id stands anywhere in it. Adds it."""
-    if _in_telemetry(tuple(wanted.ids)).search(line) is None:
+    if not _holds(line, needles):
         return False
     found.rows += 1
     found.digests.append(xxhash.xxh3_64_intdigest(line.removesuffix(b"\n")))
     return True
 
 
-def _large(found: Cuts, file: io.BufferedReader[BlobFile], size: int, wanted: Wanted) -> None:
+def _large(found: Cuts, file: io.BufferedReader[BlobFile], size: int, needles: Needles) -> None:
     """The content of one item, which goes whole. It is no larger than a message, but for its escapes."""
-    if _in_telemetry(tuple(wanted.ids)).search(file.read()) is not None:
+    # With its size: without, Python asks the store for 8 KiB at a time.
+    if _holds(file.read(size), needles):
         found.rows, found.frames = 1, 1
         found.cuts.append(Cut(0, size, b""))
 
 
 @lru_cache(8)
-def _in_telemetry(ids: tuple[str, ...]) -> re.Pattern[bytes]:
-    """How an id may stand in an item: as text, also as a text within JSON within JSON, and as the hex of an operation id.
-
-    A uuid is found anywhere. Any other id stands for itself only where no letter or digit touches it: `loan-7` is not `loan-70`.
-    What looks like a letter before it may be the end of an escape, as in `\\nloan-7`.
-    """
-    found: list[bytes] = []
+def _telemetry_needles(ids: tuple[str, ...]) -> Needles:
+    """How an id may stand in an item: as text, also as a text within JSON within JSON, and as the hex of an operation id. And
+    whether it is that id only where no letter or digit touches it: `loan-7` is not `loan-70`, while a uuid is found anywhere."""
+    found: dict[bytes, bool] = {}
     for one in ids:
         once = json.dumps(one, ensure_ascii=False)[1:-1]
-        texts = {once.encode(), json.dumps(once, ensure_ascii=False)[1:-1].encode(), json.dumps(one)[1:-1].encode()}
+        texts = [once.encode(), json.dumps(once, ensure_ascii=False)[1:-1].encode(), json.dumps(one)[1:-1].encode()]
         raw = frame_index.raw_uuid(one)
         if raw is not None:
-            found += [re.escape(text) for text in (*texts, raw.hex().encode())]
-            continue
+            texts.append(raw.hex().encode())
         for text in texts:
-            before = _NOT_BEFORE if text[:1].isalnum() else b""
-            behind = rb"(?![0-9A-Za-z])" if text[-1:].isalnum() else b""
-            found.append(before + re.escape(text) + behind)
-    # Without an id nothing is meant.
-    return re.compile(b"|".join(sorted(found)) if found else rb"(?!)")
+            found[text] = raw is None and found.get(text, True)
+    return tuple(found.items())
 
 
-_NOT_BEFORE = rb"(?:(?<![0-9A-Za-z])|(?<=\\[bfnrt])|(?<=\\u[0-9A-Fa-f]{4}))"
+def _holds(item: bytes, needles: Needles) -> bool:
+    # First as plain bytes: an expression of all ids would take a hundred times as long for each item.
+    return any(text in item and (not alone or _stands_alone(text, item)) for text, alone in needles)
+
+
+def _stands_alone(text: bytes, item: bytes) -> bool:
+    before = _NOT_BEFORE if text[:1].isalnum() else b""
+    behind = rb"(?![0-9A-Za-z])" if text[-1:].isalnum() else b""
+    return re.search(before + re.escape(text) + behind, item) is not None

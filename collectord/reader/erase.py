@@ -329,10 +329,10 @@ class Eraser:
 
 def search(
     store: RewritableStore, blobs: Iterable[BlobInfo], wanted: Wanted, troubled: Callable[[str, str], None],
-    progress: Callable[[int], None] = lambda size: None, looked: Callable[[Cuts], None] = lambda found: None,
+    progress: Callable[[int], None] = lambda size: None,
 ) -> Iterator[tuple[BlobInfo, Cuts]]:  # fmt: skip
-    """The blobs that have such rows; `looked` gets what was found in any. What cannot be read is told to `troubled` (blob,
-    why). Changes nothing.
+    """What has to go from each blob, which may be nothing. What cannot be read is told to `troubled` (blob, why). Changes
+    nothing.
 
     Raises:
         TryAgain: the store did not answer.
@@ -353,9 +353,7 @@ def search(
             continue
         finally:
             progress(max(0, blob.size - told))
-        looked(found)
-        if found.cuts:
-            yield blob, found
+        yield blob, found
 
 
 def _next_free(blob: str, taken: set[str]) -> str:

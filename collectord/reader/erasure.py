@@ -18,7 +18,7 @@ from collectord.errors import CallHuman, NeverAgain
 from collectord.model import BlobInfo
 from collectord.quarantine import BadItem, ids, read
 from collectord.reader.blobs import data_blobs
-from collectord.reader.cuts import Cuts, Wanted
+from collectord.reader.cuts import Wanted
 from collectord.reader.erase import Eraser, Refused, search
 from collectord.reader.erasures import Keeper, Record, recorded
 from collectord.reader.where import may_hold, needles
@@ -181,20 +181,18 @@ def erase(
 def _look(store: RewritableStore, wanted: Wanted, scope: Scope, result: Erasure) -> None:
     blobs = _blobs(store, wanted, scope)
     result.blobs = len(blobs)
+    seen = having = 0
     with _bar("looking", sum(blob.size for blob in blobs)) as tell:
 
         def troubled(blob: str, why: str) -> None:
             result.unread.append({"blob": blob, "why": why})
 
-        having = 0
-
-        def looked(found: Cuts) -> None:
-            nonlocal having
+        for blob, found in search(store, blobs, wanted, troubled, tell):
+            seen += 1
             having += not found.columnless
-
-        for blob, found in search(store, blobs, wanted, troubled, tell, looked):
-            result.affected.append(Affected(blob.name, found.rows, found.frames, blob.size))
-    if wanted.cells and blobs and not result.affected:
+            if found.cuts:
+                result.affected.append(Affected(blob.name, found.rows, found.frames, blob.size))
+    if wanted.cells and seen and not result.affected:
         result.notes += _doubts(wanted, having)
 
 

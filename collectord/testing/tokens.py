@@ -45,15 +45,10 @@ class Issuer:
         if self.refusal is not None:
             status, words = self.refusal
             return status, {"error": "invalid_client", "error_description": words}
-        lasts: dict[str, object] = {
+        return 200, {
+            "access_token": self.token(), "token_type": "Bearer", "resource": fields.get("resource", ""),
             "expires_in": str(self.lasts), "expires_on": str(int(time.time()) + self.lasts),
         }  # fmt: skip
-        return 200, {
-            "access_token": self.token(),
-            "token_type": "Bearer",
-            "resource": fields.get("resource", ""),
-            **lasts,
-        }
 
 
 @contextmanager

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 
-from collectord._pb import collector_pb2 as pb
 from collectord.buffer.event_totals import HEAVIEST, LONGEST, MILLISECONDS, event_totals
-from collectord.kinds import EVENTS
 from collectord.model import Schema, StreamKind
-from collectord.schema import parse_schema
-from tests.reference_batch import Request, Values, build
-
-
-def schema_of(kind: StreamKind, sampled: bool = False) -> Schema:
-    message = pb.Schema(layout=pb.LAYOUT_COLUMNS, correlation=pb.ID_LAYOUT_UUID, sampled=sampled)
-    message.stream.kind = kind  # type: ignore[assignment]
-    for column in EVENTS[kind].columns:
-        message.columns.add(name=column.name, type=int(column.type))  # type: ignore[arg-type]
-    return parse_schema(message.SerializeToString())
+from tests.reference_batch import NOW
+from tests.sent_events import batch_of, schema_of
 
 
 def payload(schema: Schema, events: list[tuple[float | None, bool | None]], sampling: float = 1.0) -> bytes:
     """Events with these durations in milliseconds and outcomes; all else is null."""
-    told: list[dict[str, bytes]] = [
-        ({} if took is None else {"duration": struct.pack("<d", took)})
-        | ({} if well is None else {"success": bytes([well])})
-        for took, well in events
-    ]
-    columns: list[list[bytes | None]] = [[one.get(column.name) for one in told] for column in schema.columns]
-    requests = [Request(sampling=sampling, correlation=bytes([n]) * 16) for n in range(len(events))]
-    return build(schema, Values(columns, requests)).SerializeToString()
+    told = [{"duration": took, "success": well} for took, well in events]
+    return batch_of(schema, told, times=[NOW] * len(told), sampling=sampling).SerializeToString()
 
 
 def test_requests_are_counted_with_their_times_and_failures() -> None:

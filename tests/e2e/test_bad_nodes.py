@@ -15,23 +15,16 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from azure.storage.blob import (
-    AccountSasPermissions,
-    BlobServiceClient,
-    ContainerSasPermissions,
-    ResourceTypes,
-    generate_account_sas,
-    generate_container_sas,
-)
+from azure.storage.blob import BlobServiceClient
 from collectord_client import Client
 
 from collectord.doctor import Link, Surroundings, examine
-from collectord.testing.azurite import ACCOUNT, KEY, Azurite
+from collectord.testing.azurite import ACCOUNT, Azurite
+from tests import sas
 from tests.conftest import ROOT
 from tests.e2e import starting
 from tests.e2e.process import Daemon, environment
@@ -47,12 +40,6 @@ AbortSignal.timeout = nothing;
 eval(process.argv[1] + "; process.stdout.write(JSON.stringify(problems(JSON.parse(process.argv[2]))))");
 """
 """What the status page lists as needing attention, for a status; without a browser."""
-
-
-def account_sas(hours: float) -> str:
-    rights = AccountSasPermissions.from_string("racwl")
-    end = datetime.now(timezone.utc) + timedelta(hours=hours)
-    return generate_account_sas(ACCOUNT, KEY, ResourceTypes(container=True, object=True), rights, end)
 
 
 class Node:
@@ -83,15 +70,11 @@ class Node:
     # ------------------------------------------------------------------ what can be broken, and mended
 
     def account(self, hours: float = 1) -> None:
-        self.sas.write_text(account_sas(hours))
+        self.sas.write_text(sas.of_account(hours))
 
     def lose_container(self) -> None:
         """And the right to make another: a SAS of a container has none."""
-        rights = ContainerSasPermissions.from_string("racwl")
-        end = datetime.now(timezone.utc) + timedelta(hours=1)
-        self.sas.write_text(
-            generate_container_sas(ACCOUNT, self.container, account_key=KEY, permission=rights, expiry=end)
-        )
+        self.sas.write_text(sas.of_container(self.container))
         self.service.delete_container(self.container)
 
     def write(self, text: str) -> None:
@@ -159,7 +142,7 @@ def node(azurite: Azurite) -> Iterator[Node]:
     yield made
     made.close()
     print(made.daemon.said()[-6000:])
-    assert account_sas(1).partition("sig=")[0] not in made.daemon.said()
+    assert sas.signature(made.sas.read_text()) not in made.daemon.said()
     shutil.rmtree(folder)
 
 

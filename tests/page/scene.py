@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-import struct
 import time
-from collections.abc import Sequence
 
 from collectord._pb import collector_pb2 as pb
 from collectord.kinds import EVENTS
-from collectord.model import ColumnType, StreamKind
-from collectord.schema import parse_schema
+from collectord.model import StreamKind
 from tests.e2e import wire
 from tests.e2e.process import Daemon
 from tests.e2e.waiting import eventually
-from tests.reference_batch import Request, Values, build
+from tests.sent_events import batch_of, schema_of
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -38,9 +35,9 @@ class Scene:
         }
         for raw in self.streams.values():
             self.client.declare(raw)
-        self.events = {kind: _event_schema(kind, "fraud-score") for kind in EVENTS}
-        for raw in self.events.values():
-            self.client.declare(raw)
+        self.events = {kind: schema_of(kind, webservice="fraud-score", model="", version="") for kind in EVENTS}
+        for schema in self.events.values():
+            self.client.declare(schema.raw)
 
     def close(self) -> None:
         self.client.close()
@@ -53,17 +50,12 @@ class Scene:
 
     def send_events(self, kind: StreamKind, count: int) -> None:
         """Telemetry events, each with a time and an outcome of its own."""
-        raw = self.events[kind]
-        values = [self._event(kind) for _ in range(count)]
         self.client.sent += 1
-        made = event_batch(raw, kind, values, self.client.sent)
+        made = batch_of(self.events[kind], [self._event() for _ in range(count)], self.client.sent)
         self.client.raw(pb.ClientMessage(batch=made).SerializeToString())
 
-    def _event(self, kind: StreamKind) -> dict[str, bytes]:
-        return {
-            "duration": struct.pack("<d", self.chance.lognormvariate(3.5, 0.8)),
-            "success": bytes([self.chance.random() > 0.03]),
-        }
+    def _event(self) -> dict[str, object]:
+        return {"duration": self.chance.lognormvariate(3.5, 0.8), "success": self.chance.random() > 0.03}
 
     def block(self, name: str) -> None:
         """Something lies where the blob should be, so that the store refuses."""
@@ -95,23 +87,3 @@ class Scene:
         self.send_events(StreamKind.TRACE, 5 + self.chance.randrange(5))
         if self.chance.random() < 0.2:
             self.send_events(StreamKind.EXCEPTION, 1)
-
-
-def _event_schema(kind: StreamKind, service: str) -> bytes:
-    message = pb.Schema(layout=pb.LAYOUT_COLUMNS, correlation=pb.ID_LAYOUT_UUID)
-    message.stream.webservice, message.stream.designation = service, EVENTS[kind].table
-    message.stream.kind = kind  # type: ignore[assignment]
-    for column in EVENTS[kind].columns:
-        message.columns.add(name=column.name, type=int(column.type))  # type: ignore[arg-type]
-    return message.SerializeToString()
-
-
-def event_batch(raw: bytes, kind: StreamKind, values: Sequence[dict[str, bytes]], sequence: int = 1) -> pb.Batch:
-    """Events with these values by column; the others are null."""
-    schema = parse_schema(raw)
-    columns: list[list[bytes | None]] = [[one.get(column.name) for one in values] for column in schema.columns]
-    assert all(column.type is ColumnType.BOOL for column in schema.columns if column.name == "success")
-    requests = [
-        Request(time=time.time_ns(), correlation=(sequence << 32 | n).to_bytes(16, "big")) for n in range(len(values))
-    ]
-    return build(schema, Values(columns, requests), sequence)

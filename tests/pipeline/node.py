@@ -28,6 +28,7 @@ from collectord.pipeline import Pipeline
 from collectord.pipeline.exports import Destinations
 from collectord.pipeline.lag import Limits
 from collectord.pipeline.parking import budget_of
+from collectord.pipeline.rebuild import Found, Options
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.schema import parse_schema
 from collectord.telemetry.exporter import Exporter
@@ -140,6 +141,13 @@ class Node:
         self.pipeline.stop()
         self.ledger.close()
 
+    def lose_ledger(self) -> None:
+        """It is gone together with the process: who starts next on the spool gets another writer."""
+        self.stop()
+        for path in self.spool.glob("ledger.sqlite*"):
+            path.unlink()
+        Ledger(self.spool, self.ledger_spool_id).close()
+
     @property
     def quarantine(self) -> Path:
         return self.spool / ROWS_DIRECTORY
@@ -214,6 +222,15 @@ class Client:
         partition = Partition.of(self.schema.id, time_ns, 1440)
         payload = message.SerializeToString()
         return Entry(EntryKind.BATCH, self.id, self.sequence, rows, payload, self.schema, partition)
+
+
+def find(node: Node, store: MemoryStore, **options: object) -> list[Found]:
+    """What a rebuild of its ledger would find of each partition, in the store."""
+    search = node.pipeline.search_for_landed(store, Options(**options))  # type: ignore[arg-type]
+    return [
+        search.look_for(partition, node.pipeline.overview.waiting_entries(partition))
+        for partition, _ in node.pipeline.overview.waiting_partitions()
+    ]
 
 
 def landed_ids(store: MemoryStore, contains: str = "") -> list[str]:

@@ -14,12 +14,10 @@ import pytest
 
 from collectord._pb import collector_pb2 as pb
 from collectord.model import Entry, EntryKind, Partition, Schema
-from collectord.pipeline.rebuild import Found, Options
 from collectord.schema import parse_schema
 from collectord.testing.store import Fault, MemoryStore
-from collectord.upload.ledger import Ledger
 from collectord.upload.store import CONTROL_PREFIX, Unknown
-from tests.pipeline.node import HOUR, NOON, Client, Node
+from tests.pipeline.node import HOUR, NOON, Client, Node, find
 
 ALL = ("*/*/*",)
 FOLDER = "modelDataCollector/svc/m/inputs/2023/11/14/12"
@@ -180,30 +178,14 @@ def test_a_row_too_large_as_json_is_set_aside_and_holds_nothing_up(
     assert daemon.balanced()
 
 
-def lose_ledger(daemon: Node, node: Callable[..., Node]) -> Node:
-    """It is gone together with the process; another one starts, and gets another writer."""
-    daemon.stop()
-    for path in daemon.spool.glob("ledger.sqlite*"):
-        path.unlink()
-    Ledger(daemon.spool, daemon.ledger_spool_id).close()
-    return node(mdc=ALL)
-
-
-def find(daemon: Node, store: MemoryStore) -> list[Found]:
-    search = daemon.pipeline.search_for_landed(store, Options())
-    return [
-        search.look_for(partition, daemon.pipeline.overview.waiting_entries(partition))
-        for partition, _ in daemon.pipeline.overview.waiting_partitions()
-    ]
-
-
 def test_what_landed_is_found_again_however_it_was_cut(node: Callable[..., Node], store: MemoryStore) -> None:
     """Requests that fill several lines, cut by a frame in the middle: other lines than a search would write itself."""
     daemon, client = node(mdc=ALL, flush_bytes=65536), Counting(schema())
     daemon.append(client.batch(3, 30_000, 2))
     assert daemon.pipeline.flush(20)
     daemon.append(client.batch(10))
-    again = lose_ledger(daemon, node)
+    daemon.lose_ledger()
+    again = node(mdc=ALL)
     assert "ledger rebuild" in again.pipeline.dispatch.held
     (found,) = find(again, store)
     assert (found.rows, found.landed, found.again, found.given_up, found.notes) == (30_015, 30_005, 0, 0, ())
@@ -218,7 +200,8 @@ def test_a_damaged_line_hides_its_own_rows_only(node: Callable[..., Node], store
     daemon, client = node(mdc=ALL), Counting(schema())
     daemon.append(client.batch(1, 1, 1))
     assert daemon.pipeline.flush(20)
-    again = lose_ledger(daemon, node)
+    daemon.lose_ledger()
+    again = node(mdc=ALL)
     (blob,) = (blob for name, blob in store.blobs.items() if not name.startswith(CONTROL_PREFIX))
     blob.content[blob.content.index(b"\n") + 30] ^= 0xFF
     (found,) = find(again, store)

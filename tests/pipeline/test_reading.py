@@ -13,9 +13,10 @@ import pytest
 from collectord._pb import collector_pb2 as pb
 from collectord.model import Entry, EntryKind, Partition, StreamKind
 from collectord.testing.store import MemoryStore
-from tests.buffer.test_event_totals import payload, schema_of
+from tests.buffer.test_event_totals import payload
 from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
 from tests.reference_batch import NOW
+from tests.sent_events import schema_of
 
 
 def dropped(running: Node) -> int:
@@ -77,7 +78,7 @@ def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(
 
 
 def events(kind: StreamKind, count: int, sequence: int, sampled: bool = False) -> Entry:
-    schema = schema_of(kind, sampled)
+    schema = schema_of(kind, sampled=sampled)
     raw = payload(schema, [(20.0, False)] * count, sampling=0.5)
     return Entry(EntryKind.BATCH, b"e" * 16, sequence, count, raw, schema, Partition.of(schema.id, NOW, 1440))
 

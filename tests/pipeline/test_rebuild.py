@@ -21,7 +21,7 @@ from collectord.encode.frame_reader import iter_frames
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import Entry, EntryKind, FrameTag, Partition, Place
 from collectord.pipeline import framer, rebuild
-from collectord.pipeline.rebuild import Found, Options, judge
+from collectord.pipeline.rebuild import Options, judge
 from collectord.pipeline.rebuilding import Rebuilding
 from collectord.pipeline.sources import Sources
 from collectord.reader.cuts import Wanted
@@ -31,17 +31,13 @@ from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
-from tests.pipeline.node import NOON, Client, Node, landed_ids, schema, wait_until
+from tests.pipeline.node import NOON, Client, Node, find, landed_ids, schema, wait_until
 from tests.pipeline.set_aside import Kill, refused
 
 
 def lose_ledger(node: Node) -> Node:
     """The daemon is gone, and so is its ledger; another one starts."""
-    spool_id = node.ledger_spool_id
-    node.stop()
-    for path in node.spool.glob("ledger.sqlite*"):
-        path.unlink()
-    Ledger(node.spool, spool_id).close()
+    node.lose_ledger()
     return Node(node.spool, STORES[node.spool])
 
 
@@ -52,14 +48,6 @@ STORES: dict[Path, MemoryStore] = {}
 def node(tmp_path: Path, store: MemoryStore) -> Node:
     STORES[tmp_path / "spool"] = store
     return Node(tmp_path / "spool", store)
-
-
-def find(node: Node, store: MemoryStore, **options: object) -> list[Found]:
-    search = node.pipeline.search_for_landed(store, Options(**options))  # type: ignore[arg-type]
-    return [
-        search.look_for(partition, node.pipeline.overview.waiting_entries(partition))
-        for partition, _ in node.pipeline.overview.waiting_partitions()
-    ]
 
 
 def the_blob(store: MemoryStore) -> str:

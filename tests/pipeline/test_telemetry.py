@@ -12,12 +12,10 @@ import pytest
 
 from collectord.kinds import EVENTS
 from collectord.model import Entry, EntryKind, Partition, StreamKind
-from collectord.pipeline.rebuild import Found, Options
 from collectord.testing.store import Fault, MemoryStore
-from collectord.upload.ledger import Ledger
 from collectord.upload.naming import TELEMETRY_PREFIX, content_type
 from collectord.upload.store import MAX_APPEND, Unknown
-from tests.pipeline.node import HOUR, NOON, Client, Node, schema
+from tests.pipeline.node import HOUR, NOON, Client, Node, find, schema
 from tests.sent_events import batch_of, schema_of
 
 FOLDER = "_collectord/telemetry/traces/default/default/default/svc/best/1/2023/11/14/12"
@@ -119,23 +117,6 @@ def test_an_event_too_large_as_json_is_set_aside_and_holds_nothing_up(
     assert daemon.balanced()
 
 
-def lose_ledger(daemon: Node, node: Callable[..., Node]) -> Node:
-    """It is gone together with the process; another one starts, and gets another writer."""
-    daemon.stop()
-    for path in daemon.spool.glob("ledger.sqlite*"):
-        path.unlink()
-    Ledger(daemon.spool, daemon.ledger_spool_id).close()
-    return node()
-
-
-def find(daemon: Node, store: MemoryStore, everywhere: bool = False) -> list[Found]:
-    search = daemon.pipeline.search_for_landed(store, Options(everywhere=everywhere))
-    return [
-        search.look_for(partition, daemon.pipeline.overview.waiting_entries(partition))
-        for partition, _ in daemon.pipeline.overview.waiting_partitions()
-    ]
-
-
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_what_landed_is_found_again_when_the_ledger_is_lost(
     node: Callable[..., Node], store: MemoryStore, everywhere: bool
@@ -146,8 +127,9 @@ def test_what_landed_is_found_again_when_the_ledger_is_lost(
     daemon.append(rows.batch(5))
     assert daemon.pipeline.flush(20)
     daemon.append(client.events(10))
-    again = lose_ledger(daemon, node)
-    found = find(again, store, everywhere)
+    daemon.lose_ledger()
+    again = node()
+    found = find(again, store, everywhere=everywhere)
     assert {(one.rows, one.landed, one.again, one.given_up, one.notes) for one in found} == {
         (310, 300, 0, 0, ()), (5, 5, 0, 0, ()),
     }  # fmt: skip
@@ -162,7 +144,8 @@ def test_a_damaged_line_hides_its_own_event_only(node: Callable[..., Node], stor
     daemon, client = node(), Events()
     daemon.append(client.events(3))
     assert daemon.pipeline.flush(20)
-    again = lose_ledger(daemon, node)
+    daemon.lose_ledger()
+    again = node()
     (name,) = blobs(store)
     content = store.blobs[name].content
     content[content.index(b"\n") + 30] ^= 0xFF

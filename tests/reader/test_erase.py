@@ -204,6 +204,14 @@ def test_telemetry_that_names_an_id_goes_in_whatever_form(store: MemoryStore) ->
     assert left == {folder + "aa.1.jsonl": kept, "_collectord/telemetry/large/2.txt": b"x" * 100}
 
 
+def test_a_large_item_is_asked_for_at_once(store: MemoryStore) -> None:
+    """Each request is a round trip, and there may be thousands of such blobs."""
+    name = "_collectord/telemetry/large/1.json"
+    store.blobs[name] = StoredBlob(bytearray(b"x" * (1 << 20) + A.encode()), appendable=False)
+    assert erase(store, ids(A), EVERYWHERE, do=False).affected
+    assert [blob for operation, blob, _ in store.requests if operation == "read" and blob == name] == [name]
+
+
 # ---------------------------------------------------------------------- what stands in the way
 
 
@@ -259,6 +267,14 @@ def test_what_a_killed_one_has_sent_is_waited_for_before_its_note_goes(store: Me
     assert slept == [80.0]
     assert texts(store).endswith(row(B))
     assert len(data_blobs(store)) == 1
+
+
+def test_of_blobs_that_cannot_be_read_nobody_says_that_they_lack_a_column(store: MemoryStore) -> None:
+    put(store, "zstd", row(A))
+    store.blobs[DAY + ".zst"].content[20] ^= 1
+    done = erase(store, Wanted(cells=(("x", "1"),)), EVERYWHERE, do=False)
+    assert [one["blob"] for one in done.unread] == [DAY + ".zst"]
+    assert done.notes == []
 
 
 def test_what_is_damaged_is_named_and_left_alone(store: MemoryStore) -> None:

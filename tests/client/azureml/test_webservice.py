@@ -59,7 +59,7 @@ def test_a_service_is_told_what_to_capture(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match="selects by requests, where or failed"):
         service.capture(hours=1)
     for hours in (1e12, float("nan"), "2"):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="lasts so many hours"):
             service.capture(1, hours=hours)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="not both"):
         service.capture(1, hours=1, until="2026-12-01T12:00:00Z")

@@ -109,7 +109,7 @@ class Webservice:
         if hours is not None:
             try:
                 until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=hours)
-            except (TypeError, OverflowError):
+            except (TypeError, ValueError, OverflowError):
                 raise ValueError(f"a recipe lasts so many hours, such as 2, not {hours!r}") from None
         if isinstance(until, datetime.datetime):
             until = until.isoformat()
