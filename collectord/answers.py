@@ -22,7 +22,7 @@ from collectord.kinds import EVENTS
 from collectord.listeners import socket_path
 from collectord.logline import TABLES, LogLine
 from collectord.machine import Machine
-from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream, StreamKind
+from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream, StreamKind, stream_of_key
 from collectord.notes import Notes
 from collectord.peers import Peer, Peers, connected
 from collectord.pipeline import Pipeline, typeset
@@ -30,7 +30,6 @@ from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
 from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
 from collectord.pipeline.traffic import Flow
-from collectord.reader.tally import stream_of_key
 from collectord.reloading import Reloading
 from collectord.settings import Settings
 from collectord.switchboard import Switchboard
@@ -413,7 +412,7 @@ def collected(rules: Rules, key: str) -> str:
         return "unset" if service.enable_app_insights is None else "off"
     if not rules.collects(stream):
         return "off"
-    share = service.sampling.get(stream.designation or "default", 1.0)
+    share = service.share(stream.designation)
     return "on" if share == 1 else f"{share * 100:g} %"
 
 

@@ -188,9 +188,7 @@ def look_around(settings: Settings) -> Iterator[str]:
     for name, path in (("store", Location.parse(settings.store).directory), ("spool", settings.spool)):
         if path is None:
             continue
-        there = path.resolve()
-        while not there.exists():
-            there = there.parent
+        there = files.nearest(path.resolve())
         if not there.is_dir():
             raise ConfigError(f"{name}: {there} is not a directory")
         if not os.access(there, os.W_OK | os.X_OK):

@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefinedType
@@ -112,15 +112,13 @@ def file_schema() -> dict[str, Any]:
     made = Settings.model_json_schema()
     for name, field in Settings.model_fields.items():
         said = made["properties"][name]
-        inner: list[object] = []
         if "anyOf" in said:
             # There is no null in TOML: whoever means it leaves the line out.
             (one,) = [form for form in said.pop("anyOf") if form != {"type": "null"}]
             least = {"minimum": one.pop("ge")} if "ge" in one else {}
             said |= one | least
             said.pop("default", None)
-            inner = [each for one in get_args(field.annotation) for each in getattr(one, "__metadata__", ())]
-        if written := forms([*field.metadata, *inner]):
+        if written := forms(field):
             said |= {"type": written}
         if is_masked(field.annotation):
             said.pop("format", None)
@@ -152,15 +150,6 @@ def _toml(name: str, value: object) -> str:
     return json.dumps("" if value is None or isinstance(value, PydanticUndefinedType) else str(value))
 
 
-# Read by the client, or by the command line itself.
-_NOT_SETTINGS = {
-    "COLLECTORD_CLIENT_PURE", "COLLECTORD_CONFIG", "COLLECTORD_ENDPOINT", "COLLECTORD_ERRORS", "COLLECTORD_EXIT_TIMEOUT",
-    "COLLECTORD_MAX_US_PER_CALL", "COLLECTORD_MODEL", "COLLECTORD_MODEL_CONFIG_MAP", "COLLECTORD_MODEL_VERSION",
-    "COLLECTORD_PRINTS", "COLLECTORD_SAMPLING", "COLLECTORD_TLS_CA", "COLLECTORD_TLS_NAME", "COLLECTORD_TOKEN",
-    "COLLECTORD_TOKEN_FILE",
-}  # fmt: skip
-
-
 def read_columns_key(settings: Settings) -> bytes:
     """The key of the column rules' hmac; empty if no rule needs one.
 
@@ -180,6 +169,15 @@ def read_columns_key(settings: Settings) -> bytes:
     if not key:
         raise ConfigError("columns_key: the key is empty")
     return key
+
+
+# Read by the client, or by the command line itself.
+_NOT_SETTINGS = {
+    "COLLECTORD_CLIENT_PURE", "COLLECTORD_CONFIG", "COLLECTORD_ENDPOINT", "COLLECTORD_ERRORS", "COLLECTORD_EXIT_TIMEOUT",
+    "COLLECTORD_MAX_US_PER_CALL", "COLLECTORD_MODEL", "COLLECTORD_MODEL_CONFIG_MAP", "COLLECTORD_MODEL_VERSION",
+    "COLLECTORD_PRINTS", "COLLECTORD_SAMPLING", "COLLECTORD_TLS_CA", "COLLECTORD_TLS_NAME", "COLLECTORD_TOKEN",
+    "COLLECTORD_TOKEN_FILE",
+}  # fmt: skip
 
 
 def unknown_environment() -> list[str]:

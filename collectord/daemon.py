@@ -106,8 +106,8 @@ class Daemon:
         try:
             self._spool_lock = lock_spool(spool)
         except CollectordError as error:
-            # What another daemon writes there is not ours to add to.
-            event(_log, logging.ERROR, "the start failed", why=str(error))
+            # Without notes: what another daemon writes there is not ours to add to.
+            self._say_failed(error)
             raise
         self._notes = notes = Notes(settings.node, spool / NOTES_FILE)
         notes.open()

@@ -99,6 +99,14 @@ def remove_durably(path: Path) -> None:
     sync_directory(path.parent)
 
 
+def nearest(path: Path) -> Path:
+    """`path`, or of what is above it the nearest that is there, as far as we may look."""
+    # Unlike pathlib's it raises nothing where a directory above lets nobody through.
+    while not os.path.exists(path):  # noqa: PTH110
+        path = path.parent
+    return path
+
+
 def make_private_directory(path: Path) -> None:
     """Creates `path` (and its parents) durably; its mode is then 0700. An existing directory keeps its mode.
 

@@ -140,8 +140,10 @@ class Machine:
         self._measure = measure
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._complaints: tuple[Complaint, ...] = ()
+        self._told: set[str] = set()
+        """What is wrong, by the log."""
         self._said: dict[str, float] = {}
+        """When the log said so last."""
         self.memory = Memory(None, None, None)
         """As it was at the last look."""
 
@@ -149,16 +151,17 @@ class Machine:
         """What is wrong now. Raises nothing."""
         with self._lock:
             self.memory = self._measure()
-            before = {one.about for one in self._complaints}
-            self._complaints = tuple(self._find())
+            complaints = tuple(self._find())
             now = self._monotonic()
-            for one in self._complaints:
-                if one.about not in before and now - self._said.get(one.about, float("-inf")) >= SAY_AGAIN:
+            for one in complaints:
+                if one.about not in self._told and now - self._said.get(one.about, float("-inf")) >= SAY_AGAIN:
                     self._said[one.about] = now
+                    self._told.add(one.about)
                     event(_log, logging.ERROR, f"the machine needs somebody: {one.about}", what=one.what, todo=one.todo)
-            for about in sorted(before - {one.about for one in self._complaints}):
+            for about in sorted(self._told - {one.about for one in complaints}):
+                self._told.remove(about)
                 event(_log, logging.INFO, f"the machine is well again: {about}")
-            return self._complaints
+            return complaints
 
     def _find(self) -> Iterator[Complaint]:
         for one in (

@@ -118,10 +118,19 @@ class Stream:
         return f"{first}%3A{rest}" if mark and first.upper() in StreamKind.__members__ else text
 
 
-def service_of(key: str) -> str:
-    """The service that a stream's key names; empty: none."""
-    name = key.split("/")[3].replace("%2F", "/").replace("%25", "%")
-    return "" if name == "default" else name
+_EVENT_KINDS = {kind.name.lower(): kind for kind in StreamKind if kind is not StreamKind.ROWS}
+
+
+def stream_of_key(key: str) -> Stream:
+    """The stream that a key of the ledger names; see `Stream.key`. Raises ValueError if it is none."""
+    name, mark, rest = key.partition(":")
+    kind = _EVENT_KINDS.get(name, StreamKind.ROWS) if mark else StreamKind.ROWS
+    text = key if kind is StreamKind.ROWS else rest
+    parts = [part.replace("%2F", "/").replace("%3A", ":").replace("%25", "%") for part in text.split("/")]
+    if len(parts) != 8:
+        raise ValueError(f"not a stream: {key!r}")
+    subscription, group, workspace, webservice, model, version, designation, collection = parts
+    return Stream(subscription, group, workspace, webservice, model, version, designation, collection, kind)
 
 
 @dataclass(frozen=True, slots=True)

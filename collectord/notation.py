@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, SecretStr
+from pydantic.fields import FieldInfo
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30}
 
@@ -61,11 +61,22 @@ Names = Annotated[tuple[str, ...], _NAMES]
 Mode = Annotated[int, _MODE]
 
 
-def forms(metadata: Sequence[object]) -> list[str] | None:
-    """The JSON types that a setting with these validators may be written as; None: those of its own type."""
-    if _NAMES in metadata:
+def forms(field: FieldInfo) -> list[str] | None:
+    """The JSON types that a setting may be written as; None: those of its own type."""
+    rules = _rules(field)
+    if _NAMES in rules:
         return ["array", "string"]
-    return ["integer", "string"] if _SIZE in metadata or _MODE in metadata else None
+    return ["integer", "string"] if _SIZE in rules or _MODE in rules else None
+
+
+def is_size(field: FieldInfo) -> bool:
+    """Whether a setting is a number of bytes."""
+    return _SIZE in _rules(field)
+
+
+def _rules(field: FieldInfo) -> list[object]:
+    """How a setting is read, also one that may be left out."""
+    return [*field.metadata, *(rule for one in get_args(field.annotation) for rule in getattr(one, "__metadata__", ()))]
 
 
 class MaskedStr(SecretStr):

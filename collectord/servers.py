@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -172,4 +173,7 @@ def _why(error: OSError) -> str:
     """asyncio's own words are longer than what they say."""
     if error.errno == errno.EADDRINUSE:
         return "another program, or a second daemon on this node, has the port"
-    return os.strerror(error.errno) if error.errno else str(error)
+    if isinstance(error, socket.gaierror) or not error.errno:
+        # Of a name that has no address; its numbers are not the system's.
+        return str(error.strerror or error)
+    return os.strerror(error.errno)

@@ -57,6 +57,10 @@ class Service:
     """By designation the fraction of requests, in [0, 1]."""
     capture: recipe.Recipe | None = None
 
+    def share(self, designation: str) -> float:
+        """Which fraction of the requests is collected; an empty name is `default`."""
+        return self.sampling.get(designation or "default", 1.0)
+
 
 SILENT: Final = Service()
 
@@ -127,7 +131,7 @@ class Rules:
         said = service.collect_model_data
         if said is None:
             said = self.collect or stream in self.on
-        return said and service.sampling.get(stream.designation or "default", 1.0) > 0 and self.allows(stream)
+        return said and service.share(stream.designation) > 0 and self.allows(stream)
 
     def sends_events(self, webservice: str) -> bool:
         """Whether clients of a service are to send telemetry events, as long as their host does not say otherwise. What comes

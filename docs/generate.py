@@ -40,7 +40,7 @@ from collectord.ingest import (
     validate,
 )
 from collectord.metrics import TABLE
-from collectord.notation import is_secret
+from collectord.notation import is_secret, is_size
 from collectord.pipeline import known, lag, parking
 from collectord.settings import AT_ONCE, QUARANTINE_SHARE, Settings
 from collectord.telemetry import delivery, envelope
@@ -312,7 +312,9 @@ def _allowed(field: FieldInfo) -> str:
 def _bound(value: float, field: FieldInfo) -> str:
     if isinstance(field.default, int) and value == 0o777:
         return f"{int(value):04o}"
-    return _size(value).replace(" bytes", "") if isinstance(value, int) and value >= 1 << 10 else f"{value:g}"
+    if is_size(field) and value >= 1 << 10:
+        return _size(value).replace(" bytes", "")
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,24 @@ def test_syncing_a_file_reaches_its_bytes(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "fdatasync", synced.append)
     files.sync_file(7)
     assert synced == [7]
+
+
+def test_the_nearest_that_is_there_is_looked_for_only_where_we_may_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that lets nobody through is the nearest, and no error."""
+    (tmp_path / "closed" / "inner").mkdir(parents=True)
+    assert files.nearest(tmp_path / "closed") == tmp_path / "closed"
+    assert files.nearest(tmp_path / "closed" / "a" / "b") == tmp_path / "closed"
+    real = os.stat
+
+    def guarded(path: str | Path, **more: Any) -> os.stat_result:
+        if str(path).startswith(f"{tmp_path}/closed/"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **more)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    assert files.nearest(tmp_path / "closed" / "inner" / "a") == tmp_path / "closed"
 
 
 def test_a_private_directory_is_made_with_its_parents_and_an_existing_one_keeps_its_mode(tmp_path: Path) -> None:

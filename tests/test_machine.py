@@ -103,3 +103,20 @@ def test_the_log_hears_of_what_is_new_and_of_its_end_but_not_all_the_time(
         off = 0.0
         machine.look()
         assert sum("needs somebody" in record.getMessage() for record in caplog.records) == count
+
+
+def test_what_comes_and_goes_and_stays_in_the_end_is_not_well_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It came back too soon to be said again; as it stays, it is said as soon as may be."""
+    tmp_path.chmod(0o700)
+    now, off = 0.0, 3600.0
+    machine = Machine(
+        tmp_path, 256 * MIB, FakeLog(), lambda: off, free=lambda _: 1 << 40, measure=lambda: WELL, monotonic=lambda: now
+    )
+    caplog.set_level(logging.INFO, "collectord")
+    for now, off in ((0.0, 3600.0), (5.0, 0.0), (10.0, 3600.0), (15.0, 0.0), (20.0, 3600.0), (SAY_AGAIN, 3600.0)):  # noqa: B007  (read by the lambdas)
+        machine.look()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the machine needs somebody: clock", "the machine is well again: clock", "the machine needs somebody: clock",
+    ]  # fmt: skip

@@ -23,6 +23,7 @@ from collectord.model import (
     Stored,
     Stream,
     StreamKind,
+    stream_of_key,
 )
 
 DAY, HOUR = 1440, 60
@@ -90,3 +91,27 @@ def test_a_stored_entry_knows_its_partition() -> None:
 def test_a_reason_prints_as_the_word_that_clients_see() -> None:
     assert {str(reason) for reason in Reason} == {reason.value for reason in Reason}
     assert all(re.fullmatch("[a-z0-9_]{1,64}", reason.value) for reason in Reason)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        Stream(model="a/b%2F%25", designation="inputs"),
+        Stream("s", "g", "w", "x", "m", "1", "d", "c"),
+        Stream(model="ä"),
+        Stream("s:1", "g", kind=StreamKind.TRACE),
+        Stream("trace:s", "g"),
+        Stream("trace:trace:s%3A", "g", kind=StreamKind.METRIC),
+    ],
+)
+def test_a_key_of_the_ledger_names_its_stream(stream: Stream) -> None:
+    """Up to empty parts, which equal `default`."""
+    assert stream_of_key(stream.key()).key() == stream.key()
+    assert stream_of_key(stream.key()).model == stream.model or not stream.model
+    assert stream_of_key(stream.key()).kind is stream.kind
+    assert stream_of_key(stream.key()).subscription == stream.subscription or not stream.subscription
+
+
+def test_a_key_that_names_no_stream_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not a stream"):
+        stream_of_key("trace")

@@ -60,3 +60,27 @@ def test_where_one_cannot_be_opened_the_others_are_closed_again(folder: Path) ->
     asyncio.run(open_and_close())
     for one in (mdc, port):
         socket.create_server(("127.0.0.1", one)).close()
+
+
+@pytest.mark.parametrize("door", ["admin", "mdc"])
+def test_a_host_without_an_address_is_said_to_be_that(door: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(
+        overrides={
+            "spool": folder, "listen": f"unix:{folder / 'c.sock'}", door: "absent.example:9808",
+            "tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem", "tls_client_ca": folder / "ca.pem",
+        }
+    )  # fmt: skip
+
+    def unknown(*given: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def opened() -> None:
+        world, listeners = World(), Listeners(0o600, None)
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        try:
+            await Servers(settings, listeners, world.gate.metrics).open(world.gate, FakeDaemon(), lambda: None, str)
+        finally:
+            listeners.release_locks()
+
+    with pytest.raises(ConfigError, match=f"{door}: absent.example:9808 cannot be bound: Name or service not known"):
+        asyncio.run(opened())

@@ -101,8 +101,8 @@ def streams(status: Mapping[str, Any], most: int | None = None) -> RenderableTyp
     return Group(*lines)
 
 
-def problems(status: Mapping[str, Any]) -> list[RenderableType]:
-    """What needs somebody, or may soon: a line each."""
+def problems(status: Mapping[str, Any], most: int | None = None) -> list[RenderableType]:
+    """What needs somebody, or may soon: a line each; of so many blobs at most if `most` is given, the blocked ones first."""
     lines: list[RenderableType] = []
 
     def say(word: str, style: str, text: str) -> None:
@@ -116,6 +116,8 @@ def problems(status: Mapping[str, Any]) -> list[RenderableType]:
         say(f"rows of {refused} blocked partitions are rejected", "red", ": no more may wait")
     if status["settings"]["problem"]:
         say("the file of settings does not count", "yellow", f": {status['settings']['problem']}")
+    if status["settings"]["pending"]:
+        say("a restart is needed for", "yellow", f": {', '.join(status['settings']['pending'])}")
     if status["switches"]["problem"]:
         say("the switches may be old", "yellow", f": {status['switches']['problem']}")
     for one in status["machine"]:
@@ -130,10 +132,14 @@ def problems(status: Mapping[str, Any]) -> list[RenderableType]:
             say(word, style, f" events to {export['name']}: {export['trouble']}")
         if lost := export["refused"] + export["expired"]:
             say(f"{lost:,} events to {export['name']} were given up", "red", ": docs/telemetry.md")
-    for trouble in status["troubles"]:
+    troubles = sorted(status["troubles"], key=lambda trouble: not trouble["blocked"])
+    shown = troubles[:most]
+    for trouble in shown:
         word, style = ("blocked", "red") if trouble["blocked"] else ("retrying", "yellow")
         say(word, style, f" {trouble['blob']}: {trouble['detail']} (again in {trouble['again_in_seconds']} s)")
-    if status["last_error"] and not status["troubles"]:
+    if more := len(troubles) - len(shown):
+        say("", "", f"and {more:,} more blobs in trouble")
+    if status["last_error"] and not troubles:
         say("", "", f"last error: {status['last_error']}")
     return lines
 

@@ -23,6 +23,8 @@ MARGIN = 22
 """Lines of the screen that are not streams', roughly."""
 LINES = 3
 """Of a stream."""
+TROUBLES = 5
+"""Blobs in trouble that are shown: where the store is down it may be all of them, and no stream would be seen."""
 
 
 @click.command()
@@ -86,7 +88,7 @@ def shown(status: dict[str, Any], height: int) -> RenderableType:
 
     room = max(3, (height - MARGIN) // LINES)
     return Group(
-        screen.head(status), Text(), *screen.problems(status), screen.streams(status, room),
+        screen.head(status), Text(), *screen.problems(status, TROUBLES), screen.streams(status, room),
         Text(status["cost"]["advice"], style="dim"),
     )  # fmt: skip
 

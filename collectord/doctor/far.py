@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,7 +70,7 @@ def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[L
     place = store.describe()
     blob = f"{CONTROL_PREFIX}doctor/{writer or secrets.token_hex(16)}"
     directory = Location.parse(settings.store).directory
-    if directory is not None and not directory.exists():
+    if directory is not None and not _may_be_there(directory):
         yield to_be_made("store", directory.resolve())
         yield Link("append", None, "nothing is there yet to append to")
         return
@@ -94,6 +95,14 @@ def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[L
         yield _refused(store, "append", f"creating {blob}", created)
         return
     yield append(store, blob)
+
+
+def _may_be_there(directory: Path) -> bool:
+    """Also where something above it lets nobody through: the store says so."""
+    try:
+        return directory.exists()
+    except OSError:
+        return True
 
 
 def append(store: BlobStore, blob: str) -> Link:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from collectord.files import nearest
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -24,9 +26,7 @@ class Link:
 
 def to_be_made(name: str, path: Path) -> Link:
     """What is to be said of a directory that is not there yet."""
-    above = path.parent
-    while not above.exists():
-        above = above.parent
+    above = nearest(path.parent)
     if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
         return Link(name, True, f"{path} is not there yet; the daemon can make it")
     return Link(name, False, f"{path} does not exist, and user {os.geteuid()} cannot make it in {above}", "make it")

@@ -20,6 +20,7 @@ from collectord.certificates import Certificates, date_of
 from collectord.control.client import ControlClient
 from collectord.doctor.link import Link, to_be_made
 from collectord.errors import CollectordError, ConfigError
+from collectord.files import nearest
 from collectord.ingest.mdc import PATH
 from collectord.listeners import socket_path
 from collectord.machine import of_memory, of_spool
@@ -251,9 +252,7 @@ def disk(settings: Settings, free: Callable[[Path], int], status: Mapping[str, A
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # retired meanwhile
                 used += Path(folder, name).stat().st_blocks * 512
-    while not path.exists():
-        path = path.parent
-    left, needed = free(path), max(0, settings.spool_budget - used)
+    left, needed = free(nearest(path)), max(0, settings.spool_budget - used)
     what = f"{mib(left)} free, the spool has {mib(used)} of {mib(settings.spool_budget)}"
     if left < needed:
         todo = f"make {mib(needed - left)} of room, or set spool_budget lower"
@@ -263,9 +262,8 @@ def disk(settings: Settings, free: Callable[[Path], int], status: Mapping[str, A
 
 def memory(settings: Settings, found: Memory, status: Mapping[str, Any] | None = None) -> Link:
     """Whether the daemon, where one runs, or else whoever is started as we are, may have the memory that it plans with."""
-    if status is not None:
+    if theirs := (status or {}).get("memory"):
         # Its limit may be another than ours, if we were started elsewhere.
-        theirs = status["memory"]
         found = Memory(theirs["resident_bytes"], theirs["limit_bytes"], found.available)
     complaint = of_memory(found, settings.memory_budget)
     if complaint is not None:

@@ -13,7 +13,7 @@ from collectord.encode.jsonl import JsonlPlan
 from collectord.encode.telemetry import TelemetryPlan
 from collectord.errors import Rejected
 from collectord.ingest.validate import weight
-from collectord.model import Partition, Schema, service_of
+from collectord.model import Partition, Schema, stream_of_key
 from collectord.pipeline.framer import Plan
 from collectord.schema import parse_schema
 from collectord.upload.naming import Layout, codec_of
@@ -100,8 +100,8 @@ class Known:
         return key
 
     def service(self, schema_id: bytes) -> str:
-        """The service whose rows they are; empty: none is named. Raises as `schema` does."""
-        return service_of(self.stream_key(schema_id))
+        """The service whose rows they are; `default`: none is named. Raises as `schema` does."""
+        return stream_of_key(self.stream_key(schema_id)).webservice
 
     def base(self, partition: Partition) -> str:
         """The name of the partition's blob without its part and suffix."""

@@ -9,8 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from collectord.books import StreamBooks
-from collectord.model import MINUTES_PER_DAY, MINUTES_PER_HOUR, Partition
-from collectord.reader.tally import stream_of_key
+from collectord.model import MINUTES_PER_DAY, MINUTES_PER_HOUR, Partition, stream_of_key
 from collectord.upload.naming import Layout
 
 _UNLIKE = tuple(

@@ -12,15 +12,13 @@ from typing import Any, Protocol
 
 from collectord.encode.frame import JSONL, TELEMETRY
 from collectord.errors import NeverAgain
-from collectord.kinds import EVENTS
-from collectord.model import MINUTES_PER_HOUR, Partition, Stream, StreamKind
+from collectord.model import MINUTES_PER_HOUR, Partition, stream_of_key
 from collectord.outputs import Outputs
 from collectord.reader import events, telemetry
 from collectord.reader.verify import BlobTotals
 from collectord.upload.naming import Layout
 
 _PART = re.compile(r"(?:\.\d+)?(\.csv|\.jsonl)\Z")
-_KINDS = {kind.name.lower(): kind for kind in EVENTS}
 _TIME, _BOUNDARY = "$aml_dc_scoring_timestamp", "$aml_dc_boundary"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -56,18 +54,6 @@ class Tally:
                 f"the store holds {self.rows:,} rows, {self.rows - self.after:,} more than the ledger says have landed"
             )
         return ""
-
-
-def stream_of_key(key: str) -> Stream:
-    """The stream that a key of the ledger names; see `Stream.key`. Raises ValueError if it is none."""
-    name, mark, rest = key.partition(":")
-    kind = _KINDS.get(name, StreamKind.ROWS) if mark else StreamKind.ROWS
-    text = key if kind is StreamKind.ROWS else rest
-    parts = [part.replace("%2F", "/").replace("%3A", ":").replace("%25", "%") for part in text.split("/")]
-    if len(parts) != 8:
-        raise ValueError(f"not a stream: {key!r}")
-    subscription, group, workspace, webservice, model, version, designation, collection = parts
-    return Stream(subscription, group, workspace, webservice, model, version, designation, collection, kind)
 
 
 def layout_of(status: Mapping[str, Any], prefix: str) -> Layout:

@@ -95,10 +95,24 @@ def test_what_does_not_fit_is_counted() -> None:
     assert "nothing was received yet" in printed(screen.streams(status(streams=[], streams_in_all=0)))
 
 
+def test_troubles_leave_room_for_the_streams() -> None:
+    """Where the store is down every blob has one; those that somebody has to mend come first."""
+    retried = {"blocked": False, "detail": "503", "again_in_seconds": 1.5}
+    troubles = [{"blob": f"blob-{n}", **retried} for n in range(1000)] + [{"blob": "worst", **retried, "blocked": True}]
+    text = printed(shown(status(troubles=troubles), 50))
+    assert "blocked worst: 503" in text
+    assert (text.count("retrying"), "and 996 more blobs in trouble" in text, "a/b/data.csv.zst" in text) == (
+        4,
+        True,
+        True,
+    )
+    assert "".join(printed(line) for line in screen.problems(status(troubles=troubles))).count(": 503 (") == 1001
+
+
 def test_everything_that_needs_somebody_is_a_line() -> None:
     trouble = {"blob": "b", "blocked": False, "detail": "503", "again_in_seconds": 1.5}
     said = status(
-        held="the ledger was lost", log_lost=True, troubles=[trouble], settings={"problem": "line 3"}, switches={"problem": "old"},
+        held="the ledger was lost", log_lost=True, troubles=[trouble], settings={"problem": "line 3", "pending": ["store", "codec"]}, switches={"problem": "old"},
         parked={"refused_partitions": 2}, machine=[{"about": "disk", "what": "0 MiB free", "todo": "make room"}],
         tls={"problem": "expired on"}, tenants={"problem": "line 7"},
     )  # fmt: skip
@@ -108,6 +122,7 @@ def test_everything_that_needs_somebody_is_a_line() -> None:
         "log was gone",
         "rows of 2 blocked",
         "line 3",
+        "a restart is needed for: store, codec",
         "old",
         "retrying b: 503",
         "the machine below (disk): 0 MiB free; make room",

@@ -49,6 +49,15 @@ def test_a_page_that_differs_in_any_table_fails_the_check_and_is_mended(
     assert generate.main(["--check"], {page: tables}) == 0
 
 
+def test_only_what_is_a_number_of_bytes_is_told_in_mib(generate: ModuleType) -> None:
+    allowed = {name: generate._allowed(field) for name, field in Settings.model_fields.items()}
+    assert allowed["max_remembered"] == "≥ 1,000 and ≤ 10,000,000"
+    assert allowed["mdc_connections"] == "≥ 1 and ≤ 65,536"
+    assert allowed["max_value_bytes"] == "≥ 1 KiB and ≤ 1 MiB"
+    assert allowed["quarantine_budget"] == "≥ 1 MiB", "also where it may be left out"
+    assert allowed["late_days"] == "≥ 0 and ≤ 36,525"
+
+
 def test_a_page_without_a_place_for_a_table_fails(generate: ModuleType) -> None:
     with pytest.raises(ValueError, match="has places for"):
         generate.stale("# Operations\n\nno tables here\n", ("metrics",))

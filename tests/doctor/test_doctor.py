@@ -64,6 +64,23 @@ def test_without_a_daemon_everything_else_is_still_examined(folder: Path) -> Non
     assert not list(folder.iterdir()), "looking leaves nothing behind"
 
 
+def test_a_directory_that_lets_nobody_through_does_not_end_the_walk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.stat
+
+    def guarded(path: Any, *given: Any, **more: Any) -> os.stat_result:
+        if not isinstance(path, int) and str(path).startswith(f"{folder}/closed/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *given, **more)
+
+    (folder / "closed").mkdir()
+    monkeypatch.setattr(os, "stat", guarded)
+    found = links({"store": f"{folder}/closed/store", "spool": f"{folder}/closed/spool"})
+    assert (found["spool"].ok, found["disk"].ok, found["client"].ok) == (False, True, False)
+    assert "store" in found
+
+
 def test_from_outside_only_the_way_in_and_the_store_are_examined(folder: Path) -> None:
     """Settings of a daemon whose spool and certificate are elsewhere."""
     given = {
@@ -213,6 +230,11 @@ def test_memory_that_the_budget_does_not_fit_into_is_found(folder: Path) -> None
     status = {"memory": {"resident_bytes": 1, "limit_bytes": 200 << 20}}
     assert "200.0 MiB" in places.memory(mine, found, status).what
     assert places.memory(mine, Memory(1, 128 << 20, None), {"memory": {"resident_bytes": 1, "limit_bytes": None}}).ok
+
+
+def test_a_daemon_of_a_version_that_tells_nothing_of_its_memory_is_no_error(folder: Path) -> None:
+    link = places.memory(settings(memory_budget="256MiB"), Memory(None, None, None), {"version": "0.1.0"})
+    assert link == Link("memory", True, "no limit, a memory_budget of 256.0 MiB")
 
 
 def test_a_file_in_the_sockets_place_is_found(folder: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from collectord.model import Partition, Stream, StreamKind
-from collectord.reader.tally import Tally, base_of, compare, start_of, stream_of_key
+from collectord.model import Partition, Stream
+from collectord.reader.tally import Tally, base_of, compare, start_of
 from collectord.reader.verify import OUR_COLUMNS, BlobTotals
 from collectord.upload.naming import Layout
 
@@ -30,30 +30,6 @@ def blob(name: str, rows: int, writer: bytes = WRITER, time: str = "2026-10-24T0
 
 def books(**landed: int) -> dict[str, Books]:
     return {key: Books(key, rows) for key, rows in landed.items()}
-
-
-@pytest.mark.parametrize(
-    "stream",
-    [
-        Stream(model="a/b%2F%25", designation="inputs"),
-        Stream("s", "g", "w", "x", "m", "1", "d", "c"),
-        Stream(model="ä"),
-        Stream("s:1", "g", kind=StreamKind.TRACE),
-        Stream("trace:s", "g"),
-        Stream("trace:trace:s%3A", "g", kind=StreamKind.METRIC),
-    ],
-)
-def test_a_key_of_the_ledger_names_its_stream(stream: Stream) -> None:
-    """Up to empty parts, which equal `default`."""
-    assert stream_of_key(stream.key()).key() == stream.key()
-    assert stream_of_key(stream.key()).model == stream.model or not stream.model
-    assert stream_of_key(stream.key()).kind is stream.kind
-    assert stream_of_key(stream.key()).subscription == stream.subscription or not stream.subscription
-
-
-def test_a_key_that_names_no_stream_is_an_error() -> None:
-    with pytest.raises(ValueError, match="not a stream"):
-        stream_of_key("trace")
 
 
 def test_the_first_row_says_which_period_a_blob_covers() -> None:
