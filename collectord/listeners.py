@@ -17,7 +17,7 @@ from collectord._pb import collector_pb2 as pb
 from collectord.address import check_for_clients, check_socket_path, is_loopback, split_address
 from collectord.certificates import Certificates, Pair
 from collectord.errors import ConfigError
-from collectord.ingest.session import MAX_MESSAGE_BYTES
+from collectord.ingest.gate import MAX_MESSAGE_BYTES
 from collectord.logs import event
 from collectord.spool import take_lock
 

@@ -175,6 +175,11 @@ class Partition:
     def start(self) -> datetime:
         return datetime.fromtimestamp(self.start_hour * 3600, timezone.utc)
 
+    @property
+    def end_hour(self) -> int:
+        """Hours since 1970-01-01T00Z of the period's end, which is the beginning of the next one."""
+        return self.start_hour + self.boundary_minutes // 60
+
 
 class EntryKind(IntEnum):
     """What an entry of the log holds."""
@@ -186,6 +191,8 @@ class EntryKind(IntEnum):
 
 
 NO_SCHEMA = bytes(16)
+ENTRY_BYTES = 96
+"""What an entry takes of the log besides its payload, but for padding."""
 
 
 @dataclass(frozen=True, slots=True)

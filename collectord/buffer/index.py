@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 
 from collectord.buffer.entries import Entries
 from collectord.buffer.seal import MAX_FRAME_ROWS, Cause, SealRules, age_limit, cause, wanted
-from collectord.model import Cursor, Lsn, Partition, Place, Stored
+from collectord.model import ENTRY_BYTES, Cursor, Lsn, Partition, Place, Stored
 
 FIRST_RATIO = 0.5
 """Compressed bytes per byte in the log, until a partition's first frame tells."""
 MAX_RATIOS = 10_000
 """Schemas whose ratio is remembered; beyond it, the oldest is forgotten."""
 BEGINNING = Lsn(0)
-ENTRY_BYTES = 96
-"""What an entry takes of the log besides its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +157,10 @@ class Index:
         queues = deque(iter(one.due) for one in waiting)
         while queues:
             queue = queues.popleft()
-            for partition in queue:
+            partition = next(queue, None)
+            if partition is not None:
                 yield partition
                 queues.append(queue)
-                break
 
     def serve(self, partition: Partition) -> None:
         """Something of a partition is taken to its blob: others have their turn before its tenant or service."""

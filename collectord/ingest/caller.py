@@ -56,13 +56,11 @@ class Caller:
         why_not = self.tenant.why_not(stream)
         if why_not:
             return Refusal(Reason.NOT_ALLOWED, why_not)
-        return self._gate.why_unnamed(stream, self._purse_of(stream.webservice))
+        return self._why_unnamed(stream)
 
     def may_count(self, stream: Stream) -> bool:
         """Whether he may say of a stream what he has dropped."""
-        return (
-            self.tenant.may_write(stream) and self._gate.why_unnamed(stream, self._purse_of(stream.webservice)) is None
-        )
+        return self.tenant.may_write(stream) and self._why_unnamed(stream) is None
 
     def sends(self, schema: Schema) -> None:
         """He has declared it."""
@@ -72,6 +70,9 @@ class Caller:
 
     def credit(self) -> int:
         return self._gate.credit(self.purse)
+
+    def _why_unnamed(self, stream: Stream) -> Refusal | None:
+        return self._gate.why_unnamed(stream, self._purse_of(stream.webservice))
 
     def _purse_of(self, webservice: str) -> Purse:
         return self._gate.purses.of(self.tenant, webservice, self._gate.clock.monotonic())

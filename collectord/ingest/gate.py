@@ -24,8 +24,8 @@ from collectord.tenants import Tenant, Tenants
 
 GRANT_SHARE, MAX_GRANT = 4, 32 << 20
 """Of what a tenant may still have waiting, it is granted this part at a time, and no more than so many bytes."""
-ENTRY_BYTES = 96
-"""What an entry takes of the log besides its payload."""
+MAX_MESSAGE_BYTES = 4 << 20
+"""Bytes of a client's message, if it is not said that fewer are taken."""
 ENTRY_OVERHEAD = 1024
 """Bytes that an entry under way costs besides its payload, so that a million tiny ones are not free."""
 MOST_NAMES = 16 << 20
@@ -177,7 +177,7 @@ class Gate:
     """Of what the others leave, what one tenant or service may have."""
     max_clients: int = 0
     """Connected at a time, which are shared likewise; 0: they are not."""
-    max_message_bytes: int = 4 << 20
+    max_message_bytes: int = MAX_MESSAGE_BYTES
     sessions: set[Party] = field(default_factory=set)
     schemas: Shared = field(default_factory=Shared)
     arrivals: Arrivals = field(default_factory=Arrivals)

@@ -19,14 +19,14 @@ from collectord import batch
 from collectord.errors import Rejected, Unauthenticated
 from collectord.ingest.admission import Account, Admission
 from collectord.ingest.forms import Forms, payload
-from collectord.ingest.gate import ENTRY_BYTES, ENTRY_OVERHEAD, Gate, Outcome
+from collectord.ingest.gate import ENTRY_OVERHEAD, Gate, Outcome
 from collectord.ingest.heading import Heading, read_heading
 from collectord.ingest.payload import BadPayload
 from collectord.ingest.purses import Purse
 from collectord.ingest.records import Cover, Packed, read, weight
 from collectord.ingest.remembered import client_of, untraced_client
 from collectord.ingest.validate import Judged, Refusal, judge
-from collectord.model import Entry, EntryKind, Reason, Stream
+from collectord.model import ENTRY_BYTES, Entry, EntryKind, Reason, Stream
 from collectord.tenants import Tenant
 
 PATH = "/modeldata/log"
@@ -285,7 +285,7 @@ class MdcDoor:
         if purse.reports.wait(now) > 0:
             return Answer(503, f"too much of the {purse.name} is refused; send it again", RETRY_SECONDS)
         purse.reports.take(ENTRY_BYTES + (len(rules.schema.raw) if rules is not None else 0), now)
-        gate.rejections.tell(rules.schema if rules else None, refusal, rows, gate.clock.monotonic())
+        gate.rejections.tell(rules.schema if rules else None, refusal, rows, now)
         reason = str(refusal.reason).encode()
         entry = Entry(EntryKind.REJECT, untraced_client(), 0, rows, reason, rules.schema if rules else None)
         posting = Posting(gate.loop.create_future())

@@ -7,6 +7,7 @@ comes in that time would pass a limit that only looks at the index.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Protocol
 
 from collectord.ingest.shares import allowed
@@ -27,6 +28,15 @@ class Open(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Coming:
+    """Batches of one partition."""
+
+    whose: str
+    """Who sent the first of them."""
+    batches: int = 1
+
+
 class Openings:
     """At most `limit` partitions, open and about to open, and of one tenant or service its share of them. Safe from any thread."""
 
@@ -35,21 +45,21 @@ class Openings:
         self._open = open
         self._share = share
         self._lock = threading.Lock()
-        self._coming: dict[Partition, list[str]] = {}
-        """Let in and not yet seen again: for each batch, who it came from."""
+        self._coming: dict[Partition, _Coming] = {}
+        """Let in and not yet seen again."""
 
     def let_in(self, partition: Partition, whose: str = "") -> str:
         """Why a batch of this partition may not come in; empty: it may, and `seen` or `gave_up` has to follow."""
         with self._lock:
             coming = self._coming.get(partition)
             if coming is not None:
-                coming.append(whose)
+                coming.batches += 1
                 return ""
             if partition not in self._open:
                 why_not = self._why_not(whose)
                 if why_not:
                     return why_not
-            self._coming[partition] = [whose]
+            self._coming[partition] = _Coming(whose)
             return ""
 
     def is_open(self, partition: Partition) -> bool:
@@ -61,15 +71,15 @@ class Openings:
         """Who has let a partition come that is about to open; empty: an earlier daemon has."""
         with self._lock:
             coming = self._coming.get(partition)
-            return coming[0] if coming is not None else ""
+            return coming.whose if coming is not None else ""
 
     def seen(self, partition: Partition) -> None:
         """A batch is in the index now. Also for one that was let in by an earlier daemon: nothing happens then."""
         with self._lock:
             coming = self._coming.get(partition)
             if coming is not None:
-                coming.pop()
-                if not coming:
+                coming.batches -= 1
+                if not coming.batches:
                     del self._coming[partition]
 
     gave_up = seen
@@ -84,7 +94,7 @@ class Openings:
             self._share, self._limit, max(0, opened - mine) + coming
         ):
             return ""
-        fresh = [batches[0] for one, batches in self._coming.items() if one not in self._open]
+        fresh = [batches.whose for one, batches in self._coming.items() if one not in self._open]
         if opened + len(fresh) >= self._limit:
             return FULL
         mine += fresh.count(whose)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -20,17 +21,16 @@ from collectord.ingest.admission import Account
 from collectord.ingest.caller import Caller
 from collectord.ingest.envelope import Kind, unwrap
 from collectord.ingest.following import Following
-from collectord.ingest.gate import ENTRY_BYTES, ENTRY_OVERHEAD, Gate, Outcome
+from collectord.ingest.gate import ENTRY_OVERHEAD, Gate, Outcome
 from collectord.ingest.purses import Purse
 from collectord.ingest.remembered import is_ours
 from collectord.ingest.stall import Stall
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
-from collectord.model import Entry, EntryKind, Schema, Stream
+from collectord.model import ENTRY_BYTES, Entry, EntryKind, Schema, Stream
 from collectord.schema import schema_id
 from collectord.tenants import Tenant
 
-MAX_MESSAGE_BYTES = 4 << 20
 MAX_UNREAD_REJECTS = 100
 """Refused batches that the client has not been told of; beyond it nothing more is read from the client."""
 
@@ -57,7 +57,7 @@ class Session:
         self._acked = -1
         self._following = Following()
         self._beyond = ""
-        """Whose quota is used up, while a batch waits for it."""
+        """Why a batch waits for its tenant's or service's turn; empty: none does."""
         self._welcome_due = False
         self._credit_sent = 0
         self._counted: set[int] = set()
@@ -333,13 +333,8 @@ class Session:
         """Takes a refusal's place in the log, as soon as those of the tenant or service are no flood."""
         clock = self._gate.clock
         while (seconds := purse.reports.wait(clock.monotonic())) > 0:
-            self._beyond = f"too much of the {purse.name} is refused"
-            self.wake.set()
-            try:
+            with self._waiting(f"too much of the {purse.name} is refused"):
                 await self._pause(seconds)
-            finally:
-                self._beyond = ""
-                self.wake.set()
         purse.reports.take(size, clock.monotonic())
 
     async def _pause(self, seconds: float) -> None:
@@ -348,15 +343,21 @@ class Session:
         await over
 
     async def _within_quota(self, purse: Purse, size: int, rows: int) -> None:
-        """Waits until the quota lets so much through; meanwhile the client has no credit, and hears why."""
+        """Waits until the quota lets so much through."""
         gate = self._gate
         if purse.take(size, rows, gate.clock.monotonic()):
             return
         gate.admission.waits("quota")
-        self._beyond = f"the quota of the {purse.name} is used up"
+        with self._waiting(f"the quota of the {purse.name} is used up"):
+            await purse.turn(size, rows, gate.clock.monotonic, gate.later)
+
+    @contextmanager
+    def _waiting(self, why: str) -> Iterator[None]:
+        """Meanwhile the client has no credit, and hears why."""
+        self._beyond = why
         self.wake.set()
         try:
-            await purse.turn(size, rows, gate.clock.monotonic, gate.later)
+            yield
         finally:
             self._beyond = ""
             self.wake.set()

@@ -120,7 +120,7 @@ class Overview:
         with self._state.lock:
             return sum(
                 rows for partition, rows, _ in self._state.index.waiting_rows()
-                if partition.start_hour + partition.boundary_minutes // 60 <= hour
+                if partition.end_hour <= hour
             )  # fmt: skip
 
     def waiting_partitions(self) -> list[tuple[Partition, int]]:
@@ -185,7 +185,7 @@ class Overview:
         with self._state.lock:
             self._take_in()
         for partition, _ in self.waiting_partitions():
-            if partition.start_hour + partition.boundary_minutes // 60 <= from_hour:
+            if partition.end_hour <= from_hour:
                 continue
             try:
                 schema = self._known.schema(partition.schema_id)

@@ -152,11 +152,12 @@ class Parking:
 
     def _waiting_bytes(self, bad: frozenset[Partition]) -> int:
         """Bytes that the bad partitions' entries in the log would take when parked, about."""
-        total = 0
-        for partition in bad:
-            number, size = self._state.index.bytes_from(partition, self._parked.end)
-            total += size + number * parked_bytes(Place(Lsn(0), 0))
-        return total
+        return sum(self._size_when_parked(partition, self._parked.end) for partition in bad)
+
+    def _size_when_parked(self, partition: Partition, begin: Lsn) -> int:
+        """Of a partition's entries at or behind `begin`, about."""
+        number, size = self._state.index.bytes_from(partition, begin)
+        return size + number * parked_bytes(Place(Lsn(0), 0))
 
     def _of_the_greedy(self, bad: frozenset[Partition]) -> frozenset[Partition]:
         """Those of the bad partitions whose tenant, or service, has at least an equal part of what may wait: nobody's rows are refused
@@ -164,8 +165,7 @@ class Parking:
         index = self._state.index
         held = Counter[str]()
         for partition in bad:
-            number, size = index.bytes_from(partition, Lsn(0))
-            held[index.holder_of(partition)] += size + number * parked_bytes(Place(Lsn(0), 0))
+            held[index.holder_of(partition)] += self._size_when_parked(partition, Lsn(0))
         part = min(REFUSE_AT * self.budget / len(held), max(held.values())) if held else 0
         return frozenset(one for one in bad if held[index.holder_of(one)] >= part)
 

@@ -110,10 +110,8 @@ class Reading:
 
     def _take(self, stored: Stored, now: float, wall: int) -> None:
         """Takes in one entry. Whatever may fail comes first, and may be repeated."""
-        try:
-            self._take_in(stored, now, wall)
-        finally:
-            self._last_end = stored.end
+        self._take_in(stored, now, wall)
+        self._last_end = stored.end
 
     def _take_in(self, stored: Stored, now: float, wall: int) -> None:
         if stored.kind is EntryKind.DROPPED:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from collectord.buffer.index import Slice
-from collectord.model import MINUTES_PER_HOUR, Partition, Stream
+from collectord.model import Partition, Stream
 from collectord.pipeline.framer import Framer
 from collectord.pipeline.known import Known
 from collectord.pipeline.sources import Sources
@@ -127,9 +127,8 @@ class Snapshots:
         yield end
 
     def _is_wanted(self, partition: Partition, wanted: Wanted, first_hour: int, last_hour: int) -> bool:
-        hours = partition.boundary_minutes // MINUTES_PER_HOUR
         return (
-            first_hour < partition.start_hour + hours
+            first_hour < partition.end_hour
             and partition.start_hour <= last_hour
             and self._known.knows(partition.schema_id)
             and wanted(self._known.schema(partition.schema_id).stream)

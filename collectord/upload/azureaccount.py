@@ -10,7 +10,6 @@ Threads: any. A request that is under way keeps the client that it began with.
 from __future__ import annotations
 
 import base64
-import binascii
 import email.utils
 import json
 import logging
@@ -28,10 +27,9 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from collectord.errors import ConfigError
 from collectord.logs import event
 from collectord.upload.remedies import AUTHENTICATION, Kind, Refusal, remedy, sas_fields
-from collectord.upload.secretfile import SecretFile
+from collectord.upload.secretfile import Secret, SecretFile
 
 IdentityKind = Literal["default", "workload", "managed"]
-Secret = str | SecretFile | None
 
 _log = logging.getLogger("collectord.upload")
 _SAS = re.compile(r"(?i)(?:^|;)\s*SharedAccessSignature=([^;]*)")
@@ -96,7 +94,8 @@ class Account:
             if isinstance(self._secret, SecretFile):
                 field = self._secret.setting
             raise ConfigError(f"{field}: cannot be read (the value is not shown: it may hold a secret)") from None
-        self._address = _address(self._client)
+        self.address = _address(self._client)
+        """Of the container, without a SAS."""
 
     def client(self) -> ContainerClient:
         """With the credential as it is now."""
@@ -111,7 +110,7 @@ class Account:
             replaced, self._seen, self._refused = secret != self._seen, secret, False
             try:
                 service, client = self._make(secret)
-                fault = "" if _address(client) == self._address else "it names another account, which needs a restart"
+                fault = "" if _address(client) == self.address else "it names another account, which needs a restart"
             except (ValueError, AttributeError):
                 fault = "it cannot be read"
             if fault:
@@ -254,7 +253,7 @@ def _claims(token: str) -> Mapping[str, object]:
     try:
         payload = token.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError, binascii.Error):
+    except (IndexError, ValueError):
         return {}
     return {name: found[name] for name in ("aud", "nbf", "exp") if name in found} if isinstance(found, dict) else {}
 
@@ -272,8 +271,8 @@ def _address(client: ContainerClient) -> str:
 
 
 def seconds_of(date: str | None) -> float | None:
-    """Seconds since 1970 of a header `Date`; None if there is none."""
+    """Seconds since 1970 of a header `Date`; None if there is none, or no date."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -29,7 +29,7 @@ from azure.storage.blob import ContainerClient, ContentSettings
 from collectord.errors import CallHuman, TryAgain
 from collectord.logs import event
 from collectord.model import BlobInfo
-from collectord.upload.azureaccount import Account, Identity, IdentityKind, NoToken, Secret, seconds_of
+from collectord.upload.azureaccount import Account, Identity, IdentityKind, NoToken, seconds_of
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.rewriting import (
     BlobState,
@@ -41,6 +41,7 @@ from collectord.upload.rewriting import (
     SealOutcome,
     StateOutcome,
 )
+from collectord.upload.secretfile import Secret
 from collectord.upload.store import (
     MAX_APPEND,
     Absent,
@@ -153,8 +154,7 @@ class AzureBlob:
             identity=Identity(credential, tenant_id, client_id, connect_timeout, read_timeout),
             options=options | {"retry_total": 0, "transport": transport},
         )
-        address = urlsplit(self._container.url)
-        self._url = f"{address.scheme}://{address.netloc}{address.path}"
+        self._url = self._account.address
 
     @property
     def _container(self) -> ContainerClient:

@@ -1,6 +1,6 @@
 """The journal of a directory's appends: what is about to be appended, written down first.
 
-One record, at the beginning of a small file whose lock its user holds: see `localdir.py`.
+One record, at the beginning of a small file whose lock its user holds: see `journals.py`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -318,6 +318,9 @@ class LocalDirectory:
         try:
             if self.root.is_dir():
                 self._tree.make_directories(path.parent)
+            # By itself first: made by `try_lock`, it would stay root's if root runs this.
+            with suppress(FileExistsError):
+                os.close(self._tree.make_file(path, os.O_RDWR, files.PRIVATE_FILE))
             fd = files.try_lock(path)
             if fd is None:
                 return None

@@ -10,7 +10,7 @@ from typing import Literal
 from collectord.errors import ConfigError
 from collectord.upload.localdir import LocalDirectory
 from collectord.upload.rewriting import RewritableStore
-from collectord.upload.secretfile import SecretFile
+from collectord.upload.secretfile import Secret
 
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]\Z")
 
@@ -42,10 +42,10 @@ class Location:
     def open(
         self,
         *,
-        connection_string: str | SecretFile | None = None,
+        connection_string: Secret = None,
         account_url: str | None = None,
-        account_key: str | SecretFile | None = None,
-        sas_token: str | SecretFile | None = None,
+        account_key: Secret = None,
+        sas_token: Secret = None,
         credential: Literal["default", "workload", "managed"] = "default",
         tenant_id: str | None = None,
         client_id: str | None = None,

@@ -44,3 +44,7 @@ class SecretFile:
             return "" if len(data) > MAX_BYTES else data.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
             return ""
+
+
+Secret = str | SecretFile | None
+"""Text, a file that holds it, or none."""

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import xxhash
 
-from collectord.model import NO_SCHEMA, Entry, EntryKind, Lsn, Stored
+from collectord.model import ENTRY_BYTES, NO_SCHEMA, Entry, EntryKind, Lsn, Stored
 
 MARKER_BYTES = 8
-ENTRY_HEADER_BYTES = 96
+ENTRY_HEADER_BYTES = ENTRY_BYTES
 ALIGNMENT = 8
 OWN_LSN_AT = 24
 MAX_PAYLOAD_BYTES = 8 << 20

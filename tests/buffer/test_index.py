@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from collectord.buffer.index import ENTRY_BYTES, FIRST_RATIO, MAX_RATIOS, Index, Slice
+from collectord.buffer.index import FIRST_RATIO, MAX_RATIOS, Index, Slice
 from collectord.buffer.seal import MAX_FRAME_ROWS, Cause, SealRules, age_limit
-from collectord.model import Cursor, EntryKind, Lsn, Partition, Place, Stored
+from collectord.model import ENTRY_BYTES, Cursor, EntryKind, Lsn, Partition, Place, Stored
 
 RULES = SealRules(flush_bytes=1000, frame_payload=10_000, flush_interval=60.0, salt=b"s")
 A, B = (Partition(bytes([at]) * 16, 24, 1440) for at in range(2))

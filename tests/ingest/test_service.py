@@ -18,9 +18,10 @@ from collectord._pb import collector_pb2 as pb
 from collectord.errors import SpoolFull
 from collectord.ingest import service
 from collectord.ingest.admission import FIRST_CREDIT
+from collectord.ingest.gate import MAX_MESSAGE_BYTES
 from collectord.ingest.pressure import HARMLESS, Pressure
 from collectord.ingest.service import SPARE_DESCRIPTORS, CollectorService, most_connections, server_options
-from collectord.ingest.session import MAX_MESSAGE_BYTES, MAX_UNREAD_REJECTS, Session
+from collectord.ingest.session import MAX_UNREAD_REJECTS, Session
 from collectord.ingest.stall import STALL_SECONDS
 from collectord.model import EntryKind
 from tests.ingest.fakes import CLIENT, SCHEMA, World, bad, brief, declare, hello, send, turn

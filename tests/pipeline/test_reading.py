@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from collectord._pb import collector_pb2 as pb
-from collectord.model import Entry, EntryKind, Partition, StreamKind
+from collectord.model import ENTRY_BYTES, Entry, EntryKind, Partition, StreamKind
 from collectord.testing.store import MemoryStore
 from tests.buffer.test_event_totals import payload
 from tests.pipeline.node import Client, Node, landed_ids, schema, wait_until
@@ -74,6 +74,30 @@ def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(
     assert running.pipeline.flush(20)
     assert landed_ids(store) == client.ids
     assert running.balanced()
+    assert next(failures, None) is None, "the fault did not happen"
+
+
+def test_a_declaration_is_held_for_its_batch_though_that_was_taken_in_at_the_second_attempt(
+    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = node()
+    index = running.pipeline._state.index
+    running.append(Client(schema()).batch(1))
+    wait_until(lambda: index.rows == 1)
+    before = index.bytes
+    known, failures = running.pipeline._known.knows, iter([OSError(5, "input/output error")])
+
+    def failing(schema_id: bytes) -> bool:
+        for error in failures:
+            raise error
+        return known(schema_id)
+
+    monkeypatch.setattr(running.pipeline._known, "knows", failing)
+    entry = Client(schema("other")).batch(1)
+    running.append(entry)
+    wait_until(lambda: index.rows == 2)
+    assert entry.schema is not None
+    assert index.bytes - before > len(entry.payload) + 2 * ENTRY_BYTES + len(entry.schema.raw)
     assert next(failures, None) is None, "the fault did not happen"
 
 

@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from collectord.errors import ConfigError
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite, running
 from collectord.testing.tokens import CLIENT, TENANT, Issuer, issuing
+from collectord.upload.azureaccount import seconds_of
 from collectord.upload.azureblob import AzureBlob
 from collectord.upload.secretfile import SecretFile
 from collectord.upload.store import AlreadyExists, Appended, Blocked, Created, Unknown
@@ -337,3 +338,18 @@ def test_a_key_that_is_none_stops_the_start_and_is_not_shown() -> None:
     with pytest.raises(ConfigError, match="azure_account_key") as error:
         AzureBlob("modeldata", account_url="https://a.blob.core.windows.net", account_key="no base64!")
     assert "no base64!" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("Sun, 22 Nov 2026 01:00:00 GMT", 1795309200.0),
+        (None, None),
+        ("soon", None),
+        ("Thu, 01 Jan 2020 00:00:00 +99999999999999", None),
+        (f"Thu, 01 Jan {'9' * 400} 00:00:00 GMT", None),
+    ],
+)
+def test_the_time_of_an_answer_is_taken_or_none_is(said: str | None, seconds: float | None) -> None:
+    """An answer that carries nonsense there is still the answer: what it says of the blob counts."""
+    assert seconds_of(said) == seconds

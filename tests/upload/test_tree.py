@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from collectord.upload.localdir import LocalDirectory
+from collectord.upload.store import Blocked, Unknown
 
 SOMEBODY = 12345
 
@@ -41,6 +42,14 @@ def test_what_root_makes_belongs_to_whoever_has_the_directory(root: Path, monkey
     assert len(given) == len(made)
 
 
+def test_a_lock_that_root_was_the_first_to_take_is_its_owners_too(root: Path) -> None:
+    held = LocalDirectory(root).lock("_collectord/erasing")
+    assert held is not None and not isinstance(held, Blocked | Unknown)
+    held.release()
+    made = root / "_collectord" / "erasing"
+    assert (made.stat().st_uid, made.stat().st_mode & 0o777) == (root.stat().st_uid, 0o600)
+
+
 def test_nothing_that_is_there_changes_hands(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is taken, by a link to somebody's file too, is not made, hence not given."""
     precious = root.parent / "precious"
@@ -48,5 +57,10 @@ def test_nothing_that_is_there_changes_hands(root: Path, monkeypatch: pytest.Mon
     (root / "a").mkdir()
     (root / "a" / "blob").symlink_to(precious)
     monkeypatch.setattr(os, "fchown", lambda *_: pytest.fail("given away"))
-    LocalDirectory(root).create("a/blob", "text/plain", {})
+    (root / "a" / "lock").symlink_to(precious)
+    store = LocalDirectory(root)
+    store.create("a/blob", "text/plain", {})
+    held = store.lock("a/lock")
+    assert held is not None and not isinstance(held, Blocked | Unknown)
+    held.release()
     assert precious.read_text() == "root's"
