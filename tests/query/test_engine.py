@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,16 +91,27 @@ def test_an_answer_begins_before_everything_was_read() -> None:
             asked_for.append(number)
             yield pa.RecordBatch.from_arrays([pa.array([number] * 1000)], schema=schema)
 
+    answered = threading.Event()
+    in_time: list[bool] = []
+
+    def slow() -> Iterator[pa.RecordBatch]:
+        """The rest does not come before something is answered."""
+        for number, batch in enumerate(batches()):
+            if number == 900:
+                in_time.append(answered.wait(20))
+            yield batch
+
     engine = Engine(64)
     try:
         engine.register("t", schema, batches)
         assert sum(batch.num_rows for batch in engine.batches(engine.run("SELECT * FROM t LIMIT 3", {}))) == 3
         assert len(asked_for) < 200
-        asked_for.clear()
-        answer = engine.batches(engine.run("SELECT n + 1 FROM t", {}))
+        engine.register("slow", schema, slow)
+        answer = engine.batches(engine.run("SELECT n + 1 FROM slow", {}))
         next(answer)
-        assert len(asked_for) < 900
+        answered.set()
         assert sum(batch.num_rows for batch in answer) > 900_000
+        assert in_time == [True]
     finally:
         engine.close()
 
