@@ -55,8 +55,6 @@ from collectord.wal.reader import LogReader
 from collectord.wal.writer import LogWriter
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-BREATH_SECONDS = 0.02
-"""How long what is in the log waits to be taken in with what comes next: a batch by itself costs as much as many together."""
 REBUILD = "rebuild"
 """Holds all uploads: what has landed is not known."""
 
@@ -219,7 +217,7 @@ class Pipeline:
 
     def start(self, *, exporting: bool = True) -> None:
         """Starts the threads; `exporting`: also those of the exporters."""
-        self._log.on_commit = self._arrive
+        self._log.on_commit = self._wake
         self._appender.on_finding = self._sending.found
         self.dispatch.start()
         self._parking.start()
@@ -326,20 +324,18 @@ class Pipeline:
 
     # ------------------------------------------------------------------ the thread
 
-    def _arrive(self) -> None:
+    def _wake(self) -> None:
         self.exports.wake()
         with self._state.lock:
-            self._state.arrive()
+            self._state.wake()
 
     def _run(self) -> None:
         state = self._state
         while True:
             with state.lock:
-                if not state.work and not state.arrived:
+                if not state.work and not state.stopping:
                     state.lock.wait(self._pause())
-                if state.arrived:
-                    state.lock.wait_for(lambda: state.work, BREATH_SECONDS)
-                state.work = state.arrived = False
+                state.work = False
                 if state.stopping:
                     return
             # What cannot be read does not keep what has been read from its blob.

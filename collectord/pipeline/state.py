@@ -42,8 +42,6 @@ class State:
         """How far the log has been taken in."""
         self.work = False
         """There is something to do for the pipeline's thread."""
-        self.arrived = False
-        """There is something in the log to be taken in, which may wait a moment."""
         self.stopping = False
         self.errors = LastErrors(clock)
         """Told and read from any thread without the lock."""
@@ -52,13 +50,6 @@ class State:
         """There is something to do. With the lock held."""
         self.work = True
         self.lock.notify_all()
-
-    def arrive(self) -> None:
-        """The log has grown. With the lock held."""
-        # Once is enough, until it is taken in: each commit may be one of hundreds a second.
-        if not self.arrived:
-            self.arrived = True
-            self.lock.notify_all()
 
 
 def _books(ledger: Ledger, received: Mapping[str, int]) -> Books:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,19 +32,6 @@ def test_rows_are_uploaded_by_age_without_a_flush(node: Callable[..., Node], sto
     client = Client(schema())
     running.append(client.batch(5))
     wait_until(lambda: len(landed_ids(store)) == 5)
-
-
-def test_what_arrives_is_taken_in_after_a_breath_and_a_flush_waits_for_none(
-    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("collectord.pipeline.journey.BREATH_SECONDS", 3600.0)
-    running = node(flush_interval=0.01)
-    client = Client(schema())
-    running.append(client.batch(2))
-    time.sleep(0.2)
-    assert not landed_ids(store)
-    assert running.pipeline.flush(10)
-    assert landed_ids(store) == client.ids
 
 
 def test_a_batch_larger_than_a_frame_is_cut_between_rows(node: Callable[..., Node], store: MemoryStore) -> None:
