@@ -22,6 +22,8 @@ class PlannedServer:
 
     def __init__(self) -> None:
         self.connections = 0
+        """That there have been."""
+        self._ended = 0
         self._plans: deque[str] = deque()
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -54,6 +56,11 @@ class PlannedServer:
         """Plans that nobody has met yet."""
         return len(self._plans)
 
+    @property
+    def idle(self) -> bool:
+        """Nobody is connected, so that all that came has been dealt with."""
+        return self._ended == self.connections
+
     def release(self) -> None:
         """Ends what hangs, now and later."""
         self._released.set()
@@ -77,8 +84,16 @@ def _handler(endpoint: PlannedServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def setup(self) -> None:
-            endpoint.connections += 1
+            with endpoint._lock:
+                endpoint.connections += 1
             super().setup()
+
+        def finish(self) -> None:
+            try:
+                super().finish()
+            finally:
+                with endpoint._lock:
+                    endpoint._ended += 1
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

@@ -199,6 +199,7 @@ def test_a_daemon_that_is_killed_sends_again_only_what_was_not_answered(
         sender.send(50, batches=4)
         eventually(lambda: not endpoint.planned, "a request is taken without an answer")
         daemon.kill9()
+        eventually(lambda: endpoint.idle, "what it had sent is counted")
         before = +endpoint.taken
         daemon.start()
         sender.client.connect()

@@ -78,10 +78,11 @@ def test_a_stream_that_is_refused_for_long_is_parked_and_lands_when_it_heals(mak
         assert books["sick"].received == sent and books["sick"].landed == 0 and books["sick"].parked > 0
         log = daemon.status()["log"]
         assert log["bytes"] <= log["budget_bytes"] < 256 << 20
-        assert daemon.metrics()["collectord_parked_records"] == books["sick"].parked
+        assert books["sick"].parked <= daemon.metrics()["collectord_parked_records"] <= sent
         daemon.kill9()
     daemon.start()
-    assert daemon.status()["parked"]["rows"] == books["sick"].parked
+    # Between that look and the kill more may have been parked.
+    assert books["sick"].parked <= daemon.status()["parked"]["rows"] <= sent
     assert books_of(daemon)["sick"].parked > 0
     assert not numbers(daemon, SICK)
     refused.chmod(0o755)
