@@ -19,7 +19,8 @@ from pathlib import Path
 from tests.client.fakedaemon import FakeDaemon
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
-CLIENT = Path(__file__).resolve().parents[2] / "clients" / "python"
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "clients" / "python"
 
 LEAVINGS = ["at_once", "later", "error", "thread", "handler"]
 FORKINGS = ["cold", "warm", "busy", "multiprocessing"]
@@ -31,11 +32,11 @@ GUNICORNS = [
 
 
 def environment(source: bool) -> dict[str, str]:
-    """The environment of a script; `source`: the client is taken from the checkout, else it is installed."""
+    """The environment of a script; `source`: the client, and the tests' own helpers, are taken from the checkout, else it is installed."""
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("COLLECTORD_", "PYTHON", "PYTEST"))
     }
-    return clean | {"PYTHONPATH": str(CLIENT)} if source else clean
+    return clean | {"PYTHONPATH": f"{CLIENT}:{ROOT}"} if source else clean
 
 
 def run(python: Path, script: str, *arguments: str, source: bool, cwd: Path) -> subprocess.CompletedProcess[str]:
