@@ -12,4 +12,5 @@ def settings_around() -> list[str]:
 
 def without_settings() -> dict[str, str]:
     """This environment, without any setting of collectord."""
-    return {name: value for name, value in os.environ.items() if name not in settings_around()}
+    ours = settings_around()
+    return {name: value for name, value in os.environ.items() if name not in ours}
