@@ -86,22 +86,22 @@ def table(name: str, zone: str | None = None) -> pa.Table:
     return pa.table(columns, names=[f"c{i}" for i in range(len(columns))])
 
 
-def ours(name: str) -> Write:
+def ours(name: str, out: TextBuffer | None = None, matches: bool = False) -> Write:
     """As the daemon writes: the constants of a stream are known, tensors are not taken apart."""
     if name == "D":
-        return plain(name)
-    out = TextBuffer()
+        return plain(name, out, matches)
+    out = out or TextBuffer()
     if name == "C":
         values = np.stack([column.to_numpy() for column in table(name).columns], axis=1)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
         batch = batches.batch_of([lists])
         writer = RowWriter([(b"", int(ColumnType.FLOAT32), values.shape[1])], b"\n")
-        return partial(writer.encode, batch, out, 0, len(batch))
+        return partial(writer.encode, batch, out, 0, len(batch), matches)
     plan, batch = scored(name)
     sample = batch.slice(len(batch) // 2, SAMPLE)
     compiled = CsvPlan(plan, BOUNDARY)
     assert bytes(compiled.encode(sample, out)) == oracle.encode(plan, sample, BOUNDARY)
-    return partial(compiled.encode, batch, out)
+    return partial(compiled.encode, batch, out, matches=matches)
 
 
 KINDS = {
@@ -115,13 +115,13 @@ KINDS = {
 }
 
 
-def plain(name: str) -> Write:
+def plain(name: str, out: TextBuffer | None = None, matches: bool = False) -> Write:
     """Like for like: from the columns that the peers get, knowing nothing of them."""
     columns = [column.combine_chunks() for column in table(name).columns]
     columns = [column.cast(pa.timestamp("ns")) if pa.types.is_timestamp(column.type) else column for column in columns]
     batch = batches.batch_of(columns)
     writer = RowWriter([(b"," if i else b"", KINDS[column.type], 0) for i, column in enumerate(columns)], b"\n")
-    return partial(writer.encode, batch, TextBuffer(), 0, len(batch))
+    return partial(writer.encode, batch, out or TextBuffer(), 0, len(batch), matches)
 
 
 def by_pyarrow(zone: str | None, name: str) -> Write:
@@ -216,7 +216,25 @@ NAIVE: dict[str, Callable[[str], Write]] = {
 }
 
 
-def framed(write: Write, name: str, codec: str = "zstd") -> Write:
-    """The text as a frame, whoever wrote it: one compressor, one setting."""
-    encoder, tag = FrameEncoder(codec), FrameTag(bytes(16), 1, ROWS[name])
-    return lambda: encoder.data_frame(write(), tag, None, name.encode())
+EVERY = ENCODERS | LIKE_FOR_LIKE | NAIVE
+
+
+def framed(who: str, name: str, codec: str = "zstd") -> Write:
+    """The text as a frame, whoever wrote it: one compressor, one setting. Ours gives zstd the matches that it wrote, where the
+    daemon would."""
+    write, encoder, tag, stream = (
+        EVERY[who](name),
+        FrameEncoder(codec),
+        FrameTag(bytes(16), 1, ROWS[name]),
+        name.encode(),
+    )
+    if who != "collectord":
+        return lambda: encoder.data_frame(write(), tag, None, stream)
+    out = TextBuffer()
+    writers = {matches: ours(name, out, matches) for matches in (False, True)}
+
+    def frame() -> bytes:
+        text = writers[encoder.wants_matches(stream)]()
+        return encoder.data_frame(text, tag, None, stream, out.matches)
+
+    return frame

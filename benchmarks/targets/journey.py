@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.daemon import daemon
-from benchmarks.encode.peers import ENCODERS, ROWS, framed
+from benchmarks.encode.peers import ROWS, framed
 from benchmarks.growth.load import PAGE_ROWS, Load
 from benchmarks.journey.peer import Peer, landed_rows
 from benchmarks.pairs import FEWEST, interval, ratio
@@ -33,7 +33,7 @@ def measure(pairs: int) -> Measured:
 
 def _full_speed(pairs: int) -> list[Figure]:
     """Two clients as fast as they are let, and between their rounds the text and zstd of pyarrow alone."""
-    frame = framed(ENCODERS["pyarrow"]("A"), "A")
+    frame = framed("pyarrow", "A")
     ours, typed, texts, speed, peak = [], [], [], [], []
     with daemon("--flush-interval", "5") as running:
         load = Load(running, clients=2)

@@ -89,16 +89,19 @@ class CsvPlan:
             cells[0] = (b"", *cells[0][1:])
         self._writer = RowWriter(cells, b"\n")
 
-    def encode(self, batch: pa.RecordBatch, out: TextBuffer, start: int = 0, stop: int | None = None) -> memoryview:
+    def encode(
+        self, batch: pa.RecordBatch, out: TextBuffer, start: int = 0, stop: int | None = None, matches: bool = False
+    ) -> memoryview:
         """CSV text of the rows [start, stop) of `batch`, without the header: a view into `out`, valid until `out` is used again.
 
         Arrow's own checks (buffer lengths) run first and everything that could lead out of a buffer is checked in the
-        kernel; text is taken as the UTF-8 it claims to be. Raises ValueError if the batch does not have the plan's
+        kernel; text is taken as the UTF-8 it claims to be. With `matches`, `out.matches` then has what the rows repeat of those
+        before them, for `FrameEncoder.data_frame`. Raises ValueError if the batch does not have the plan's
         fields or is malformed (`pyarrow.ArrowInvalid` is one), RuntimeError if another thread uses `out`; nothing
         is kept of a call that raised.
         """
         batch.validate()
-        return self._writer.encode(batch, out, start, batch.num_rows if stop is None else stop)
+        return self._writer.encode(batch, out, start, batch.num_rows if stop is None else stop, matches)
 
 
 _Cell = tuple[bytes, int, int]

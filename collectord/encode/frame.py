@@ -75,25 +75,39 @@ class FrameEncoder:
         """A frame that holds the header row and has no tag."""
         return self._frame(header, None)
 
+    def wants_matches(self, stream: bytes) -> bool:
+        """Whether the next rows of this stream are better compressed if `data_frame` gets their matches."""
+        return self._zstd is not None and self._zstd.wants_matches(stream)
+
     def data_frame(
-        self, text: bytes | memoryview, tag: FrameTag, ids: FrameIds | None = None, stream: bytes | None = None
+        self,
+        text: bytes | memoryview,
+        tag: FrameTag,
+        ids: FrameIds | None = None,
+        stream: bytes | None = None,
+        matches: bytes | memoryview | None = None,
     ) -> bytes:
         """A frame of whole rows with its tag and, given their `ids`, its index; with codec none just the text. `stream` names
-        what has rows of this kind: zstd learns what suits them.
+        what has rows of this kind: zstd learns what suits them. `matches` are the text's, if it was written with them.
 
         Raises ValueError above `MAX_TEXT` bytes.
         """
-        return self._frame(text, tag, ids, stream)
+        return self._frame(text, tag, ids, stream, matches)
 
     def _frame(
-        self, text: bytes | memoryview, tag: FrameTag | None, ids: FrameIds | None = None, stream: bytes | None = None
+        self,
+        text: bytes | memoryview,
+        tag: FrameTag | None,
+        ids: FrameIds | None = None,
+        stream: bytes | None = None,
+        matches: bytes | memoryview | None = None,
     ) -> bytes:
         if len(text) > MAX_TEXT:
             raise ValueError(f"a frame of {len(text)} bytes of text, at most {MAX_TEXT} are allowed")
         if self.name == "none":
             return bytes(text)
         if self._zstd is not None:
-            parts = [self._zstd.member(text, stream)]
+            parts = [self._zstd.member(text, stream, matches)]
             if tag is not None:
                 parts += [TAG_FRAME, encode_tag(tag)]
         else:

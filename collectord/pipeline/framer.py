@@ -71,8 +71,8 @@ class Framer:
                 # Ingest bounds a row as CSV, which has neither the columns' names nor such long escapes.
                 raise ValueError(f"a row of {len(lines)} bytes as JSON; {MAX_APPEND} are allowed")
             return Frame(plan.header, plan.header, lines, tag)
-        text = plan.encode(rows.batch(), tools.text)
-        data_frame = tools.encoder.data_frame(text, tag, rows.ids(), schema.id)
+        text = plan.encode(rows.batch(), tools.text, matches=tools.encoder.wants_matches(schema.id))
+        data_frame = tools.encoder.data_frame(text, tag, rows.ids(), schema.id, tools.text.matches)
         return Frame(plan.header, tools.encoder.header_frame(plan.header), data_frame, tag)
 
     def _tools(self) -> _Tools:

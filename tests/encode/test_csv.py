@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from typing import Any
 
@@ -78,6 +79,22 @@ def tensor_batches(draw: st.DrawFn) -> tuple[Schema, pa.RecordBatch]:
     return plan, batches.batch_of([lists, *batches.tail(plan, rows)])
 
 
+def check_matches(text: bytes, matches: memoryview | None) -> int:
+    """Each repeats what stands before it, and is worth it. Returns how many bytes they cover."""
+    assert matches is not None
+    at = covered = 0
+    for offset, literals, length, unused in struct.iter_unpack("=IIII", matches):
+        at += literals
+        assert 0 < offset <= at
+        assert unused == 0
+        assert length >= 6
+        assert at + length <= len(text)
+        assert all(text[i] == text[i - offset] for i in range(at, at + length))
+        at += length
+        covered += length
+    return covered
+
+
 @settings(max_examples=400, deadline=None)
 @given(column_batches() | tensor_batches(), st.booleans(), st.data())
 def test_any_batch_has_the_oracles_bytes(
@@ -96,6 +113,9 @@ def test_any_batch_has_the_oracles_bytes(
     expected = oracle.encode(plan, piece, 60, lowercase_workspace=lowercase)
     assert bytes(compiled.encode(piece, out)) == expected
     assert bytes(compiled.encode(batch, out, start, stop)) == expected
+    assert out.matches is None
+    assert bytes(compiled.encode(batch, out, start, stop, matches=True)) == expected
+    check_matches(expected, out.matches)
     assert whole == bytes(compiled.encode(batch, out, 0, start)) + bytes(compiled.encode(batch, out, start))
 
 
@@ -118,7 +138,49 @@ def test_a_batch_of_many_blocks_is_the_sum_of_its_rows() -> None:
     compiled, out = CsvPlan(plan, 1440), TextBuffer(10)
     text = bytes(compiled.encode(batch, out))
     assert text == oracle.encode(plan, batch, 1440)
+    assert bytes(compiled.encode(batch, out, matches=True)) == text
+    check_matches(text, out.matches)
     assert text == b"".join(bytes(compiled.encode(batch, out, i, i + 1)) for i in range(2000))
+
+
+def test_matches_are_where_rows_repeat_each_other() -> None:
+    """Constants, times and ids always, values where neighbours are equal; what differs in each row is no match."""
+    kinds = (ColumnType.FLOAT64, ColumnType.FLOAT64, ColumnType.STRING, ColumnType.BOOL)
+    plan = batches.schema(*kinds, request=IdLayout.UUID)
+    rows = 600
+    noise = np.random.default_rng(5).normal(size=rows).tolist()
+    values = [noise, [0.125] * rows, ["a text, quoted"] * rows, [i // 100 % 2 for i in range(rows)]]
+    out = TextBuffer(0)
+    text = bytes(CsvPlan(plan, 1440).encode(batches.columns(plan, values), out, matches=True))
+    lines = text.splitlines(keepends=True)
+    own = sum(len(str(value)) for value in noise)
+    # The correlation id and the time's last digits are every row's own; the request id says what the correlation id says.
+    most = len(text) - len(lines[0]) - own - rows * 36
+    assert 0.95 * most < check_matches(text, out.matches) <= most + 3 * rows
+
+
+def test_matches_of_a_tensor_are_those_of_the_columns_that_stay() -> None:
+    plan = batches.schema(*[ColumnType.FLOAT32] * 40, tensor=True)
+    values = np.random.default_rng(6).normal(size=(1000, 40)).astype(np.float32)
+    out, compiled = TextBuffer(), CsvPlan(plan, 1440)
+
+    def covered() -> int:
+        text = bytes(compiled.encode(batches.tensor(plan, values), out, matches=True))
+        assert text == oracle.encode(plan, batches.tensor(plan, values), 1440)
+        return check_matches(text, out.matches)
+
+    little = covered()
+    values[:, 10:30] = values[0, 10:30]
+    stay = sum(len(str(value)) + 1 for value in values[0, 10:30])
+    assert covered() > little + 990 * stay
+
+
+def test_rows_too_long_for_a_window_have_no_matches() -> None:
+    plan = batches.schema(ColumnType.STRING)
+    out = TextBuffer()
+    text = bytes(CsvPlan(plan, 60).encode(batches.columns(plan, [["x" * 200_000] * 3]), out, matches=True))
+    assert text == oracle.encode(plan, batches.columns(plan, [["x" * 200_000] * 3]), 60)
+    assert check_matches(text, out.matches) == 0
 
 
 def test_golden_bytes() -> None:

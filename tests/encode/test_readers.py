@@ -21,10 +21,13 @@ import zstandard
 
 from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import CODECS, FrameEncoder
+from collectord.encode.zstd import TRIAL_TEXT
 from collectord.model import ColumnType, FrameIds, FrameTag, IdLayout
 from tests.encode import batches
 
-ROWS = 900
+ROWS = 6000
+FRAME_ROWS = 2000
+"""So many that zstd is given what rows have in common."""
 PLAN = batches.schema(
     ColumnType.FLOAT64,
     ColumnType.FLOAT32,
@@ -62,7 +65,7 @@ def rows() -> pa.RecordBatch:
     doubles[:5] = [-0.0, np.inf, -np.inf, 5e-324, 1.7976931348623157e308]
     wholes = random.integers(-(2**63), 2**63 - 1, ROWS).tolist()
     wholes[:3] = [2**63 - 1, -(2**63), None]
-    texts = [TEXTS[i % len(TEXTS)] for i in range(ROWS)]
+    texts = [TEXTS[i // 20 % len(TEXTS)] for i in range(ROWS)]
     return batches.columns(PLAN, [doubles, floats, wholes, texts, [None if i % 7 == 0 else i % 2 for i in range(ROWS)]])
 
 
@@ -79,9 +82,13 @@ def blob(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("blobs") / f"data.csv{encoder.suffix}"
     with path.open("wb") as file:
         file.write(encoder.header_frame(plan.header))
-        for i, start in enumerate(range(0, ROWS, 300)):
-            text = plan.encode(batch, out, start, start + 300)
-            file.write(encoder.data_frame(text, FrameTag(bytes(16), i, 300), INDEXES[i]))
+        for i, start in enumerate(range(0, ROWS, FRAME_ROWS)):
+            assert encoder.wants_matches(b"a stream") == (encoder.name == "zstd")
+            text = plan.encode(batch, out, start, start + FRAME_ROWS, encoder.wants_matches(b"a stream"))
+            assert len(text) > TRIAL_TEXT
+            file.write(
+                encoder.data_frame(text, FrameTag(bytes(16), i, FRAME_ROWS), INDEXES[i], b"a stream", out.matches)
+            )
     return path
 
 

@@ -1,13 +1,19 @@
-"""Near repetitions get the smaller table, far ones the usual; which it is shows in sizes, never in times."""
+"""Known repetitions are given to zstd, near ones get the smaller table, far ones the usual; which it is shows in sizes, never
+in times."""
 
 from __future__ import annotations
+
+import struct
 
 import numpy as np
 import pytest
 import zstandard
 
 from collectord.encode import zstd
-from collectord.encode.zstd import TRIAL_FRAMES, TRIAL_TEXT, ZstdMembers
+from collectord.encode.csv import CsvPlan, TextBuffer
+from collectord.encode.zstd import TRIAL_FRAMES, TRIAL_TEXT, Way, ZstdMembers
+from collectord.model import ColumnType, IdLayout
+from tests.encode import batches
 
 
 def text_of(pool: int, *, seed: int = 0) -> bytes:
@@ -28,7 +34,7 @@ def test_the_examples_are_what_they_should_be() -> None:
     assert min(len(NEAR), len(FAR)) > TRIAL_TEXT
     near = ZstdMembers(1).member(NEAR, b"near")
     assert near != USUAL.compress(NEAR)
-    assert len(near) <= zstd.WORTH * len(USUAL.compress(NEAR))
+    assert len(near) <= Way.NEAR.value * len(USUAL.compress(NEAR))
 
 
 def test_rows_that_come_back_get_the_usual_table() -> None:
@@ -79,3 +85,58 @@ def test_what_is_made_is_whole(text: bytes) -> None:
         assert parameters.content_size == len(text)
         assert parameters.has_checksum
         assert zstandard.ZstdDecompressor().decompress(member) == text
+
+
+def scored(columns: int, *, pool: int = 0) -> tuple[bytes, bytes]:
+    """The text of 2,000 rows as the daemon writes them, and its matches; with `pool`, rows' values come back."""
+    plan = batches.schema(*[ColumnType.FLOAT64] * columns, tensor=True, request=IdLayout.UUID)
+    values = np.random.default_rng(3).normal(size=(pool or 2000, columns))
+    if pool:
+        values = values[np.random.default_rng(4).integers(0, pool, 2000)]
+    out = TextBuffer()
+    text = bytes(CsvPlan(plan, 1440).encode(batches.tensor(plan, values), out, matches=True))
+    assert len(text) > TRIAL_TEXT
+    assert out.matches is not None
+    return text, bytes(out.matches)
+
+
+def test_rows_whose_repetitions_are_known_are_compressed_with_them() -> None:
+    text, matches = scored(6)
+    members = ZstdMembers(1)
+    assert members.wants_matches(b"a")
+    member = members.member(text, b"a", matches)
+    assert member not in (USUAL.compress(text), members.member(text, b"b"))
+    assert len(member) <= len(USUAL.compress(text))
+    assert members.wants_matches(b"a")
+    assert members.member(text, b"a", matches) == member
+    parameters = zstandard.get_frame_parameters(member)
+    assert parameters.content_size == len(text)
+    assert parameters.has_checksum
+    assert zstandard.ZstdDecompressor().decompress(member) == text
+
+
+def test_rows_that_repeat_in_another_way_are_not() -> None:
+    text, matches = scored(20, pool=100)
+    members = ZstdMembers(1)
+    assert members.member(text, b"a", matches) == USUAL.compress(text)
+    wanted = []
+    for _ in range(2 * TRIAL_FRAMES):
+        wanted.append(members.wants_matches(b"a"))
+        members.member(text, b"a", matches if wanted[-1] else None)
+    assert [at for at, want in enumerate(wanted, 2) if want] == [TRIAL_FRAMES + 1, 2 * TRIAL_FRAMES + 1]
+
+
+def test_a_text_without_its_matches_is_searched() -> None:
+    text, matches = scored(6)
+    members = ZstdMembers(1)
+    members.member(text, b"a", matches)
+    assert members.member(text, b"a") == USUAL.compress(text)
+
+
+def test_matches_are_wanted_at_level_one_only() -> None:
+    assert not ZstdMembers(3).wants_matches(b"a")
+
+
+def test_what_libzstd_refuses_is_an_error() -> None:
+    with pytest.raises(zstandard.ZstdError, match="sequences"):
+        zstd._GivenMatches(1).compress(bytes(TRIAL_TEXT), struct.pack("=IIII", 2**31, 10, 6, 0))
