@@ -138,7 +138,17 @@ def spool(rounds: int) -> Samples:
     with tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder, ExitStack() as inside:
         obstacle = Path(folder) / "not-a-directory"
         obstacle.touch()
-        options = (*QUIET, "--store", str(obstacle / "store"), "--spool-budget", str(SPOOL), "--drain-deadline", "0")
+        options = (
+            *QUIET,
+            "--store",
+            str(obstacle / "store"),
+            "--spool-budget",
+            str(SPOOL),
+            "--drain-deadline",
+            "0",
+            "--tenant-share",
+            "1",
+        )
         made = {}
         for name in ("one", "many"):
             made[name] = Load(inside.enter_context(daemon(*options)))

@@ -20,6 +20,8 @@ from collectord.pipeline.workers import Workers
 
 RETRY_UNEXPECTED = 1.0
 RETRY_FULL = 0.1
+NICE = 10
+"""Of the workers: a batch that waits for its acknowledgement goes before frames, which nobody waits for."""
 
 _log = logging.getLogger("collectord.pipeline")
 
@@ -49,7 +51,7 @@ class Dispatch:
         self._running = 0
         self._holds: dict[str, tuple[str, bool]] = {}
         """Why nothing is uploaded at the moment, and whether somebody has to act, by whoever says so."""
-        self._pool = Workers(workers, "collectord-upload")
+        self._pool = Workers(workers, "collectord-upload", nice=NICE)
 
     def start(self) -> None:
         """Starts the workers."""

@@ -6,6 +6,9 @@ has: they are started before, and nothing switches them off. They are daemon thr
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +18,16 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LEAST_URGENT = 19
+_log = logging.getLogger("collectord.pipeline")
+
 
 class Workers:
     """`number` threads called `name`. Thread-safe."""
 
-    def __init__(self, number: int, name: str) -> None:
+    def __init__(self, number: int, name: str, *, nice: int = 0) -> None:
+        """`nice`: how far the threads stand back behind others that want a core, as with nice(1); on Linux."""
+        self._nice = nice
         self._threads = [
             threading.Thread(target=self._run, name=f"{name}_{index}", daemon=True) for index in range(number)
         ]
@@ -55,6 +63,15 @@ class Workers:
                 thread.join()
 
     def _run(self) -> None:
+        if self._nice and sys.platform == "linux":
+            # Of this thread alone, whatever POSIX says: see setpriority(2), C library/kernel differences.
+            thread = threading.get_native_id()
+            try:
+                os.setpriority(
+                    os.PRIO_PROCESS, thread, min(LEAST_URGENT, os.getpriority(os.PRIO_PROCESS, thread) + self._nice)
+                )
+            except OSError as error:
+                _log.warning("%s works at the usual priority: %s", threading.current_thread().name, error)
         while True:
             with self._changed:
                 while not self._tasks and self._open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from collectord.pipeline.workers import Workers
+from collectord.pipeline.workers import LEAST_URGENT, Workers
 from tests.e2e.process import environment
 
 
@@ -26,6 +27,31 @@ def test_what_is_handed_in_is_done_once_it_has_begun_and_errors_come_back() -> N
     assert workers.submit(sorted, [2, 1], reverse=True).result(10) == [2, 1]
     workers.stop(wait=True)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test-worker")]
+
+
+def test_only_its_own_threads_stand_back() -> None:
+    """Threads that are nice are no matter of the others of the process."""
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    workers = Workers(2, "test-worker", nice=10)
+    workers.start()
+    found = workers.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result(10)
+    workers.stop(wait=True)
+    assert found == min(LEAST_URGENT, mine + 10)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+
+
+def test_where_priorities_are_refused_they_work_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(which: int, who: int, priority: int) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    workers = Workers(1, "test-worker", nice=10)
+    workers.start()
+    assert workers.submit(divmod, 7, 2).result(10) == (3, 1)
+    workers.stop(wait=True)
+    assert "usual priority: not here" in caplog.text
 
 
 def test_a_stop_waits_for_what_has_begun_and_cancels_the_rest() -> None:
@@ -54,7 +80,7 @@ def test_a_stop_waits_for_what_has_begun_and_cancels_the_rest() -> None:
 AT_EXIT = """
 import atexit
 import concurrent.futures.thread
-from collectord.pipeline.workers import Workers
+from collectord.pipeline.workers import LEAST_URGENT, Workers
 
 workers = Workers(2, "test-worker")
 workers.start()
