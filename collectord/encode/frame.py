@@ -15,7 +15,7 @@ from isal import isal_zlib
 from collectord.encode import frame_tag
 from collectord.encode.frame_index import FrameIndex, encode_index
 from collectord.encode.frame_tag import encode_tag
-from collectord.encode.zstd import ZstdMembers
+from collectord.encode.zstd import Habits, ZstdMembers
 from collectord.model import FrameIds, FrameTag
 
 CODECS = ("zstd", "gzip", "none")
@@ -58,8 +58,10 @@ class FrameEncoder:
     """What a file name gets: "", ".zst" or ".gz"."""
     content_type: str
 
-    def __init__(self, codec: str, level: int = 1) -> None:
-        """Raises ValueError for an unknown codec or a level that the codec does not have (zstd 1 to 19, gzip 0 to 3)."""
+    def __init__(self, codec: str, level: int = 1, habits: Habits | None = None) -> None:
+        """`habits` are shared with other encoders of the same streams. Raises ValueError for an unknown codec or a level that
+        the codec does not have (zstd 1 to 19, gzip 0 to 3).
+        """
         if codec not in CODECS:
             raise ValueError(f"codec is {codec!r}, allowed: {', '.join(CODECS)}")
         if level not in _LEVELS[codec]:
@@ -69,7 +71,7 @@ class FrameEncoder:
         self.suffix = _SUFFIX[codec]
         self.content_type = _CONTENT_TYPE[codec]
         self._level = level
-        self._zstd = ZstdMembers(level) if codec == "zstd" else None
+        self._zstd = ZstdMembers(level, habits) if codec == "zstd" else None
 
     def header_frame(self, header: bytes) -> bytes:
         """A frame that holds the header row and has no tag."""

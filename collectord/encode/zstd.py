@@ -59,15 +59,31 @@ class _Habit:
         return self.frames % TRIAL_FRAMES == 0
 
 
+class Habits:
+    """Which way suits which stream. Threads may share them: what one has tried, the others need not."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, _Habit] = {}
+
+    def get(self, stream: bytes) -> _Habit | None:
+        return self._of.get(stream)
+
+    def begin(self, stream: bytes) -> _Habit:
+        """That of a stream without one."""
+        if len(self._of) >= _MOST_STREAMS:
+            self._of.clear()
+        return self._of.setdefault(stream, _Habit())
+
+
 class ZstdMembers:
     """Compresses text. Holds the memory for it: for one thread."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, habits: Habits | None = None) -> None:
         self._usual = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
         self._near = zstandard.ZstdCompressor(compression_params=_NEAR)
         self._given = _GivenMatches(level)
         self._learns = level == 1
-        self._habits: dict[bytes, _Habit] = {}
+        self._habits = habits or Habits()
 
     def wants_matches(self, stream: bytes) -> bool:
         """Whether the next text of this stream is to come with its matches."""
@@ -83,11 +99,7 @@ class ZstdMembers:
         `TextBuffer.matches` has of the text."""
         if not self._learns or stream is None or len(text) < TRIAL_TEXT:
             return self._usual.compress(text)
-        habit = self._habits.get(stream)
-        if habit is None:
-            if len(self._habits) >= _MOST_STREAMS:
-                self._habits.clear()
-            habit = self._habits[stream] = _Habit()
+        habit = self._habits.get(stream) or self._habits.begin(stream)
         ways: dict[Way, Callable[[], bytes]] = {
             Way.NEAR: lambda: self._near.compress(text),
             Way.USUAL: lambda: self._usual.compress(text),

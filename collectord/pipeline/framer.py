@@ -13,6 +13,7 @@ from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
 from collectord.encode.jsonl import JsonlPlan
 from collectord.encode.telemetry import TelemetryPlan
+from collectord.encode.zstd import Habits
 from collectord.model import FrameTag, Schema
 from collectord.upload.store import MAX_APPEND
 
@@ -50,6 +51,7 @@ class Framer:
         self._level = level
         self._writer_id = writer_id
         self._next_frame_id = next_frame_id
+        self._habits = Habits()
         self._local = threading.local()
 
     def text(self, schema: Schema, plan: Plan, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> memoryview:
@@ -78,7 +80,7 @@ class Framer:
     def _tools(self) -> _Tools:
         tools: _Tools | None = getattr(self._local, "tools", None)
         if tools is None:
-            tools = self._local.tools = _Tools(FrameEncoder(self._codec, self._level), TextBuffer())
+            tools = self._local.tools = _Tools(FrameEncoder(self._codec, self._level, self._habits), TextBuffer())
         return tools
 
 

@@ -69,10 +69,19 @@ def test_nothing_is_tried_without_a_stream_for_short_texts_and_at_other_levels()
 
 def test_streams_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zstd, "_MOST_STREAMS", 2)
-    members = ZstdMembers(1)
+    habits = zstd.Habits()
+    members = ZstdMembers(1, habits)
     for number in range(5):
         members.member(FAR, b"%d" % number)
-        assert len(members._habits) <= 2
+        assert len(habits._of) <= 2
+
+
+def test_what_one_has_tried_the_others_need_not() -> None:
+    habits = zstd.Habits()
+    ZstdMembers(1, habits).member(FAR, b"far")
+    other = ZstdMembers(1, habits)
+    assert not other.wants_matches(b"far")
+    assert other.wants_matches(b"another")
 
 
 @pytest.mark.parametrize("text", [NEAR, FAR], ids=["near", "far"])

@@ -20,6 +20,8 @@ _chance = random.Random()
 """Not the host's: what it draws after a seed of its own must not depend on us."""
 
 CHANNEL_OPTIONS = (
+    # What comes back is a few bytes at a time. Looking for a wider window would wake an idle client's threads.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.use_local_subchannel_pool", 1),
