@@ -19,13 +19,13 @@ KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.py
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chart-test image-test vm-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-newest test-wheels test-hosts test-fleet lock audit licences sbom test-floats test-sanitize test-abuse soak fuzz clean venv azurite
+.PHONY: help demo test chart-test image-test vm-test page-test page-shots lint typecheck bench bench-peers bench-page bench-lock bench-azureml bench-fleet test-disk test-pure test-pythons test-spark test-azureml test-bounds test-newest test-wheels test-hosts test-fleet lock audit licences sbom test-floats test-sanitize test-arm64 test-abuse soak fuzz clean venv azurite
 .DEFAULT_GOAL := help
 
 ##@ To begin with
 
 help: ## Show what can be made
-	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE -e 's/^##@ (.*)/\n\1/p' -e 's/^([a-z0-9-]+):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 # The environment, as dev.lock pins it with checksums: made again when a dependency changes.
 $(VENV)/.ready: dev.lock pyproject.toml clients/python/pyproject.toml clients/azureml/pyproject.toml clients/azureml-ai/pyproject.toml setup.py clients/python/setup.py proto/generate.py proto/collectord/v1/collector.proto $(KERNELS)
@@ -253,6 +253,11 @@ vm-test: venv ## The quick start's VM: the systemd unit under systemd, in a cont
 
 test-sanitize: venv ## The kernels' tests under AddressSanitizer and UBSan, in FLAVOURS=native portable; needs g++ with both
 	nice $(BIN)/python -m tests.sanitize.run $(FLAVOURS)
+
+test-arm64: venv ## The kernels' tests on arm64, emulated; needs root, and Debian's debootstrap and qemu-user-static; a quarter of an hour
+	@test "$$(id -u)" = 0 || { echo "test-arm64 needs root: it makes a Debian of arm64 and runs programs in it" >&2; exit 1; }
+	@command -v debootstrap >/dev/null || { echo "test-arm64 needs debootstrap on the PATH (Debian: apt-get install debootstrap)" >&2; exit 1; }
+	nice $(BIN)/python -m tests.arm64.run
 
 test-floats: venv ## Every float32 and a billion doubles against std::to_chars; needs g++, minutes
 	nice $(BIN)/python -m tests.floats.run

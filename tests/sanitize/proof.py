@@ -30,18 +30,27 @@ def kernels_of(tree: Path) -> dict[str, Path]:
     return found
 
 
-def objections(tree: Path) -> list[str]:
-    """Why the kernels of `tree`, as this process has loaded them, are not under the sanitizers."""
+def loaded_from(tree: Path) -> tuple[list[Path], list[str]]:
+    """The kernels of `tree` that this process has loaded from there; and what is wrong with the others."""
     kernels = kernels_of(tree)
-    found = [] if kernels else [f"there is no kernel in {tree}"]
+    libraries, wrong = [], [] if kernels else [f"there is no kernel in {tree}"]
     for kernel in kernels:
         loaded = getattr(sys.modules.get(kernel), "__file__", None)
         if loaded is None:
-            found.append(f"no test has loaded {kernel}")
+            wrong.append(f"no test has loaded {kernel}")
         elif not Path(loaded).is_relative_to(tree):
-            found.append(f"{kernel} was loaded from {loaded}")
-        elif missing := missing_marks(Path(loaded)):
-            found.append(f"{loaded} does not refer to {', '.join(missing)}")
+            wrong.append(f"{kernel} was loaded from {loaded}")
+        else:
+            libraries.append(Path(loaded))
+    return libraries, wrong
+
+
+def objections(tree: Path) -> list[str]:
+    """Why the kernels of `tree`, as this process has loaded them, are not under the sanitizers."""
+    libraries, found = loaded_from(tree)
+    for library in libraries:
+        if missing := missing_marks(library):
+            found.append(f"{library} does not refer to {', '.join(missing)}")
     if not hasattr(ctypes.CDLL(None), "__asan_init"):
         found.append("the runtime of AddressSanitizer is not in this process")
     return found
