@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.daemon import Running, Sender, daemon, together
+from collectord.encode.frame_reader import iter_frames
 
 COLUMNS = 6
 PAGE_ROWS = 3276
-"""Of 72 bytes: a page of 256 KB, and five of them no more than a frame may hold."""
+"""Of 72 bytes: a page of 256 KB."""
 FRAME_PAGES = 4
-"""So many make a frame."""
+FRAME_PAGE_ROWS = 3000
+"""So many pages of so many rows make one frame that is nearly full; a few rows more would make two."""
 PAGES = 240
 """A round of one stream."""
 SPOOL = 4 << 30
@@ -69,6 +71,12 @@ class Load:
         assert sum(book.landed if lands else book.in_log for book in books) == self._sent
         return Spent(cpu / rows, wall / rows)
 
+    def frames_of_a_blob(self) -> int:
+        """Of one of them, whichever comes first."""
+        blob = next((self._running.folder / "store").rglob("*.csv.zst"))
+        with blob.open("rb") as file:
+            return sum(frame.tag is not None for frame in iter_frames("zstd", file))
+
     def log(self) -> tuple[int, int]:
         """Bytes of the log that are taken, and that may be."""
         with self._running.control() as control:
@@ -100,11 +108,16 @@ def clients(rounds: int, many: int = 50) -> Samples:
 
 def streams(rounds: int, many: int = 500) -> Samples:
     """One stream, and many with a full frame each."""
-    with loads(one=Load, many=lambda running: Load(running, streams=many)) as made:
-        return _rounds(
+    with loads(
+        one=lambda running: Load(running, rows=FRAME_PAGE_ROWS),
+        many=lambda running: Load(running, streams=many, rows=FRAME_PAGE_ROWS),
+    ) as made:
+        found = _rounds(
             rounds,
             {"one": lambda: made["one"].send(PAGES), "many": lambda: made["many"].send(many * FRAME_PAGES)},
         )
+        assert made["many"].frames_of_a_blob() == rounds + 1, "a round of a stream is not one frame"
+        return found
 
 
 def batch_rows(rounds: int, sizes: tuple[int, ...] = (1, 10, 100, 1000, PAGE_ROWS)) -> dict[int, list[float]]:

@@ -107,38 +107,54 @@ def _slow(pairs: int) -> list[Figure]:
 
 
 def _waiting(pairs: int) -> list[Figure]:
-    """What ten clients wait for an acknowledgement, each with one batch at a time, and what a sync of as much takes."""
-    ratios, tails = [], []
-    with taking() as daemon, tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder:
+    """What ten clients wait for an acknowledgement, each with one batch at a time, and what a sync of as much takes; the same of
+    raw sockets."""
+    ratios, tails, least = [], [], []
+    with (
+        tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder,
+        taking() as daemon,
+        floor(Path(folder)) as at,
+    ):
         senders = senders_of(daemon, STREAMS, ROWS)
-        sync = _syncing(Path(folder) / "file")
+        floors = [FloorSender(at, PAYLOAD) for _ in range(STREAMS)]
+        sync = _syncing(Path(folder) / "synced")
         for number in range(pairs + 1):
             known = landed(daemon)
             daemon.refuse()
-            acked: list[float] = []
-
-            def one_by_one(sender: Sender, acked: list[float] = acked) -> None:
-                for _ in range(BATCHES):
-                    began = time.perf_counter()
-                    sender.send(1)
-                    acked.append(time.perf_counter() - began)
-
-            threads = [threading.Thread(target=one_by_one, args=(sender,)) for sender in senders]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            acked = _one_by_one(senders)
             assert landed(daemon) - known == STREAMS * BATCHES * ROWS
+            answered = _one_by_one(floors)
             synced = [sync() for _ in range(STREAMS * BATCHES)]
             if number:
                 ratios.append(_p99(acked) / statistics.median(synced))
                 tails.append(_p99(acked) / _p99(synced))
-        for sender in senders:
+                least.append(_p99(answered) / statistics.median(synced))
+        for sender in (*senders, *floors):
             sender.close()
     return [
         Figure("ack p99 at 10 streams / a median fdatasync", "×", interval(ratios), at_most(3.0), "as clients see it"),
         Figure("ack p99 at 10 streams / the p99 of fdatasync", "×", interval(tails)),
+        Figure("the same from raw sockets: p99 / a median fdatasync", "×", interval(least)),
     ]
+
+
+def _one_by_one(senders: Sequence[Sender | FloorSender]) -> list[float]:
+    """Seconds until each batch had its answer; every sender waits for it before the next."""
+    waited: list[float] = []
+
+    def send(sender: Sender | FloorSender) -> None:
+        for _ in range(BATCHES):
+            began = time.perf_counter()
+            sender.send(1)
+            waited.append(time.perf_counter() - began)
+
+    threads = [threading.Thread(target=send, args=(sender,)) for sender in senders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(waited) == len(senders) * BATCHES
+    return waited
 
 
 def _syncing(path: Path) -> Callable[[], float]:
