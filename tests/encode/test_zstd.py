@@ -3,6 +3,7 @@ in times."""
 
 from __future__ import annotations
 
+import random
 import struct
 
 import numpy as np
@@ -149,3 +150,25 @@ def test_matches_are_wanted_at_level_one_only() -> None:
 def test_what_libzstd_refuses_is_an_error() -> None:
     with pytest.raises(zstandard.ZstdError, match="sequences"):
         zstd._GivenMatches(1).compress(bytes(TRIAL_TEXT), struct.pack("=IIII", 2**31, 10, 6, 0))
+
+
+@pytest.mark.parametrize("longest", [8, 300, 5000, 600_000], ids=lambda longest: f"matches to {longest}")
+@pytest.mark.parametrize("literals", [0, 3, 100, 140_000], ids=lambda literals: f"literals to {literals}")
+def test_whatever_the_matches_what_is_made_is_whole(longest: int, literals: int) -> None:
+    """Longer than a block of zstd's (128 KiB) and shorter, at its borders, next to each other, over what they repeat."""
+    chance = random.Random(longest + literals)
+    given = zstd._GivenMatches(1)
+    for farthest in (1, 7, 292, 131_072):
+        text, sequences = bytearray(b"7"), bytearray()
+        size = chance.choice([300_000, 2 * 131_072, 1_000_000])
+        waiting = len(text)
+        while len(text) < size:
+            own = chance.randbytes(chance.randint(0, literals))
+            text += own
+            offset, length = chance.randint(1, min(farthest, len(text))), chance.randint(6, longest)
+            sequences += struct.pack("=IIII", offset, waiting + len(own), length, 0)
+            repeated = bytes(text[-offset:])
+            text += (repeated * (length // offset + 1))[:length]
+            waiting = 0
+        text += chance.randbytes(chance.choice([0, 1, 50]))
+        assert zstandard.ZstdDecompressor().decompress(given.compress(bytes(text), sequences)) == text
