@@ -19,6 +19,7 @@ from benchmarks.pairs import FEWEST, interval, ratio
 from benchmarks.targets.figure import Figure, Measured, at_least, at_most
 from benchmarks.targets.machine import ROOT
 from collectord.testing.azurite import running as azurite_running
+from collectord.testing.ingestion import Ingestion
 
 PAGES = 600
 PEER_FRAMES = 5
@@ -70,10 +71,11 @@ def _thread_seconds(call: Callable[[], object]) -> float:
 def _idle(starts: int) -> list[Figure]:
     """Fresh daemons that nobody has sent anything to."""
     figures = [Figure("RSS idle, directory store", "MiB", interval([_rss() for _ in range(starts)]), at_most(120.0))]
-    with azurite_running(ROOT) as azurite:
+    with azurite_running(ROOT) as azurite, Ingestion() as telemetry:
         os.environ["COLLECTORD_AZURE_CONNECTION_STRING"] = azurite.connection_string()
+        os.environ["COLLECTORD_APP_INSIGHTS"] = telemetry.connection_string
         samples = [_rss("--store", "az://bench") for _ in range(starts)]
-    return [*figures, Figure("RSS idle, Azure", "MiB", interval(samples), at_most(160.0))]
+    return [*figures, Figure("RSS idle, Azure and Application Insights", "MiB", interval(samples), at_most(160.0))]
 
 
 def _rss(*options: str) -> float:
