@@ -219,19 +219,19 @@ NAIVE: dict[str, Callable[[str], Write]] = {
 EVERY = ENCODERS | LIKE_FOR_LIKE | NAIVE
 
 
-def framed(who: str, name: str, codec: str = "zstd") -> Write:
+def framed(who: str, name: str, codec: str = "zstd", matches: bool = True) -> Write:
     """The text as a frame, whoever wrote it: one compressor, one setting. Ours gives zstd the matches that it wrote, where the
-    daemon would."""
+    daemon would; with `matches` false zstd searches for them."""
     write, encoder, tag, stream = (
         EVERY[who](name),
         FrameEncoder(codec),
         FrameTag(bytes(16), 1, ROWS[name]),
         name.encode(),
     )
-    if who != "collectord":
+    if who != "collectord" or not matches:
         return lambda: encoder.data_frame(write(), tag, None, stream)
     out = TextBuffer()
-    writers = {matches: ours(name, out, matches) for matches in (False, True)}
+    writers = {wanted: ours(name, out, wanted) for wanted in (False, True)}
 
     def frame() -> bytes:
         text = writers[encoder.wants_matches(stream)]()
