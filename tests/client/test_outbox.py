@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from collectord_client import Client, CollectError, page
-from collectord_client.outbox import FULL_PAGES
+from collectord_client import CORE, Client, CollectError, Request, page
+from collectord_client.outbox import FULL_PAGES, Outbox
+from collectord_client.page import Page
 
 from tests.client.cores import Tape
 from tests.client.fakedaemon import FakeDaemon
@@ -256,6 +259,7 @@ def test_a_buffer_that_is_too_small_is_not_taken(monkeypatch: pytest.MonkeyPatch
     pool = [bytearray(1024), bytearray(64 << 10)]
     monkeypatch.setattr(page, "POOL", pool)
     client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600, page_bytes=64 << 10)
+    client._outbox.pool = pool
     tape = client._outbox.carrier = Tape()
     collect = client.collector("labels").collect
     for value in range(300):
@@ -264,6 +268,53 @@ def test_a_buffer_that_is_too_small_is_not_taken(monkeypatch: pytest.MonkeyPatch
     assert [len(bytes(one._values())) // 800 for one in tape.pages] == [one.rows for one in tape.pages]
     values = np.frombuffer(b"".join(bytes(one._values()) for one in tape.pages)).reshape(-1, 100)
     assert (values == np.arange(300.0)[:, None]).all()
+    client.close(0)
+
+
+@pytest.mark.parametrize("request_id", [None, "0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1"])
+def test_a_page_follows_a_full_one_without_losing_a_row(
+    monkeypatch: pytest.MonkeyPatch, request_id: str | None
+) -> None:
+    """Nor its place; and where the core is compiled, no Python is asked for it."""
+    begun: list[Page] = []
+    begin = Outbox._begin
+
+    def counted(outbox: Outbox, *arguments: Any) -> Page:
+        begun.append(begin(outbox, *arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(Outbox, "_begin", counted)
+    # None of other clients' buffers, whose size is another.
+    monkeypatch.setattr(page, "POOL", [])
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600, page_bytes=64 << 10)
+    client._outbox.pool = page.POOL
+    tape = client._outbox.carrier = Tape()
+    with ExitStack() as inside:
+        if request_id:
+            inside.enter_context(Request(request_id))
+        collect = client.collector("labels").collect
+        made = [collect(np.full((1, 8), float(value))) for value in range(10_000)]
+    outbox = client._outbox
+    assert outbox.bytes == sum(one.size + one.overhead for one in [*tape.pages, *outbox._open])
+    client._outbox.seal()
+    pages = tape.pages
+    assert outbox.sealed == len(pages) > 10
+    assert (len(begun) <= 2) is (CORE == "compiled")
+    for one in pages:
+        one.fold()
+        assert one.size <= 64 << 10
+        assert one.rows == len(one.times) == len(one.counts) == len(one.ids) // 16
+        assert len(one.requests) == (16 * one.rows if request_id else 0)
+        assert len(bytes(one._values())) == one.rows * 64
+        assert one.opened <= time.monotonic()
+    assert [one.opened for one in pages] == sorted(one.opened for one in pages)
+    values = np.frombuffer(b"".join(bytes(one._values()) for one in pages)).reshape(-1, 8)[:, 0]
+    assert values.tolist() == [float(value) for value in range(10_000)]
+    assert b"".join(bytes(one.ids) for one in pages) == b"".join(one._id for one in made)
+    assert [at for one in pages for at in one.times] == [one.time_ns for one in made]
+    for one in pages:
+        outbox.settle(one.rows, None, one)
+    assert (outbox.bytes, outbox.settled, outbox.acknowledged) == (0, outbox.sealed, 10_000)
     client.close(0)
 
 

@@ -12,9 +12,9 @@ per kind of array: see `_Shape.known_layout`.
 """
 
 cimport cython
-from cpython.array cimport array
+from cpython.array cimport array, clone
 from cpython.buffer cimport PyBUF_READ, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_SetItem, PyDict_Size, PyDict_Update
 from cpython.exc cimport PyErr_Clear
@@ -114,6 +114,8 @@ cdef extern from *:
     } Array;
     """
     const long long HOUR
+    const int CLOCK_MONOTONIC
+    long long ask_clock(int which) noexcept
     long long clock_ns() noexcept
     void trust_ticks(int whether) noexcept
     void write_big(unsigned char *to, unsigned long long value) noexcept nogil
@@ -358,6 +360,44 @@ cdef class Sheet:
     cdef public array first_rows
     cdef public bytearray ids
     cdef public bytearray requests
+    cdef public array id_lengths
+    cdef public array request_lengths
+    cdef public array shares
+    cdef public list columns
+    cdef public object schema
+    cdef public double opened
+    cdef public long long overhead
+
+    cdef inline bint _is_plain(self) noexcept:
+        """Whether all that it has may come by the short way."""
+        return (
+            self.first_rows is None
+            and not len(self.id_lengths)
+            and not len(self.request_lengths)
+            and not len(self.shares)
+            and self.buffer is not None
+        )
+
+    cdef Sheet _follower(self, bytearray buffer):
+        """An empty page of the same plain schema and hour, as `Page` makes it."""
+        cdef type kind = type(self)
+        cdef Sheet page = kind.__new__(kind)
+        page.schema = self.schema
+        page.hour = self.hour
+        page.opened = ask_clock(CLOCK_MONOTONIC) / 1e9
+        page.overhead = self.overhead
+        page.data = bytearray()
+        page.buffer = buffer
+        page.columns = []
+        page.times = clone(self.times, 0, False)
+        page.counts = clone(self.counts, 0, False)
+        page.ids = bytearray()
+        page.requests = bytearray()
+        # Nothing is ever appended to these three.
+        page.id_lengths = self.id_lengths
+        page.request_lengths = self.request_lengths
+        page.shares = self.shares
+        return page
 
     def fold(self):
         """Moves what is noted in the buffer into the arrays."""
@@ -430,9 +470,12 @@ cdef class Tray:
     """What the short way touches of an outbox."""
 
     cdef public long long limit, page_bytes, bytes, collected
-    cdef public bint closed, collecting, _nudge
+    cdef public bint closed, collecting, _nudge, _watched, _forgetful
     cdef public Lock lock
     cdef public dict _open
+    cdef public list pool
+    cdef public long long sealed, _full, _enough
+    cdef public object carrier
 
     def put(self, Slot slot, tensor, long long time_ns, bytes id, Py_ssize_t rows, request):
         """Copies one request of a tensor schema into its page. Returns the reason if it was dropped.
@@ -464,7 +507,7 @@ cdef class Tray:
         cdef Py_ssize_t size = _size(length, request)
         cdef Sheet page
         with self.lock:
-            if not self._fits(slot, time_ns, size):
+            if not self._fits(slot, time_ns, size) and not self._turn(slot, time_ns, size):
                 before = slot.page
                 reason = self._make_room(slot, time_ns // HOUR, size)
                 if reason is not None:
@@ -479,6 +522,42 @@ cdef class Tray:
         if self._nudge:
             self._wake()
         return None
+
+    cdef bint _turn(self, Slot slot, long long time_ns, Py_ssize_t size) except -1:
+        """Begins the page after a full one where nothing has to be asked, as `Outbox._begin` does, whose Python finds its caches
+        cold each time. False where something has. The lock is held."""
+        cdef Sheet full = slot.page
+        cdef Sheet page
+        cdef bytearray buffer
+        if (
+            full is None
+            or not full._is_plain()
+            or <unsigned long long>(time_ns - full.hour * HOUR) >= <unsigned long long>HOUR
+            or full.size + size <= self.page_bytes
+            or size > self.page_bytes
+            or full.size < PyByteArray_GET_SIZE(full.buffer) * 7 // 8
+            or self.bytes + full.overhead + size > self.limit
+            or len(self._open) > MOST_BUFFERS
+            or self.carrier is None
+            or self._forgetful
+            or self.closed
+        ):
+            return False
+        buffer = self.pool.pop() if self.pool else None
+        if buffer is None or PyByteArray_GET_SIZE(buffer) < self.page_bytes:
+            buffer = PyByteArray_FromStringAndSize(NULL, self.page_bytes)
+        page = full._follower(buffer)
+        self._open[page] = slot
+        del self._open[full]
+        slot.pages[full.hour] = page
+        slot.page = page
+        self.bytes += page.overhead
+        self.sealed += 1
+        self._full += 1
+        if self._full >= self._enough or not self._watched:
+            self._nudge = True
+        self.carrier.enqueue(self, full)
+        return True
 
     cdef int _furnish(self, Sheet page, Py_ssize_t length) except -1:
         """Gives a page its buffer; where there are too many, only to one that fills it with `length` bytes."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from .block import Block
 from .core import HOUR, REQUEST_BYTES, Lock, Slot, Tray
 from .ids import Keys
-from .page import PAGE_BYTES, Page, overhead
+from .page import PAGE_BYTES, POOL, Page, overhead
 from .switchboard import Switchboard
 from .wire import UUIDS, Schema, Stream
 
@@ -101,14 +101,14 @@ class Outbox(Tray):
         self._open: dict[Page, Slot] = {}
         self._slots: dict[Schema, Slot] = {}
         self._forgetful = False
-        """True once slots were forgotten. Until then none has to be looked up, which takes as long as all else of a page."""
+        self.pool = POOL
         self.after_fork()
 
     def after_fork(self) -> None:
         """Begins empty: what was unsent at the fork belongs to the parent. Runs with no other thread alive."""
         self.lock = Lock()
         self.changed = threading.Condition(self.lock)
-        self.carrier: Carrier | None = None
+        self.carrier = None
         for slot in (*self._slots.values(), *self._open.values()):
             slot.page = None
             slot.pages = {}
@@ -117,9 +117,7 @@ class Outbox(Tray):
         self.board.after_fork()
         self._nudge = False
         self._watched = False
-        """True while the sender will look again before the pages that are open have lingered."""
         self._full = 0
-        """Pages that were sealed since the sender last looked."""
         self._entering = 0
         """Calls that have begun to put pieces and wait for room for the next one."""
         self.bytes = 0

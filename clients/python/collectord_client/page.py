@@ -58,21 +58,19 @@ class Column:
 class Page(Sheet):
     """Not thread-safe: its outbox's lock protects it until it is sealed, then it is only read."""
 
-    __slots__ = ("columns", "id_lengths", "opened", "overhead", "request_lengths", "schema", "shares")
+    __slots__ = ()
 
     def __init__(self, schema: Schema, hour: int, opened: float) -> None:
         self.schema = schema
         self.hour = hour
         self.opened = opened
-        """Monotonic seconds."""
         self.rows = 0
         self.size = 0
         self.overhead = overhead(schema)
-        """Bytes of the page itself, which the outbox counts as well."""
         self.data = bytearray()
         self.buffer = None
         self.used = 0
-        self.columns: list[Column] = [] if schema.tensor else [Column(kind == STRING) for kind in schema.types]
+        self.columns = [] if schema.tensor else [Column(kind == STRING) for kind in schema.types]
         self.times = array("q")
         self.counts = array("I")
         self.first_rows = None
@@ -82,7 +80,6 @@ class Page(Sheet):
         self.id_lengths = array("i") if schema.correlation == TEXTS else NO_LENGTHS
         self.request_lengths = array("i") if schema.request == TEXTS else NO_LENGTHS
         self.shares = array("d") if schema.sampled else NO_SHARES
-        """The fraction of requests that each stands for, where the schema is sampled."""
 
     def add(
         self,

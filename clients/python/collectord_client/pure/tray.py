@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..page import Page
+    from ..outbox import Carrier
+    from ..page import Column, Page
     from ..wire import Schema
 
 HOUR = 3_600_000_000_000
@@ -26,7 +27,10 @@ Raw = bytes
 class Sheet:
     """What the short way writes of a page. Protected by its outbox's lock until the page is sealed."""
 
-    __slots__ = ("buffer", "counts", "data", "first_rows", "hour", "ids", "requests", "rows", "size", "times", "used")
+    __slots__ = (
+        "buffer", "columns", "counts", "data", "first_rows", "hour", "id_lengths", "ids", "opened", "overhead",
+        "request_lengths", "requests", "rows", "schema", "shares", "size", "times", "used",
+    )  # fmt: skip
 
     hour: int
     """Hours since 1970."""
@@ -43,6 +47,16 @@ class Sheet:
     """None while all are 0."""
     ids: bytearray
     requests: bytearray
+    id_lengths: array[int]
+    request_lengths: array[int]
+    shares: array[float]
+    """The fraction of requests that each stands for, where the schema is sampled."""
+    columns: list[Column]
+    schema: Schema
+    opened: float
+    """Monotonic seconds."""
+    overhead: int
+    """Bytes of the page itself, which the outbox counts as well."""
 
     def fold(self) -> None:
         """Moves what the short way has noted elsewhere into the arrays: in Python, nothing."""
@@ -72,6 +86,18 @@ class Tray:
     _nudge: bool
     lock: threading.Lock
     _open: dict[Page, Slot]
+    pool: list[bytearray]
+    """Buffers of pages that were sent."""
+    sealed: int
+    carrier: Carrier | None
+    _watched: bool
+    """True while the sender will look again before the pages that are open have lingered."""
+    _forgetful: bool
+    """True once slots were forgotten. Until then none has to be looked up, which takes as long as all else of a page."""
+    _full: int
+    """Pages that were sealed since the sender last looked."""
+    _enough: int
+    """So many of them wake it."""
 
     def put(
         self, slot: Slot, tensor: Raw | memoryview, time_ns: int, id: Raw, rows: int, request: Raw | None
