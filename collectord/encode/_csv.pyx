@@ -34,6 +34,7 @@ cdef extern from "_matches.h" namespace "collectord" nogil:
 
     struct Matcher:
         Sequence* sequences
+        int64_t room
         int64_t count
         int64_t* last
         const int64_t* twins
@@ -174,7 +175,7 @@ cdef class TextBuffer:
         return 0
 
     cdef int reserve(self, Matcher* matcher, int64_t more) except -1:
-        """Room for more sequences."""
+        """Room for more sequences, all that there is."""
         cdef Py_ssize_t used = matcher.count * sizeof(Sequence)
         cdef Py_ssize_t need = used + more * sizeof(Sequence)
         cdef bytearray memory
@@ -183,6 +184,7 @@ cdef class TextBuffer:
             memcpy(PyByteArray_AS_STRING(memory), PyByteArray_AS_STRING(self.sequences), used)
             self.sequences = memory
         matcher.sequences = <Sequence*>PyByteArray_AS_STRING(self.sequences)
+        matcher.room = len(self.sequences) // sizeof(Sequence)
         return 0
 
 
@@ -268,6 +270,7 @@ cdef class RowWriter:
             out.matched = -1
             if matches:
                 self.open_matcher(&matcher)
+                out.reserve(&matcher, 0)
             with nogil:
                 self.write_rows(sources, out, to_match, start, stop, &used)
             if matches:
@@ -330,8 +333,9 @@ cdef class RowWriter:
             self.choose_modes(sources, row, rows)
             if matcher != NULL:
                 marks = self.choose_follows(sources, matcher, row, rows)
-                with gil:
-                    out.reserve(matcher, rows * marks)
+                if matcher.count + rows * marks > matcher.room:
+                    with gil:
+                        out.reserve(matcher, rows * marks)
             end = self.write_block(out.start + used[0], sources, row, row + rows, matcher, out.start)
             used[0] = end - out.start
             row += rows

@@ -30,12 +30,12 @@ struct Mark {
 };
 
 struct Matcher {
-    Sequence *sequences; /* with room for those of a block */
-    int64_t count;
+    Sequence *sequences;
+    int64_t room, count;
     int64_t covered;      /* text before this is in a sequence */
     int64_t *last;        /* per anchor: where it stood last; -1: nowhere */
     const int64_t *twins; /* per anchor: another one of the row that may say the same; -1: none */
-    uint8_t *follows;     /* per anchor: whether it is marked in this block */
+    uint8_t *follows;     /* per anchor: whether it is marked in this block; then per field: whether any of its values is */
     Mark *marks;          /* those of a row, by place */
     int64_t marked;
 };
