@@ -214,20 +214,14 @@ NAIVE: dict[str, Callable[[str], Write]] = {
     "pyarrow-naive": partial(checked, partial(by_pyarrow, None)),
     "polars-naive": partial(checked, partial(by_polars, None)),
 }
-
-
 EVERY = ENCODERS | LIKE_FOR_LIKE | NAIVE
 
 
 def framed(who: str, name: str, codec: str = "zstd", matches: bool = True) -> Write:
     """The text as a frame, whoever wrote it: one compressor, one setting. Ours gives zstd the matches that it wrote, where the
     daemon would; with `matches` false zstd searches for them."""
-    write, encoder, tag, stream = (
-        EVERY[who](name),
-        FrameEncoder(codec),
-        FrameTag(bytes(16), 1, ROWS[name]),
-        name.encode(),
-    )
+    write, encoder = EVERY[who](name), FrameEncoder(codec)
+    tag, stream = FrameTag(bytes(16), 1, ROWS[name]), name.encode()
     if who != "collectord" or not matches:
         return lambda: encoder.data_frame(write(), tag, None, stream)
     out = TextBuffer()

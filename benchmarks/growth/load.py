@@ -152,16 +152,9 @@ def spool(rounds: int) -> Samples:
         obstacle = Path(folder) / "not-a-directory"
         obstacle.touch()
         options = (
-            *QUIET,
-            "--store",
-            str(obstacle / "store"),
-            "--spool-budget",
-            str(SPOOL),
-            "--drain-deadline",
-            "0",
-            "--tenant-share",
-            "1",
-        )
+            *QUIET, "--store", str(obstacle / "store"), "--spool-budget", str(SPOOL), "--drain-deadline", "0",
+            "--tenant-share", "1",
+        )  # fmt: skip
         made = {}
         for name in ("one", "many"):
             made[name] = Load(inside.enter_context(daemon(*options)))

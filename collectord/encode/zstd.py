@@ -100,6 +100,9 @@ class ZstdMembers:
         if not self._learns or stream is None or len(text) < TRIAL_TEXT:
             return self._usual.compress(text)
         habit = self._habits.get(stream) or self._habits.begin(stream)
+        if matches is None and habit.way is Way.GIVEN:
+            # Asked for before another worker's frame changed what is wanted. A trial without them would rule them out.
+            return self._usual.compress(text)
         ways: dict[Way, Callable[[], bytes]] = {
             Way.NEAR: lambda: self._near.compress(text),
             Way.USUAL: lambda: self._usual.compress(text),
@@ -109,7 +112,7 @@ class ZstdMembers:
         on_trial = habit.on_trial
         habit.frames += 1
         if not on_trial:
-            return ways.get(habit.way, ways[Way.USUAL])()
+            return ways[habit.way]()
         members = {way: compress() for way, compress in ways.items()}
         most = len(members[Way.USUAL])
         habit.way = next(way for way, member in members.items() if len(member) <= way.value * most)

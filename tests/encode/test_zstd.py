@@ -143,6 +143,18 @@ def test_a_text_without_its_matches_is_searched() -> None:
     assert members.member(text, b"a") == USUAL.compress(text)
 
 
+def test_a_trial_that_lacks_the_matches_does_not_rule_them_out() -> None:
+    """Two workers may have frames of one stream in hand: then one is asked before the other's frame makes it a trial."""
+    text, matches = scored(6)
+    members = ZstdMembers(1)
+    made = members.member(text, b"a", matches)
+    for _ in range(TRIAL_FRAMES - 1):
+        members.member(text, b"a", matches)
+    members.member(text, b"a")
+    assert members.wants_matches(b"a")
+    assert members.member(text, b"a", matches) == made
+
+
 def test_matches_are_wanted_at_level_one_only() -> None:
     assert not ZstdMembers(3).wants_matches(b"a")
 
