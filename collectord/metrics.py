@@ -119,7 +119,7 @@ TABLE: tuple[Metric, ...] = (
         "Entries that the log could not make durable; their clients send them again.",
     ),
     Metric("collectord_sync_duration_seconds", "histogram", "Time to write and sync one group of entries of the log."),
-    Metric("collectord_encode_duration_seconds", "histogram", "Time to read, assemble, encode and compress a frame."),
+    Metric("collectord_encode_duration_seconds", "histogram", "Time to assemble, encode and compress a frame."),
     Metric("collectord_upload_duration_seconds", "histogram", "Time of one attempt to append a frame."),
     Metric("collectord_flush_duration_seconds", "histogram", "Time from sealing a frame until it has landed."),
     Metric(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectord.buffer.entries import Entries
@@ -16,6 +16,7 @@ FIRST_RATIO = 0.5
 MAX_RATIOS = 10_000
 """Schemas whose ratio is remembered; beyond it, the oldest is forgotten."""
 BEGINNING = Lsn(0)
+END = Lsn((1 << 63) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +193,33 @@ class Index:
         """Monotonic seconds at which `due` may have more to say."""
         return self._timers[0][0] if self._timers else None
 
-    def take(self, partition: Partition, scale: float = 1.0) -> list[Slice]:
+    def begin(self, partition: Partition) -> Cursor | None:
+        """Where the rows of a partition begin that wait; None if none do."""
+        waiting = self._waiting.get(partition)
+        return Cursor(waiting.entries.lsn, waiting.landed_rows) if waiting is not None else None
+
+    def fills_behind(self, partition: Partition, slices: Sequence[Slice]) -> bool:
+        """Whether what waits behind these first rows of a partition makes a whole frame."""
+        waiting = self._waiting.get(partition)
+        if waiting is None:
+            return False
+        rows = waiting.rows - sum(piece.stop - piece.start for piece in slices)
+        return rows >= MAX_FRAME_ROWS or (
+            waiting.bytes - sum(piece.bytes for piece in slices) >= wanted(self.rules, waiting.ratio)
+        )
+
+    def take(self, partition: Partition, scale: float = 1.0, begin: Cursor | None = None) -> list[Slice]:
         """The next rows of a partition that make about one frame, at least one row. Nothing is removed by this.
 
-        `scale` below 1 asks for fewer rows, because the last attempt made too large a frame.
+        `scale` below 1 asks for fewer rows, because the last attempt made too large a frame. With `begin`, those from there on;
+        there have to be some.
         """
         waiting = self._waiting[partition]
         target = wanted(self.rules, waiting.ratio) * scale
         slices: list[Slice] = []
         taken, left = 0.0, MAX_FRAME_ROWS
-        start = waiting.landed_rows
-        for place, rows in waiting.entries:
+        start = waiting.landed_rows if begin is None else begin.row
+        for place, rows in waiting.entries if begin is None else waiting.entries.between(begin.lsn, END):
             per_row = place.length / rows
             room = max(1, int((target - taken) / per_row))
             stop = min(rows, start + min(room, left))

@@ -4,7 +4,7 @@
 and the lock. `reading.py` takes the log's entries in, `sending.py` brings them into their blobs, `upkeep.py` lets go
 of what has landed, `overview.py` answers, and `snapshot.py` about rows. For people who watch: `event_minutes.py` (telemetry by
 minute), `traffic.py` (what goes to the blobs) and `last_errors.py`. On the way: `known.py` (what a partition is), `framer.py`
-(frames), `sources.py` (where an entry's bytes are), `troubles.py` (what fails for now), `poison.py` (what can never land), `parking.py` (what waits for long leaves the log). The quarantine: `shelf.py` (in and
+(frames), `ahead.py` (those that are made before their turn), `sources.py` (where an entry's bytes are), `troubles.py` (what fails for now), `poison.py` (what can never land), `parking.py` (what waits for long leaves the log). The quarantine: `shelf.py` (in and
 out), `holdings.py` (what it holds), `returning.py` (what comes back through the log). After the loss of the ledger:
 `rebuild.py` (how far a partition has landed), `rebuilding.py` (all of them), `undecided.py` (whose the quarantine's rows are).
 

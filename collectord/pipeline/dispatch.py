@@ -1,4 +1,5 @@
-"""Who works on what: what is due goes to idle workers, one frame per blob at a time, unless something holds it up.
+"""Who works on what: what is due goes to idle workers, one frame per blob at a time, unless something holds it up. A worker
+that would be idle makes the frame that comes next where one is on its way.
 
 Called by the pipeline's thread; the workers are threads of its own. What it holds is guarded by the state's lock.
 """
@@ -6,9 +7,11 @@ Called by the pipeline's thread; the workers are threads of its own. What it hol
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import ParamSpec
 
+from collectord.buffer.index import Slice
 from collectord.clock import Clock
 from collectord.errors import CollectordError, described
 from collectord.model import Partition
@@ -17,6 +20,8 @@ from collectord.pipeline.poison import Unencodable
 from collectord.pipeline.sending import Sending
 from collectord.pipeline.state import State
 from collectord.pipeline.workers import Workers
+
+P = ParamSpec("P")
 
 RETRY_UNEXPECTED = 1.0
 RETRY_FULL = 0.1
@@ -100,35 +105,52 @@ class Dispatch:
 
     def hand_out(self) -> None:
         """Hands what is due to idle workers."""
-        index, intents = self._state.index, self._state.intents
+        index, intents, ahead = self._state.index, self._state.intents, self._state.ahead
         with self._state.lock:
             now = self._clock.monotonic()
             self._state.troubles.forget_over(now, keep=intents)
             # Also where nothing may be handed out: its timers must not come back at once.
             index.due(now)
-            if self._holds or len(self._busy) >= self._workers:
+            if self._holds or not self._idle:
                 return
             # Frames that are open come first, those of whoever was served longest ago before the others'.
             ready = [(base, intent.partition) for base, intent in intents.items() if self._is_free(base, now)]
             for base, partition in sorted(ready, key=lambda one: index.served(one[1])):
-                if len(self._busy) >= self._workers:
+                if not self._idle:
                     return
                 self._submit(base, partition)
             # After a restart with another codec or layout, an open frame's blob has another name than its partition's next.
             on_their_way = {intent.partition for intent in intents.values()}
             for partition in index.turns(now):
-                if len(self._busy) >= self._workers:
+                if not self._idle:
                     return
                 base = self._known.base(partition)
-                if base not in intents and partition not in on_their_way and self._is_free(base, now):
+                if (
+                    base not in intents
+                    and partition not in on_their_way
+                    and self._is_free(base, now)
+                    and not ahead.is_making(partition)
+                ):
                     self._submit(base, partition)
+            for partition in ahead.wanted():
+                if not self._idle:
+                    return
+                self._run(self._make_ahead, partition, ahead.begin(partition))
+
+    @property
+    def _idle(self) -> int:
+        """Workers that have nothing in hand."""
+        return self._workers - len(self._busy) - self._state.ahead.making
 
     def _submit(self, base: str, partition: Partition) -> None:
-        """Counted as running from here on, so that the end of the pipeline waits for it."""
         self._state.index.serve(partition)
         self._busy.add(base)
+        self._run(self._work_on, base, partition)
+
+    def _run(self, do: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Counted as running from here on, so that the end of the pipeline waits for it."""
         self._running += 1
-        self._pool.submit(self._work_on, base, partition).add_done_callback(self._ended)
+        self._pool.submit(do, *args, **kwargs).add_done_callback(self._ended)
 
     def _ended(self, future: Future[None]) -> None:
         with self._state.lock:
@@ -156,5 +178,16 @@ class Dispatch:
             self._sending.failed(base, RETRY_UNEXPECTED, described(error))
         finally:
             with self._state.lock:
+                self._state.ahead.sent(partition)
                 self._busy.discard(base)
+                self._state.wake()
+
+    def _make_ahead(self, partition: Partition, slices: Sequence[Slice]) -> None:
+        """The frame behind one that is on its way; on a worker."""
+        made = None
+        try:
+            made = self._sending.make_ahead(partition, slices)
+        finally:
+            with self._state.lock:
+                self._state.ahead.end(partition, made)
                 self._state.wake()

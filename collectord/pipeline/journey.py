@@ -110,7 +110,7 @@ class Pipeline:
             self._sources.schema, layout, lowercase_workspace=lowercase_workspace, max_streams=max_streams
         )
         self._framer = Framer(codec, level, ledger.writer_id, ledger.next_frame_id)
-        self._state = state = State(ledger, rules, received, reader.position, clock)
+        self._state = state = State(ledger, rules, received, reader.position, clock, workers)
         self._openings = Openings(max_streams, state.index, share)
         state.index.whose = self._whose
         self._parking = Parking(

@@ -17,6 +17,7 @@ from collectord.errors import described
 from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Partition
+from collectord.pipeline.ahead import Made
 from collectord.pipeline.framer import Frame, Framer
 from collectord.pipeline.known import Known
 from collectord.pipeline.parking import Parking
@@ -110,43 +111,62 @@ class Sending:
 
     # ------------------------------------------------------------------ a frame is made
 
+    def make_ahead(self, partition: Partition, slices: Sequence[Slice]) -> Made | None:
+        """The frame that comes next, of these rows, if nothing is the matter with it: `_stage` finds out what is."""
+        try:
+            payloads = [self._sources.read_payload(piece.place) for piece in slices]
+            frame = self._make(partition, slices, payloads)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it comes again where it is dealt with)
+            _log.debug("no frame is made ahead: %s", described(error))
+            return None
+        return Made(slices, frame) if frame.size <= MAX_APPEND else None
+
     def _stage(self, base: str, partition: Partition) -> Intent | None:
-        """Encodes the next rows of a partition and writes down where they will go. None: nothing is left to do."""
-        began = time.perf_counter()
-        index = self._state.index
+        """Writes down where the next rows of a partition will go, encoded. None: nothing is left to do."""
+        state, index = self._state, self._state.index
+        with state.lock:
+            cause = index.due(self._clock.monotonic()).get(partition)
+            if partition not in index or cause is None:
+                return None
+            made = state.ahead.take(partition)
+        if made is None:
+            made = self._make_next(base, partition)
+            if made is None:
+                return None
+        slices, frame = made.slices, made.frame
+        with state.lock:
+            index.learn(partition, sum(piece.bytes for piece in slices), len(frame.data_frame))
+            if state.ahead.sends(partition, slices):
+                state.wake()
+        schema = self._known.schema(partition.schema_id)
+        intent = self._appender.stage(
+            schema.stream, partition, frame.header, frame.header_frame, frame.data_frame, frame.tag, frame.tag.rows,
+            slices[-1].after,
+        )  # fmt: skip
+        with state.lock:
+            state.intents[base] = intent
+        self._metrics.count("collectord_frames_sealed_total", cause=cause.value)
+        return intent
+
+    def _make_next(self, base: str, partition: Partition) -> Made | None:
+        """Encodes the next rows of a partition. None: what is the matter with them has been dealt with."""
         scale = 1.0
         while True:
             with self._state.lock:
-                cause = index.due(self._clock.monotonic()).get(partition)
-                if partition not in index or cause is None:
-                    return None
-                slices = index.take(partition, scale)
+                slices = self._state.index.take(partition, scale)
             payloads = self._read_payloads(partition, slices)
             if payloads is None:
                 return None
-            schema = self._known.schema(partition.schema_id)
             made = self._suspects.make(partition, slices, payloads, self._make)
             if isinstance(made, Poisoned):
                 piece = replace(slices[0], stop=slices[0].rows)
                 self._quarantine(base, partition, [piece], "unencodable", described(made.error), words=repr(made.error))
                 return None
             frame, number = made
-            del slices[number:]
             if frame.size <= MAX_APPEND:
-                break
+                return Made(slices[:number], frame)
             # Ingest has made sure that a single row fits, or the framer refuses it, so this ends.
             scale *= 0.9 * MAX_APPEND / frame.size if frame.tag.rows > 1 else 0.0
-        with self._state.lock:
-            index.learn(partition, sum(piece.bytes for piece in slices), len(frame.data_frame))
-        intent = self._appender.stage(
-            schema.stream, partition, frame.header, frame.header_frame, frame.data_frame, frame.tag, frame.tag.rows,
-            slices[-1].after,
-        )  # fmt: skip
-        with self._state.lock:
-            self._state.intents[base] = intent
-        self._metrics.count("collectord_frames_sealed_total", cause=cause.value)
-        self._metrics.observe("collectord_encode_duration_seconds", time.perf_counter() - began)
-        return intent
 
     def _read_payloads(self, partition: Partition, slices: list[Slice]) -> list[memoryview] | None:
         """The payloads of the slices. None if one is damaged: it has been set aside and the cursor moved past it."""
@@ -164,8 +184,11 @@ class Sending:
         return payloads
 
     def _make(self, partition: Partition, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Frame:
+        began = time.perf_counter()
         schema = self._known.schema(partition.schema_id)
-        return self._framer.make(schema, self._known.plan(partition), slices, payloads)
+        frame = self._framer.make(schema, self._known.plan(partition), slices, payloads)
+        self._metrics.observe("collectord_encode_duration_seconds", time.perf_counter() - began)
+        return frame
 
     # ------------------------------------------------------------------ and sent
 

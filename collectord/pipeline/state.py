@@ -1,7 +1,7 @@
 """What the threads of the pipeline share, and the one lock that guards it.
 
 Who changes what: `Reading` fills index and books and moves `taken_to`; `Sending` opens and closes intents and troubles, and
-takes what has landed, or was set aside, off the index and into the books; `Shelf` and its parts likewise what enters and leaves
+takes what has landed, or was set aside, off the index and into the books; `Dispatch` has frames made ahead; `Shelf` and its parts likewise what enters and leaves
 the quarantine; `Pipeline.rebuild` all of these at once; `Upkeep` forgets what is over. `Overview` and `Parking` only look. What
 else one of these classes holds is its own, and its own thread's, unless it says otherwise.
 """
@@ -17,6 +17,7 @@ from collectord.buffer.index import Index
 from collectord.buffer.seal import SealRules
 from collectord.clock import Clock
 from collectord.model import Lsn
+from collectord.pipeline.ahead import Ahead
 from collectord.pipeline.last_errors import LastErrors
 from collectord.pipeline.troubles import Troubles
 from collectord.upload.held import DROPPED, REQUEUED
@@ -28,14 +29,22 @@ class State:
     """Begins as the ledger has it."""
 
     def __init__(
-        self, ledger: Ledger, rules: SealRules, received: Mapping[str, int], position: Lsn, clock: Clock
+        self,
+        ledger: Ledger,
+        rules: SealRules,
+        received: Mapping[str, int],
+        position: Lsn,
+        clock: Clock,
+        workers: int,
     ) -> None:
-        """`received`: see `Pipeline`; `position`: where the log will be read from."""
+        """`received`, `workers`: see `Pipeline`; `position`: where the log will be read from."""
         self.lock = threading.Condition()
         """Guards everything below but `errors`; notified when something lands or there is something to do."""
         self.index = Index(rules, {partition: progress.cursor for partition, progress in ledger.cursors().items()})
         self.intents: dict[str, Intent] = {intent.base: intent for intent in ledger.intents()}
         """The frames under way, by base of their blob."""
+        self.ahead = Ahead(self.index, workers)
+        """The frames that are made before their turn."""
         self.troubles = Troubles()
         self.books = _books(ledger, received)
         self.taken_to = position

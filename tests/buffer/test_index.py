@@ -44,6 +44,23 @@ def test_rows_come_out_in_the_order_of_the_log_up_to_about_one_frame() -> None:
     assert spans(made.take(A, 0.0)) == [(0, 0, 1)], "never less than a row"
 
 
+def test_a_whole_frame_may_wait_behind_another() -> None:
+    """As many bytes as make one, or as many rows; what is to land first does not count."""
+    made = index(*(entry(lsn * 1000, rows=10, length=1000) for lsn in range(3)))
+    first = made.take(A)
+    assert spans(first) == [(0, 0, 10), (1000, 0, 10)]
+    assert not made.fills_behind(A, first)
+    made.add(entry(3000, rows=10, length=999), 0.0)
+    assert not made.fills_behind(A, first)
+    made.add(entry(4000, rows=1, length=1), 0.0)
+    assert made.fills_behind(A, first)
+    assert spans(made.take(A, begin=first[-1].after)) == [(2000, 0, 10), (3000, 0, 10), (4000, 0, 1)]
+    assert not made.fills_behind(B, [])
+    rows = index(entry(0, rows=2 * MAX_FRAME_ROWS, length=10))
+    assert rows.fills_behind(A, rows.take(A))
+    assert not index(entry(0, rows=2 * MAX_FRAME_ROWS - 1, length=10)).fills_behind(A, rows.take(A))
+
+
 def test_a_frame_has_a_bounded_number_of_rows() -> None:
     """A million rows of one byte are a gigabyte of text with their ids and times."""
     made = index(entry(0, rows=1_000_000, length=1000))
@@ -251,8 +268,12 @@ class IndexModel(RuleBasedStateMachine):
         assert taken == rows[: len(taken)]
         assert taken
         del rows[: len(taken)]
-        self.cursors[partition] = slices[-1].after
-        assert self.index.landed(partition, slices[-1].after, self.now) == len(taken)
+        after = slices[-1].after
+        behind = self.index.take(partition, begin=after) if rows else []
+        assert self.index.begin(partition) == Cursor(slices[0].place.lsn, slices[0].start)
+        self.cursors[partition] = after
+        assert self.index.landed(partition, after, self.now) == len(taken)
+        assert behind == (self.index.take(partition) if rows else [])
 
     @rule()
     def restart(self) -> None:
