@@ -1,4 +1,4 @@
-"""Rows to CSV text to a frame, beside peers' text in the same frames: zstd level 1, and gzip by ISA-L. Run with `--benchmark-enable`."""
+"""Rows to CSV text to a frame, beside peers' text in the same frames: zstd and gzip at level 1. Run with `--benchmark-enable`."""
 
 from __future__ import annotations
 

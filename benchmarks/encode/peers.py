@@ -218,8 +218,8 @@ EVERY = ENCODERS | LIKE_FOR_LIKE | NAIVE
 
 
 def framed(who: str, name: str, codec: str = "zstd", matches: bool = True) -> Write:
-    """The text as a frame, whoever wrote it: one compressor, one setting. Ours gives zstd the matches that it wrote, where the
-    daemon would; with `matches` false zstd searches for them."""
+    """The text as a frame, whoever wrote it: one compressor, one setting. Ours gives the codec the matches that it wrote, where
+    the daemon would; with `matches` false zstd or ISA-L searches for them."""
     write, encoder = EVERY[who](name), FrameEncoder(codec)
     tag, stream = FrameTag(bytes(16), 1, ROWS[name]), name.encode()
     if who != "collectord" or not matches:

@@ -92,7 +92,7 @@ static bool holds(const ArrowSchema *field, int op) { return field->dictionary =
 
 /* Opens the field that a batch of `rows` from `offset` on has here; its op and width are set. Returns what is wrong with it, or
    NULL. A tensor has no nulls. */
-static const char *open_source(Source *source, const ArrowSchema *field, const ArrowArray *column, int64_t offset, int64_t rows) {
+static inline const char *open_source(Source *source, const ArrowSchema *field, const ArrowArray *column, int64_t offset, int64_t rows) {
     int64_t first = offset + column->offset;
     if (column->length < offset + rows) return "fewer rows than the batch";
     source->clock.second = INT64_MIN;

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import struct
 
-from isal import isal_zlib
-
 from collectord.encode import frame_tag
 from collectord.encode.frame_index import FrameIndex, encode_index
 from collectord.encode.frame_tag import encode_tag
-from collectord.encode.zstd import Habits, ZstdMembers
+from collectord.encode.gzip import gzip_members
+from collectord.encode.ways import Habits
+from collectord.encode.zstd import zstd_members
 from collectord.model import FrameIds, FrameTag
 
 CODECS = ("zstd", "gzip", "none")
@@ -34,6 +34,7 @@ MAX_TEXT = 256 * 1024 * 1024
 
 _SUFFIX = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 _CONTENT_TYPE = {"zstd": "application/zstd", "gzip": "application/gzip", "none": "text/csv; charset=utf-8"}
+_MEMBERS = {"zstd": zstd_members, "gzip": gzip_members}
 _LEVELS = {"zstd": range(1, 20), "gzip": range(4), "none": range(2)}
 
 WORDS = struct.Struct("<II")
@@ -70,8 +71,7 @@ class FrameEncoder:
         self.name = codec
         self.suffix = _SUFFIX[codec]
         self.content_type = _CONTENT_TYPE[codec]
-        self._level = level
-        self._zstd = ZstdMembers(level, habits) if codec == "zstd" else None
+        self._members = _MEMBERS[codec](level, habits) if codec in _MEMBERS else None
 
     def header_frame(self, header: bytes) -> bytes:
         """A frame that holds the header row and has no tag."""
@@ -79,7 +79,7 @@ class FrameEncoder:
 
     def wants_matches(self, stream: bytes) -> bool:
         """Whether the next rows of this stream are better compressed if `data_frame` gets their matches."""
-        return self._zstd is not None and self._zstd.wants_matches(stream)
+        return self._members is not None and self._members.wants_matches(stream)
 
     def data_frame(
         self,
@@ -90,7 +90,7 @@ class FrameEncoder:
         matches: bytes | memoryview | None = None,
     ) -> bytes:
         """A frame of whole rows with its tag and, given their `ids`, its index; with codec none just the text. `stream` names
-        what has rows of this kind: zstd learns what suits them. `matches` are the text's, if it was written with them.
+        what has rows of this kind: the codec learns what suits them. `matches` are the text's, if it was written with them.
 
         Raises ValueError above `MAX_TEXT` bytes.
         """
@@ -106,26 +106,17 @@ class FrameEncoder:
     ) -> bytes:
         if len(text) > MAX_TEXT:
             raise ValueError(f"a frame of {len(text)} bytes of text, at most {MAX_TEXT} are allowed")
-        if self.name == "none":
+        if self._members is None:
             return bytes(text)
-        if self._zstd is not None:
-            parts = [self._zstd.member(text, stream, matches)]
-            if tag is not None:
-                parts += [TAG_FRAME, encode_tag(tag)]
-        else:
-            parts = _gzip_parts(text, self._level)
+        parts = [self._members.member(text, stream, matches)]
+        if self.name == "zstd" and tag is not None:
+            parts += [TAG_FRAME, encode_tag(tag)]
         index = b""
         if tag is not None and ids is not None:
             index = encode_index(FrameIndex(sum(map(len, parts)), tag.rows, ids))
         if self.name == "gzip":
             return b"".join((_gzip_head_of(tag, index), *parts))
         return b"".join((WORDS.pack(_INDEX_MAGIC, len(index)), index, *parts) if index else parts)
-
-
-def _gzip_parts(text: bytes | memoryview, level: int) -> list[bytes]:
-    """What stands behind the member's header."""
-    compressor = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15)
-    return [compressor.compress(text), compressor.flush(), WORDS.pack(isal_zlib.crc32(text), len(text))]
 
 
 def _gzip_head_of(tag: FrameTag | None, index: bytes) -> bytes:

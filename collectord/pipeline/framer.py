@@ -13,7 +13,7 @@ from collectord.encode.csv import CsvPlan, TextBuffer
 from collectord.encode.frame import FrameEncoder
 from collectord.encode.jsonl import JsonlPlan
 from collectord.encode.telemetry import TelemetryPlan
-from collectord.encode.zstd import Habits
+from collectord.encode.ways import Habits
 from collectord.model import FrameTag, Schema
 from collectord.upload.store import MAX_APPEND
 

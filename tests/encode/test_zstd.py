@@ -3,18 +3,19 @@ in times."""
 
 from __future__ import annotations
 
-import random
 import struct
 
 import numpy as np
 import pytest
 import zstandard
 
-from collectord.encode import zstd
+from collectord.encode import ways, zstd
 from collectord.encode.csv import CsvPlan, TextBuffer
-from collectord.encode.zstd import TRIAL_FRAMES, TRIAL_TEXT, Way, ZstdMembers
+from collectord.encode.ways import TRIAL_FRAMES, TRIAL_TEXT, Habits, Way
+from collectord.encode.zstd import zstd_members
 from collectord.model import ColumnType, IdLayout
 from tests.encode import batches
+from tests.encode.known import LITERALS, LONGEST, anywhere
 
 
 def text_of(pool: int, *, seed: int = 0) -> bytes:
@@ -33,18 +34,18 @@ FAR = text_of(300)
 
 def test_the_examples_are_what_they_should_be() -> None:
     assert min(len(NEAR), len(FAR)) > TRIAL_TEXT
-    near = ZstdMembers(1).member(NEAR, b"near")
+    near = zstd_members(1).member(NEAR, b"near")
     assert near != USUAL.compress(NEAR)
     assert len(near) <= Way.NEAR.value * len(USUAL.compress(NEAR))
 
 
 def test_rows_that_come_back_get_the_usual_table() -> None:
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     assert {members.member(FAR, b"far") for _ in range(TRIAL_FRAMES + 2)} == {USUAL.compress(FAR)}
 
 
 def test_each_stream_has_its_own_habit() -> None:
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     near = members.member(NEAR, b"near")
     for _ in range(3):
         assert members.member(FAR, b"far") == USUAL.compress(FAR)
@@ -53,7 +54,7 @@ def test_each_stream_has_its_own_habit() -> None:
 
 def test_a_stream_whose_rows_change_is_tried_again() -> None:
     """Until then, at most so many frames are larger than they might be."""
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     members.member(NEAR, b"a")
     sizes = [len(members.member(FAR, b"a")) for _ in range(TRIAL_FRAMES)]
     assert set(sizes[:-1]) == {sizes[0]}
@@ -61,26 +62,26 @@ def test_a_stream_whose_rows_change_is_tried_again() -> None:
 
 
 def test_nothing_is_tried_without_a_stream_for_short_texts_and_at_other_levels() -> None:
-    assert ZstdMembers(1).member(NEAR) == USUAL.compress(NEAR)
+    assert zstd_members(1).member(NEAR) == USUAL.compress(NEAR)
     short = NEAR[: TRIAL_TEXT - 1]
-    assert ZstdMembers(1).member(short, b"near") == USUAL.compress(short)
+    assert zstd_members(1).member(short, b"near") == USUAL.compress(short)
     third = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True)
-    assert ZstdMembers(3).member(NEAR, b"near") == third.compress(NEAR)
+    assert zstd_members(3).member(NEAR, b"near") == third.compress(NEAR)
 
 
 def test_streams_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zstd, "_MOST_STREAMS", 2)
-    habits = zstd.Habits()
-    members = ZstdMembers(1, habits)
+    monkeypatch.setattr(ways, "_MOST_STREAMS", 2)
+    habits = Habits()
+    members = zstd_members(1, habits)
     for number in range(5):
         members.member(FAR, b"%d" % number)
         assert len(habits._of) <= 2
 
 
 def test_what_one_has_tried_the_others_need_not() -> None:
-    habits = zstd.Habits()
-    ZstdMembers(1, habits).member(FAR, b"far")
-    other = ZstdMembers(1, habits)
+    habits = Habits()
+    zstd_members(1, habits).member(FAR, b"far")
+    other = zstd_members(1, habits)
     assert not other.wants_matches(b"far")
     assert other.wants_matches(b"another")
 
@@ -88,7 +89,7 @@ def test_what_one_has_tried_the_others_need_not() -> None:
 @pytest.mark.parametrize("text", [NEAR, FAR], ids=["near", "far"])
 def test_what_is_made_is_whole(text: bytes) -> None:
     """With its length and a checksum, whichever table made it."""
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     for _ in range(2):
         member = members.member(text, b"stream")
         parameters = zstandard.get_frame_parameters(member)
@@ -112,7 +113,7 @@ def scored(columns: int, *, pool: int = 0) -> tuple[bytes, bytes]:
 
 def test_rows_whose_repetitions_are_known_are_compressed_with_them() -> None:
     text, matches = scored(6)
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     assert members.wants_matches(b"a")
     member = members.member(text, b"a", matches)
     assert member not in (USUAL.compress(text), members.member(text, b"b"))
@@ -127,7 +128,7 @@ def test_rows_whose_repetitions_are_known_are_compressed_with_them() -> None:
 
 def test_rows_that_repeat_in_another_way_are_not() -> None:
     text, matches = scored(20, pool=100)
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     assert members.member(text, b"a", matches) == USUAL.compress(text)
     wanted = []
     for _ in range(2 * TRIAL_FRAMES):
@@ -138,7 +139,7 @@ def test_rows_that_repeat_in_another_way_are_not() -> None:
 
 def test_a_text_without_its_matches_is_searched() -> None:
     text, matches = scored(6)
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     members.member(text, b"a", matches)
     assert members.member(text, b"a") == USUAL.compress(text)
 
@@ -146,7 +147,7 @@ def test_a_text_without_its_matches_is_searched() -> None:
 def test_a_trial_that_lacks_the_matches_does_not_rule_them_out() -> None:
     """Two workers may have frames of one stream in hand: then one is asked before the other's frame makes it a trial."""
     text, matches = scored(6)
-    members = ZstdMembers(1)
+    members = zstd_members(1)
     made = members.member(text, b"a", matches)
     for _ in range(TRIAL_FRAMES - 1):
         members.member(text, b"a", matches)
@@ -156,7 +157,7 @@ def test_a_trial_that_lacks_the_matches_does_not_rule_them_out() -> None:
 
 
 def test_matches_are_wanted_at_level_one_only() -> None:
-    assert not ZstdMembers(3).wants_matches(b"a")
+    assert not zstd_members(3).wants_matches(b"a")
 
 
 def test_what_libzstd_refuses_is_an_error() -> None:
@@ -164,23 +165,10 @@ def test_what_libzstd_refuses_is_an_error() -> None:
         zstd._GivenMatches(1).compress(bytes(TRIAL_TEXT), struct.pack("=IIII", 2**31, 10, 6, 0))
 
 
-@pytest.mark.parametrize("longest", [8, 300, 5000, 600_000], ids=lambda longest: f"matches to {longest}")
-@pytest.mark.parametrize("literals", [0, 3, 100, 140_000], ids=lambda literals: f"literals to {literals}")
+@pytest.mark.parametrize("longest", LONGEST, ids=lambda longest: f"matches to {longest}")
+@pytest.mark.parametrize("literals", LITERALS, ids=lambda literals: f"literals to {literals}")
 def test_whatever_the_matches_what_is_made_is_whole(longest: int, literals: int) -> None:
-    """Longer than a block of zstd's (128 KiB) and shorter, at its borders, next to each other, over what they repeat."""
-    chance = random.Random(longest + literals)
     given = zstd._GivenMatches(1)
-    for farthest in (1, 7, 292, 131_072):
-        text, sequences = bytearray(b"7"), bytearray()
-        size = chance.choice([300_000, 2 * 131_072, 1_000_000])
-        waiting = len(text)
-        while len(text) < size:
-            own = chance.randbytes(chance.randint(0, literals))
-            text += own
-            offset, length = chance.randint(1, min(farthest, len(text))), chance.randint(6, longest)
-            sequences += struct.pack("=IIII", offset, waiting + len(own), length, 0)
-            repeated = bytes(text[-offset:])
-            text += (repeated * (length // offset + 1))[:length]
-            waiting = 0
-        text += chance.randbytes(chance.choice([0, 1, 50]))
-        assert zstandard.ZstdDecompressor().decompress(given.compress(bytes(text), sequences)) == text
+    for known in anywhere(longest, literals):
+        made = given.compress(bytes(known.text), bytes(known.matches))
+        assert zstandard.ZstdDecompressor().decompress(made) == known.text

@@ -31,6 +31,7 @@ TESTS = (
     "tests/encode/test_jsonl.py",
     "tests/encode/test_telemetry.py",
     "tests/encode/test_frame.py",
+    "tests/encode/test_gzip.py",
 )
 WITHOUT = "tests/client/test_core.py::test_its_own_tests_pass_with_the_core_in_python"
 """It runs no kernel."""
