@@ -82,12 +82,12 @@ class TestPython:
     """One after the other, each against a fresh daemon."""
 
     def test_the_core_is_compiled(self, sources: Path, tmp_path: Path, version: str) -> None:
-        code = "import collectord_client as c; print(c.CORE)"
+        code = "import collectord_client as c; print(c.CORE, c.core._core.writes_places)"
         environment = hosts.environment(False)
         done = subprocess.run(
             [made(version, sources), "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
-        assert done.stdout.split() == ["compiled"], done.stderr
+        assert done.stdout.split() == ["compiled", "True"], done.stderr
 
     @pytest.mark.parametrize("how", hosts.LEAVINGS)
     def test_leaving(self, sources: Path, daemon: FakeDaemon, tmp_path: Path, version: str, how: str) -> None:

@@ -27,6 +27,7 @@ TESTS = (
     "tests/test_batch.py",
     "tests/buffer/test_assemble.py",
     "tests/client/test_core.py",
+    "tests/client/test_pending.py",
     "tests/encode/test_csv*.py",
     "tests/encode/test_jsonl.py",
     "tests/encode/test_telemetry.py",

@@ -20,5 +20,7 @@ from .pure.value import ValueWay as ValueWay
 from .pure.value import describe as describe
 from .pure.value import text_of as text_of
 
+writes_places: bool
+
 def keep_time_by_ticks(whether: bool) -> None: ...
 def find_requests_by(entered: ContextVar[Any], of_flask: Callable[[Any], Any]) -> None: ...

@@ -24,10 +24,11 @@ from cpython.ref cimport Py_XDECREF
 from libc.string cimport memcmp, memcpy
 
 import datetime
+import gc
 import os
 import uuid
 from _thread import allocate_lock
-from contextvars import ContextVar
+from contextvars import Context as EmptyContext, ContextVar, copy_context
 
 cdef extern from *:
     """
@@ -316,6 +317,99 @@ cdef inline Context _context(unsigned char *id, long long time_ns, Py_ssize_t ro
     return made
 
 
+cdef extern from *:
+    """
+    /* The types of what a context keeps its variables in, a mapping and the nodes of its tree; NULL where `_learn_tree` does not
+       find its way about there. */
+    static PyTypeObject *mapping_kind = NULL, *node_kind = NULL;
+
+    static void trust_tree(PyObject *mapping, PyObject *node) {
+        mapping_kind = mapping == Py_None ? NULL : (PyTypeObject *)mapping;
+        node_kind = node == Py_None ? NULL : (PyTypeObject *)node;
+    }
+
+    static int take_mapping(PyObject *seen, void *into) {
+        if (Py_TYPE(seen) != mapping_kind) return 0;
+        *(PyObject **)into = seen;
+        return 1;
+    }
+
+    static int take_root(PyObject *seen, void *into) {
+        *(PyObject **)into = seen;
+        return 1;
+    }
+
+    enum { ALONE = 1, SHARED };
+
+    static int look_for(PyObject *seen, void *wanted) {
+        int found;
+        if (seen == (PyObject *)wanted) return ALONE;
+        if (Py_TYPE(seen) != node_kind) return 0;
+        found = node_kind->tp_traverse(seen, look_for, wanted);
+        return found && Py_REFCNT(seen) > 1 ? SHARED : found;
+    }
+
+    /* Whether only the current context has a variable with this value, to which the caller holds the other reference. A copy
+       of a context shares its immutable mapping, and a mapping that was changed since shares its nodes or has the value
+       once more: so a copy, wherever it is, adds a reference on the way. Whatever else adds one only makes this say no. */
+    static int is_alone(PyObject *value) {
+        PyObject *context = PyThreadState_Get()->context, *mapping = NULL, *root = NULL;
+        if (!mapping_kind || !context || Py_REFCNT(value) != 2) return 0;
+        Py_TYPE(context)->tp_traverse(context, take_mapping, &mapping);
+        if (!mapping || Py_REFCNT(mapping) != 1) return 0;
+        mapping_kind->tp_traverse(mapping, take_root, &root);
+        return root && Py_REFCNT(root) == 1 && Py_TYPE(root)->tp_traverse(root, look_for, value) == ALONE;
+    }
+    """
+    void trust_tree(object mapping, object node)
+    bint is_alone(PyObject *value) noexcept
+
+
+@cython.final
+@cython.no_gc
+cdef class _Place:
+    """What the variable of a context holds: setting a variable takes longer than all else, so it is written to instead as long
+    as nobody can see it who must not see that."""
+
+    cdef Context context
+
+
+def _learn_tree():
+    """Lets places be written to where contexts behave as `is_alone` expects of them. Returns whether they do."""
+    probe, other = ContextVar("collectord_probe"), ContextVar("collectord_probe_2")
+
+    def behaves():
+        cdef _Place place = _Place.__new__(_Place)
+        probe.set(place)
+        mapping = next(seen for seen in gc.get_referents(copy_context()) if type(seen) is not EmptyContext)
+        trust_tree(type(mapping), type(gc.get_referents(mapping)[0]))
+        del mapping
+        found = [is_alone(<PyObject *>place)]
+        copied = copy_context()
+        found.append(is_alone(<PyObject *>place))
+        other.set(1)
+        found.append(is_alone(<PyObject *>place))
+        del copied
+        found.append(is_alone(<PyObject *>place))
+        copied = copy_context()
+        copied.run(other.set, 2)
+        found.append(is_alone(<PyObject *>place))
+        del copied
+        found.append(is_alone(<PyObject *>place))
+        return found == [True, False, False, True, False, True]
+
+    try:
+        behaving = EmptyContext().run(behaves)
+    except Exception:
+        behaving = False
+    if not behaving:
+        trust_tree(None, None)
+    return behaving
+
+
+writes_places = _learn_tree()
+
+
 @cython.final
 cdef class Pending:
     """Where the last inputs of one model wait for the prediction that takes them, once.
@@ -333,15 +427,24 @@ cdef class Pending:
         if request is not None:
             return request.inputs.get(self)
         PyContextVar_Get(self._variable, NULL, &found)
-        value = <object>found
+        place = <object>found
         Py_XDECREF(found)
-        return value
+        return None if place is None else (<_Place>place).context
 
     cpdef set(self, request, Context context):
-        if request is None:
-            PyContextVar_Set(self._variable, context)
-        else:
+        cdef PyObject *found = NULL
+        cdef _Place place
+        if request is not None:
             request.inputs[self] = context
+            return
+        PyContextVar_Get(self._variable, NULL, &found)
+        if <object>found is not None and is_alone(found):
+            (<_Place>found).context = context
+        else:
+            place = _Place.__new__(_Place)
+            place.context = context
+            PyContextVar_Set(self._variable, place)
+        Py_XDECREF(found)
 
 
 cdef class Sheet:
@@ -727,6 +830,7 @@ cdef class ShortWay:
         """
         return self._collect_this(data, correlation_id, request_id, context, timestamp, row)
 
+    @cython.final
     cdef object _collect_this(
         self, object data, object correlation_id, object request_id, object context, object timestamp, object row
     ):
@@ -753,6 +857,7 @@ cdef class ShortWay:
             return self._dropped(reason, made, request)
         return made
 
+    @cython.final
     cdef object _short(self, _Shape known, object data, Context context, object request):
         """The context, beside the reason if the rows were dropped; None where `data` must go the long way."""
         cdef Array *array
@@ -778,6 +883,7 @@ cdef class ShortWay:
         finally:
             PyBuffer_Release(&view)
 
+    @cython.final
     cdef object _take(
         self, _Shape known, object data, Array *array, char *values, Py_ssize_t *shape, Py_ssize_t *strides,
         Context context, object request,

@@ -1,0 +1,160 @@
+"""The inputs that wait for a prediction: each context has its own, whatever was copied from it and when.
+
+Both cores against a dictionary. The compiled one writes over what a variable holds where nobody else can see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+from typing import Any
+
+import pytest
+from collectord_client import _core
+from collectord_client.pure import context as pure
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+OTHERS: list[contextvars.ContextVar[int]] = [contextvars.ContextVar(f"other {number}") for number in range(80)]
+
+both = pytest.mark.parametrize("core", [_core, pure], ids=["compiled", "pure"])
+
+
+class Waiting:
+    """Contexts as numbers, in the variable of one model."""
+
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self.pending = core.Pending()
+
+    def set(self, number: int) -> None:
+        self.pending.set(None, self._core.Context(bytes(16), number, 1))
+
+    def get(self) -> int | None:
+        context = self.pending.get(None)
+        return None if context is None else int(context.time_ns)
+
+
+def test_the_compiled_core_finds_its_way_about_contexts() -> None:
+    """In this version of Python. Where it does not, it sets the variable each time, which is right and slow."""
+    assert _core.writes_places
+
+
+@pytest.mark.parametrize("others", [0, 1, 5, 15, 16, 17, 40, 80])
+def test_a_variable_is_not_set_where_nobody_else_sees_its_value(others: int) -> None:
+    """However many variables there are, and however Python arranges them."""
+    waiting = Waiting(_core)
+
+    def held() -> object:
+        return contextvars.copy_context()[waiting.pending._variable]
+
+    def run() -> None:
+        for number in range(others):
+            OTHERS[number].set(number)
+        waiting.set(1)
+        first = id(held())
+        for number in range(2, 5):
+            waiting.set(number)
+            assert (id(held()), waiting.get()) == (first, number)
+        copied = contextvars.copy_context()
+        kept = held()
+        waiting.set(5)
+        assert held() is not kept
+        assert (copied.run(waiting.get), waiting.get()) == (4, 5)
+
+    contextvars.Context().run(run)
+
+
+step = st.tuples(st.sampled_from(["set", "copy", "drop", "other", "other"]), st.integers(0, 9), st.integers(0, 79))
+
+
+@both
+@given(others=st.integers(0, 80), steps=st.lists(step, max_size=40))
+@settings(max_examples=150)
+def test_each_context_has_its_own(core: Any, others: int, steps: list[tuple[str, int, int]]) -> None:
+    waiting = Waiting(core)
+    contexts: list[tuple[contextvars.Context, int | None]] = [(contextvars.Context(), None)]
+    for number in range(others):
+        contexts[0][0].run(OTHERS[number].set, number)
+    for time, (what, at, which) in enumerate(steps):
+        context, value = contexts[at % len(contexts)]
+        if what == "set":
+            context.run(waiting.set, time)
+            contexts[at % len(contexts)] = context, time
+        elif what == "copy":
+            # As a task does, and a thread of a pool that is given one.
+            contexts.append((context.run(contextvars.copy_context) if which % 2 else context.copy(), value))
+        elif what == "other":
+            context.run(OTHERS[which].set, time)
+        elif len(contexts) > 1:
+            del contexts[at % len(contexts)]
+        del context
+        assert [one.run(waiting.get) for one, _ in contexts] == [value for _, value in contexts]
+
+
+@both
+def test_tasks_and_those_they_begin(core: Any) -> None:
+    """A task sees what there was when it was made, and its own; nobody sees a task's."""
+    waiting = Waiting(core)
+
+    async def child(expected: int, own: int) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            assert waiting.get() == expected
+        waiting.set(own)
+        await asyncio.sleep(0)
+        assert waiting.get() == own
+
+    async def parent(first: int) -> None:
+        children = []
+        for number in range(first, first + 5):
+            waiting.set(number)
+            children.append(asyncio.ensure_future(child(number, -number)))
+            waiting.set(number + 1000)
+            await asyncio.sleep(0)
+            assert waiting.get() == number + 1000
+        await asyncio.gather(*children)
+        assert waiting.get() == first + 1004
+
+    async def serve() -> None:
+        await asyncio.gather(*(parent(10 * number) for number in range(20)))
+
+    asyncio.run(serve())
+
+
+@both
+def test_threads_have_their_own(core: Any) -> None:
+    waiting, failed = Waiting(core), list[object]()
+
+    def work(own: int) -> None:
+        for number in range(own, own + 20_000):
+            waiting.set(number)
+            if waiting.get() != number:
+                failed.append(number)
+
+    def threads() -> list[threading.Thread]:
+        return [threading.Thread(target=work, args=(100_000 * number,)) for number in range(4)]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        running = threads()
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not failed
+
+
+@both
+def test_nothing_stays_alive_for_long(core: Any) -> None:
+    """But for the last inputs of each context that is there."""
+    waiting = Waiting(core)
+    waiting.set(0)
+    first = sys.getrefcount(context := waiting.pending.get(None))
+    waiting.set(1)
+    assert sys.getrefcount(context) == first - 1
