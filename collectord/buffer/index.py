@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from collectord.buffer.entries import Entries
@@ -198,15 +198,13 @@ class Index:
         waiting = self._waiting.get(partition)
         return Cursor(waiting.entries.lsn, waiting.landed_rows) if waiting is not None else None
 
-    def fills_behind(self, partition: Partition, slices: Sequence[Slice]) -> bool:
-        """Whether what waits behind these first rows of a partition makes a whole frame."""
+    def fills_behind(self, partition: Partition, rows: int, payload_bytes: float) -> bool:
+        """Whether what waits behind so many first rows of a partition, which have so many bytes, makes a whole frame."""
         waiting = self._waiting.get(partition)
         if waiting is None:
             return False
-        rows = waiting.rows - sum(piece.stop - piece.start for piece in slices)
-        return rows >= MAX_FRAME_ROWS or (
-            waiting.bytes - sum(piece.bytes for piece in slices) >= wanted(self.rules, waiting.ratio)
-        )
+        left = waiting.bytes - payload_bytes
+        return waiting.rows - rows >= MAX_FRAME_ROWS or left >= wanted(self.rules, waiting.ratio)
 
     def take(self, partition: Partition, scale: float = 1.0, begin: Cursor | None = None) -> list[Slice]:
         """The next rows of a partition that make about one frame, at least one row. Nothing is removed by this.

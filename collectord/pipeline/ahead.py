@@ -27,20 +27,28 @@ class Made:
         return Cursor(self.slices[0].place.lsn, self.slices[0].start)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What of a partition is on its way."""
+
+    rows: int
+    payload_bytes: float
+    after: Cursor
+
+
 class Ahead:
     """Keeps at most `most` frames, the newest. Not thread-safe: whoever owns it has a lock."""
 
     def __init__(self, index: Index, most: int) -> None:
         self._index = index
         self._most = most
-        self._sent: dict[Partition, Sequence[Slice]] = {}
-        """What of a partition is on its way."""
+        self._sent: dict[Partition, _Sent] = {}
         self._making: set[Partition] = set()
         self._made: dict[Partition, Made] = {}
 
-    def sends(self, partition: Partition, slices: Sequence[Slice]) -> bool:
+    def sends(self, partition: Partition, rows: int, payload_bytes: float, after: Cursor) -> bool:
         """The first rows that wait are on their way, until `sent`. Returns whether the frame behind them may be made."""
-        self._sent[partition] = slices
+        self._sent[partition] = _Sent(rows, payload_bytes, after)
         return self._may_follow(partition)
 
     def sent(self, partition: Partition) -> None:
@@ -54,7 +62,7 @@ class Ahead:
     def begin(self, partition: Partition) -> Sequence[Slice]:
         """Of one of those: what its next frame is to be made of, until `end`."""
         self._making.add(partition)
-        return self._index.take(partition, begin=self._sent[partition][-1].after)
+        return self._index.take(partition, begin=self._sent[partition].after)
 
     def end(self, partition: Partition, made: Made | None) -> None:
         """The next frame of a partition was made; None: it could not be."""
@@ -81,4 +89,5 @@ class Ahead:
     def _may_follow(self, partition: Partition) -> bool:
         if partition in self._making or partition in self._made:
             return False
-        return self._index.fills_behind(partition, self._sent[partition])
+        sent = self._sent[partition]
+        return self._index.fills_behind(partition, sent.rows, sent.payload_bytes)

@@ -133,15 +133,15 @@ class Sending:
             made = self._make_next(base, partition)
             if made is None:
                 return None
-        slices, frame = made.slices, made.frame
+        frame, after = made.frame, made.slices[-1].after
+        payload_bytes = sum(piece.bytes for piece in made.slices)
         with state.lock:
-            index.learn(partition, sum(piece.bytes for piece in slices), len(frame.data_frame))
-            if state.ahead.sends(partition, slices):
+            index.learn(partition, payload_bytes, len(frame.data_frame))
+            if state.ahead.sends(partition, frame.tag.rows, payload_bytes, after):
                 state.wake()
         schema = self._known.schema(partition.schema_id)
         intent = self._appender.stage(
-            schema.stream, partition, frame.header, frame.header_frame, frame.data_frame, frame.tag, frame.tag.rows,
-            slices[-1].after,
+            schema.stream, partition, frame.header, frame.header_frame, frame.data_frame, frame.tag, frame.tag.rows, after
         )  # fmt: skip
         with state.lock:
             state.intents[base] = intent

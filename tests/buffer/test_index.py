@@ -49,16 +49,15 @@ def test_a_whole_frame_may_wait_behind_another() -> None:
     made = index(*(entry(lsn * 1000, rows=10, length=1000) for lsn in range(3)))
     first = made.take(A)
     assert spans(first) == [(0, 0, 10), (1000, 0, 10)]
-    assert not made.fills_behind(A, first)
+    assert not made.fills_behind(A, 20, 2000)
     made.add(entry(3000, rows=10, length=999), 0.0)
-    assert not made.fills_behind(A, first)
+    assert not made.fills_behind(A, 20, 2000)
     made.add(entry(4000, rows=1, length=1), 0.0)
-    assert made.fills_behind(A, first)
+    assert made.fills_behind(A, 20, 2000)
     assert spans(made.take(A, begin=first[-1].after)) == [(2000, 0, 10), (3000, 0, 10), (4000, 0, 1)]
-    assert not made.fills_behind(B, [])
-    rows = index(entry(0, rows=2 * MAX_FRAME_ROWS, length=10))
-    assert rows.fills_behind(A, rows.take(A))
-    assert not index(entry(0, rows=2 * MAX_FRAME_ROWS - 1, length=10)).fills_behind(A, rows.take(A))
+    assert not made.fills_behind(B, 0, 0)
+    assert index(entry(0, rows=2 * MAX_FRAME_ROWS, length=10)).fills_behind(A, MAX_FRAME_ROWS, 5)
+    assert not index(entry(0, rows=2 * MAX_FRAME_ROWS - 1, length=10)).fills_behind(A, MAX_FRAME_ROWS, 5)
 
 
 def test_a_frame_has_a_bounded_number_of_rows() -> None:
