@@ -13,8 +13,10 @@ from pathlib import Path
 
 import collectord_client
 import numpy as np
+import pytest
 from collectord_client import Client, core
 from collectord_client.core import LARGE
+from collectord_client.page import POOL
 
 from tests.client.cores import Tape
 from tests.client.test_collector import eager, together
@@ -150,6 +152,35 @@ def test_no_row_is_lost_or_doubled_while_pages_are_swapped(eager: None) -> None:
         page = tape.held.pop()
         client._outbox.settle(page.rows, None, page)
     assert (client.stats()["waiting"], client.stats()["outbox_bytes"]) == (0, 0)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_large_arrays_of_any_size_at_any_place(pooled: bool) -> None:
+    """What is copied past the caches, into buffers that were used before, begins and ends anywhere in a line of theirs."""
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=3600)
+    tape = client._outbox.carrier = Tape()
+    collect = client.collector("labels").collect
+    random = np.random.default_rng(1)
+    for _ in range(3):
+        given, size = b"", 0
+        if not pooled:
+            POOL.clear()
+        for length in [*range(16_380, 16_450), *random.integers(16_000, 90_000, 60)]:
+            values = random.integers(0, 256, (length, 1), dtype="u1")
+            collect(values)
+            given += values.tobytes()
+            size += length
+        client._outbox.seal()
+        for page in tape.held:
+            page.fold()
+        assert b"".join(bytes(page._values()) for page in tape.held) == given
+        assert sum(page.rows for page in tape.held) == size
+        assert len(tape.held) > 10
+        while tape.held:
+            page = tape.held.pop()
+            page.clear()
+            client._outbox.settle(page.rows, None, page)
+        assert len(POOL) > 10
 
 
 def test_it_imports_nothing_of_ours_and_only_its_face_imports_it() -> None:
