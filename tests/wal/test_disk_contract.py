@@ -42,7 +42,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     disk.make_directory(folder)
     before = open_descriptors()
     yield Place(disk, folder)
-    assert open_descriptors() == before, "a descriptor is left open"
+    # Fewer, if what an earlier test has left behind went meanwhile.
+    assert open_descriptors() <= before, "a descriptor is left open"
 
 
 def test_a_directory_that_is_there_stays_as_it_is(place: Place) -> None:
