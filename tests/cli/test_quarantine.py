@@ -149,7 +149,8 @@ def test_only_what_was_exported_is_dropped(sick: Sick, tmp_path: Path) -> None:
     running, _, _ = sick
     seven, eight = (one["id"] for one in json.loads(run(running, "ls", "--json").stdout))
     path = quarantine.path_of(running.spool / quarantine.ROWS_DIRECTORY, bytes.fromhex(seven))
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    *whole, last = path.read_bytes()
+    path.write_bytes(bytes([*whole, last ^ 1]))
     kept = tmp_path / "kept.jsonl"
     result = run(running, "export", "--all", "--out", str(kept))
     assert result.exit_code == 1 and "1 of 2 items were left out" in result.output
@@ -189,7 +190,8 @@ def test_what_cannot_be_retried_is_said_and_the_rest_is_done(sick: Sick) -> None
     running, _, failing = sick
     seven = json.loads(run(running, "ls", "--json").stdout)[0]["id"]
     path = quarantine.path_of(running.spool / quarantine.ROWS_DIRECTORY, bytes.fromhex(seven))
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    *whole, last = path.read_bytes()
+    path.write_bytes(bytes([*whole, last ^ 1]))
     failing[0] = False
     with serving(running):
         result = run(running, "retry", "--all")
