@@ -151,6 +151,37 @@ def test_threads_have_their_own(core: Any) -> None:
 
 
 @both
+def test_values_that_others_carry_from_context_to_context(core: Any) -> None:
+    """As asgiref does between threads and tasks: it reads all variables here, and sets them there."""
+    waiting = Waiting(core)
+
+    def carry(given: contextvars.Context) -> None:
+        for variable, value in given.items():
+            variable.set(value)
+
+    first, second = contextvars.Context(), contextvars.Context()
+    first.run(waiting.set, 1)
+    second.run(carry, first)
+    for number in (2, 3):
+        first.run(waiting.set, number)
+        assert (first.run(waiting.get), second.run(waiting.get)) == (number, 1)
+    second.run(waiting.set, 4)
+    assert (first.run(waiting.get), second.run(waiting.get)) == (3, 4)
+
+
+def test_a_value_that_is_none_of_ours_is_left_alone() -> None:
+    waiting = Waiting(_core)
+
+    def run() -> None:
+        waiting.pending._variable.set(object())
+        assert waiting.get() is None
+        waiting.set(1)
+        assert waiting.get() == 1
+
+    contextvars.Context().run(run)
+
+
+@both
 def test_nothing_stays_alive_for_long(core: Any) -> None:
     """But for the last inputs of each context that is there."""
     waiting = Waiting(core)

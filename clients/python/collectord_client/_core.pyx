@@ -463,7 +463,7 @@ cdef class Pending:
         PyContextVar_Get(self._variable, NULL, &found)
         place = <object>found
         Py_XDECREF(found)
-        return None if place is None else (<_Place>place).context
+        return (<_Place>place).context if type(place) is _Place else None
 
     cpdef set(self, request, Context context):
         cdef PyObject *found = NULL
@@ -472,7 +472,7 @@ cdef class Pending:
             request.inputs[self] = context
             return
         PyContextVar_Get(self._variable, NULL, &found)
-        if <object>found is not None and is_alone(found):
+        if type(<object>found) is _Place and is_alone(found):
             (<_Place>found).context = context
         else:
             place = _Place.__new__(_Place)
