@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import queue
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
 
 from collectord._pb import collector_pb2 as pb
+from collectord.address import FRAMED
 from collectord.control.client import ControlClient, NoDaemon
+from collectord.ingest.framed import FRAME, MESSAGE
 from collectord.schema import schema_id
 
 
@@ -84,7 +85,7 @@ class Sender:
     """A client on the wire: batches of float64 tensors with an id per row, made beforehand; with several `streams` each in turn."""
 
     def __init__(
-        self, socket: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs", streams: int = 1
+        self, address: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs", streams: int = 1
     ) -> None:
         schemas = [
             pb.Schema(
@@ -110,17 +111,13 @@ class Sender:
             )
             for _ in range(distinct)
         ]
-        # A connection of its own, as a process has: the daemon lets only so many streams share one.
-        options = [("grpc.max_send_message_length", 4 << 20), ("grpc.use_local_subchannel_pool", 1)]
-        self._channel = grpc.insecure_channel(f"unix:{socket}", options)
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._replies = self._channel.stream_stream("/collectord.v1.Collector/Collect")(iter(self._queue.get, None))
-        self._queue.put(
-            pb.ClientMessage(hello=pb.Hello(client_id=os.urandom(16), sdk="bench", version="1")).SerializeToString()
-        )
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(f"{address}{FRAMED}")
+        self._heard = b""
+        self._say(pb.ClientMessage(hello=pb.Hello(client_id=os.urandom(16), sdk="bench", version="1")))
         for schema in schemas:
-            self._queue.put(pb.ClientMessage(declare=pb.Declare(schema=schema)).SerializeToString())
-        welcome = pb.ServerMessage.FromString(next(self._replies)).welcome
+            self._say(pb.ClientMessage(declare=pb.Declare(schema=schema)))
+        welcome = self._hear().welcome
         self._credit = welcome.credit_bytes
         self._sent = self._acked = 0
 
@@ -135,15 +132,31 @@ class Sender:
                 body = self._bodies[self._sent % len(self._bodies)]
                 body.sequence = self._sent
                 body.schema_id = self._keys[self._sent % len(self._keys)]
-                self._queue.put(pb.ClientMessage(batch=body).SerializeToString())
-            reply = pb.ServerMessage.FromString(next(self._replies))
+                self._say(pb.ClientMessage(batch=body))
+            reply = self._hear()
             assert reply.WhichOneof("message") in ("ack", "credit"), reply
             if reply.HasField("ack"):
                 self._acked = reply.ack.sequence
 
     def close(self) -> None:
-        self._queue.put(None)
-        self._channel.close()
+        self._socket.close()
+
+    def _say(self, message: pb.ClientMessage) -> None:
+        raw = message.SerializeToString()
+        self._socket.sendall(FRAME.pack(MESSAGE, len(raw)) + raw)
+
+    def _hear(self) -> pb.ServerMessage:
+        while True:
+            if len(self._heard) >= FRAME.size:
+                flags, size = FRAME.unpack_from(self._heard)
+                end = FRAME.size + size
+                if len(self._heard) >= end:
+                    raw, self._heard = self._heard[FRAME.size : end], self._heard[end:]
+                    assert flags == MESSAGE, raw
+                    return pb.ServerMessage.FromString(raw)
+            read = self._socket.recv(64 << 10)
+            assert read, "the daemon has gone"
+            self._heard += read
 
 
 def together(senders: list[Sender], batches: int) -> None:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 MAX_SOCKET_PATH = 107
+FRAMED = ".framed"
+"""Behind the path of a socket: the one beside it, for clients that do without HTTP/2 (`ingest/framed.py`)."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -55,3 +57,9 @@ def check_for_clients(path: Path) -> None:
     """Raises ValueError where clients would look for a socket elsewhere."""
     if "," in str(path):
         raise ValueError(f"gRPC, which clients use, cuts {path} at the comma; choose a path without one")
+
+
+def framed_beside(path: Path) -> Path | None:
+    """The socket without HTTP/2 beside the one at `path`; None where its path would be too long, so that there is none."""
+    beside = path.with_name(path.name + FRAMED)
+    return beside if len(os.fsencode(beside)) <= MAX_SOCKET_PATH else None

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from collectord import __version__
+from collectord.address import framed_beside
 from collectord.books import StreamBooks
 from collectord.certificates import Certificates
 from collectord.claiming import Claiming
@@ -212,8 +213,11 @@ class Answers:
     def _clients(self) -> tuple[Peers, list[tuple[Party, Peer | None]]]:
         """Who is connected to the sockets, and who of them each client is."""
         sessions = self._door.sessions()
-        listen = self._settings.listen
-        peers = connected([(address, socket_path(address)) for address in listen if address.startswith("unix:")])
+        peers = connected(
+            (address, path)
+            for address in self._settings.listen if address.startswith("unix:")
+            for path in (socket_path(address), framed_beside(socket_path(address))) if path is not None
+        )  # fmt: skip
         who = peers.of([(session.listener, session.pid) for session in sessions])
         return peers, list(zip(sessions, who, strict=True))
 

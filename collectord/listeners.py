@@ -5,8 +5,10 @@ from __future__ import annotations
 import grp
 import logging
 import os
+import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +16,7 @@ import grpc
 import grpc.aio
 
 from collectord._pb import collector_pb2 as pb
-from collectord.address import check_for_clients, check_socket_path, is_loopback, split_address
+from collectord.address import check_for_clients, check_socket_path, framed_beside, is_loopback, split_address
 from collectord.certificates import Certificates, Pair
 from collectord.errors import ConfigError
 from collectord.ingest.gate import MAX_MESSAGE_BYTES
@@ -82,33 +84,53 @@ class Listeners:
         for fd in locks:
             os.close(fd)
 
+    def bind_framed(self, address: str) -> socket.socket | None:
+        """The socket without HTTP/2 beside `unix:PATH`, which is bound already, under the same lock. None where there is none: such a
+        path would be too long, and clients speak gRPC."""
+        path = framed_beside(socket_path(address))
+        if path is None:
+            event(_log, logging.INFO, "clients speak gRPC: a path longer by .framed is too long", address=address)
+            return None
+        bound = socket.socket(socket.AF_UNIX)
+        with self._making(path, "listen"):
+            bound.bind(str(path))
+        self._sockets.append((path, self._mode, self._group))
+        return bound
+
     def _bind_socket(self, server: grpc.aio.Server, path: Path, field: str, mode: int, group: int | None) -> None:
         try:
             check_socket_path(path)
         except ValueError as error:
             raise ConfigError(f"{field}: {error}") from None
+        with self._making(path, field, lock=True):
+            server.add_insecure_port(f"unix:{quote(str(path))}")
+        self._sockets.append((path, mode, group))
+
+    @contextmanager
+    def _making(self, path: Path, field: str, lock: bool = False) -> Iterator[None]:
+        """Makes room for a socket, which is made in the block."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
-            self._locks.append(
-                take_lock(
-                    path.with_name(path.name + ".lock"),
-                    f"another daemon listens on {path}; stop it, or name another socket for this one with --{field}",
+            if lock:
+                # gRPC takes a socket over without asking; the lock tells a living daemon from a stale socket.
+                self._locks.append(
+                    take_lock(
+                        path.with_name(path.name + ".lock"),
+                        f"another daemon listens on {path}; stop it, or name another socket for this one with --{field}",
+                    )
                 )
-            )
             if path.is_symlink():
                 # Behind it may be somebody else's socket, or file: neither is ours to remove.
                 raise ConfigError(f"{field}: {path} is a symbolic link; name the socket itself, or remove the link")
             if path.exists() and not path.is_socket():
                 raise ConfigError(f"{field}: {path} is a file and no socket; name another path, or move it away")
             path.unlink(missing_ok=True)
-            server.add_insecure_port(f"unix:{quote(str(path))}")
+            yield
         except (OSError, RuntimeError) as error:
             why = str(error.strerror) if isinstance(error, OSError) else "is its directory writable?"
             if isinstance(error, PermissionError):
                 why += f"; its directory must be one that user {os.geteuid()} may write: chown {os.geteuid()} {path.parent}"
             raise ConfigError(f"{field}: the socket {path} cannot be made: {why}") from None
-        self._sockets.append((path, mode, group))
 
 
 def socket_path(address: str) -> Path:

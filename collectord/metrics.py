@@ -77,7 +77,7 @@ TABLE: tuple[Metric, ...] = (
         "1 while the tenants' file is wrong, and the last good one counts, else 0.",
     ),
     Metric("collectord_mdc_remembered_payloads", "gauge", "Payloads whose repeat would be recognised."),
-    Metric("collectord_streams_refused_total", "counter", "gRPC streams refused or ended, by reason.", ("reason",)),
+    Metric("collectord_streams_refused_total", "counter", "Streams refused or ended, by reason.", ("reason",)),
     Metric(
         "collectord_credit_waits_total",
         "counter",

@@ -22,8 +22,10 @@ from collectord.certificates import Certificates
 from collectord.control.service import ControlService, Questions
 from collectord.errors import ConfigError
 from collectord.ingest.columns import covers
+from collectord.ingest.framed import FramedServer
 from collectord.ingest.gate import Gate
 from collectord.ingest.mdc import MdcDoor
+from collectord.ingest.reception import Reception, connections_of
 from collectord.ingest.service import CollectorService, server_options
 from collectord.listeners import Health, Listeners, new_server
 from collectord.metrics import Metrics
@@ -56,6 +58,8 @@ class Servers:
         self._certificates = certificates
         self._clients: list[grpc.aio.Server] = []
         """One per address, so that each knows where its clients have come in."""
+        self._framed: list[FramedServer] = []
+        """Beside unix sockets, for the same clients."""
         self._watcher: asyncio.Task[None] | None = None
         self._mdc: MdcServer | None = None
         self._probes: AppRunner | None = None
@@ -113,21 +117,34 @@ class Servers:
 
     async def _listen(self, address: str, gate: Gate) -> None:
         settings = self._settings
-        taken = 0 if settings.mdc is None else settings.mdc_connections
-        options = server_options(settings.most_clients, taken, len(settings.listen))
+        local = address.startswith("unix:")
+        reception = Reception(gate, settings.most_clients, listener=address, reachable=address in settings.reachable)
+        connections = self._connections()
         name = pb.DESCRIPTOR.services_by_name["Collector"].full_name
-        server, self.health = await new_server(name, options, self.health if self._clients else None)
+        server, self.health = await new_server(
+            name, server_options(connections), self.health if self._clients else None
+        )
         self._clients.append(server)
-        service = CollectorService(
-            gate, settings.most_clients, listener=address, reachable=address in settings.reachable,
-            certificates=settings.tls_client_ca is not None and not address.startswith("unix:"),
-        )  # fmt: skip
+        service = CollectorService(reception, certificates=settings.tls_client_ca is not None and not local)
         server.add_generic_rpc_handlers((service.handler(),))
         self._listeners.bind(server, address)
+        bound = self._listeners.bind_framed(address) if local else None
+        if bound is not None:
+            framed = FramedServer(reception, connections)
+            self._framed.append(framed)
+            await framed.start(bound)
+
+    def _connections(self) -> int:
+        """How many each socket and port may take."""
+        settings = self._settings
+        sockets = len(settings.listen) + sum(address.startswith("unix:") for address in settings.listen)
+        return connections_of(settings.most_clients, 0 if settings.mdc is None else settings.mdc_connections, sockets)
 
     async def _stop_clients(self, grace: float | None) -> None:
-        await asyncio.gather(*(server.stop(grace) for server in self._clients))
-        self._clients = []
+        await asyncio.gather(
+            *(server.stop(grace) for server in self._clients), *(server.stop(grace) for server in self._framed)
+        )
+        self._clients, self._framed = [], []
 
     async def _watch(self, gate: Gate) -> None:
         """Whoever is here for long hears of a token that was withdrawn; who comes is looked at anyway."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from collectord.errors import ProtocolError
+from collectord.model import Buffer
 
 MAX_FIELDS = 16
 """At the outermost level, those that we do not know included."""
@@ -24,7 +25,7 @@ class Kind(IntEnum):
     FOLLOW = 5
 
 
-def unwrap(raw: bytes) -> tuple[Kind, memoryview] | None:
+def unwrap(raw: Buffer) -> tuple[Kind, memoryview] | None:
     """The kind of a message and its content, not copied. None: it holds only fields of a later version.
 
     Raises:

@@ -1,6 +1,6 @@
 """One client's stream, from Hello to the end: what comes in is judged and handed to the log, what goes out is collected.
 
-No gRPC here: `service.py` reads bytes from the wire into `receive` and writes what `outgoing` yields.
+No transport here: `reception.py` hands to `receive` what comes, and writes what `outgoing` yields.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collectord.ingest.remembered import is_ours
 from collectord.ingest.stall import Stall
 from collectord.ingest.validate import Declared, Refusal, counted_drops
 from collectord.logs import event
-from collectord.model import ENTRY_BYTES, Entry, EntryKind, Schema, Stream
+from collectord.model import ENTRY_BYTES, Buffer, Entry, EntryKind, Schema, Stream
 from collectord.schema import schema_id
 from collectord.tenants import Tenant
 
@@ -71,7 +71,6 @@ class Session:
         self._hung_up = False
         self.wake = asyncio.Event()
         self._stall = Stall(gate, self._wanted, self.wake.set)
-        self.writing: asyncio.Future[None] | None = None
         self.over: asyncio.Future[CollectordError] = gate.loop.create_future()
         self.heard = gate.clock.monotonic()
         self.peer = peer
@@ -81,7 +80,7 @@ class Session:
         self.rows = 0
         self.account = Account()
 
-    async def receive(self, raw: bytes) -> None:
+    async def receive(self, raw: Buffer) -> None:
         """Takes one serialized `ClientMessage`. Waits while the daemon's budget is used up, or too many refusals are
         unread.
 

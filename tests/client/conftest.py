@@ -15,11 +15,19 @@ import collectord_client
 
 from tests.client.fakedaemon import FakeDaemon
 
+OVER_BOTH = {"test_sender", "test_process", "test_leaving", "test_shutdown", "test_switches", "test_failed"}
+"""Files whose tests of a daemon run over gRPC as well: there it matters what carries the messages."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "daemon" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in OVER_BOTH:
+        metafunc.parametrize("daemon", ["framed", "grpc"], indirect=True)
+
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    """A fake daemon; whatever broke the contract fails the test."""
-    fake = FakeDaemon(f"unix:{tmp_path}/d.sock")
+def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FakeDaemon]:
+    """A fake daemon; whatever broke the contract fails the test. Clients reach it without HTTP/2, unless a test says `grpc`."""
+    fake = FakeDaemon(f"unix:{tmp_path}/d.sock", framed=getattr(request, "param", "framed") == "framed")
     yield fake
     if fake._server is not None:
         fake.stop()

@@ -6,8 +6,10 @@ repeat is answered and not stored. What it stores, it decodes into plain Python 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import socket
 import struct
 import threading
 import uuid
@@ -72,8 +74,10 @@ class Client:
 class FakeDaemon:
     """Serves on `endpoint`; stop and start again at will. The attributes may be changed while it runs."""
 
-    def __init__(self, endpoint: str, spool_id: bytes = b"spool-one") -> None:
+    def __init__(self, endpoint: str, spool_id: bytes = b"spool-one", framed: bool = True) -> None:
+        """`framed`: with a socket without HTTP/2 beside its unix socket, as a real one has it."""
         self.endpoint = endpoint
+        self.framed = framed and endpoint.startswith("unix:")
         self.spool_id = spool_id
         self.credit = 512 << 10
         self.max_message = 4 << 20
@@ -98,8 +102,11 @@ class FakeDaemon:
         self._held: list[tuple[SimpleQueue[bytes | None], int]] = []
         self._streams: set[SimpleQueue[bytes | None]] = set()
         self._seen = 0
+        self.broke = False
+        """The batch at hand ends its stream."""
         self._refused: set[int] = set()
         self._server: grpc.Server | None = None
+        self._door: socket.socket | None = None
         self.start()
 
     # -- life
@@ -120,10 +127,23 @@ class FakeDaemon:
             self.endpoint = f"127.0.0.1:{port}"
         server.start()
         self._server = server
+        if self.framed:
+            path = self.endpoint.removeprefix("unix:") + ".framed"
+            Path(path).unlink(missing_ok=True)
+            self._door = socket.socket(socket.AF_UNIX)
+            self._door.bind(path)
+            self._door.listen(64)
+            threading.Thread(target=self._let_in, args=(self._door,), daemon=True).start()
 
     def stop(self) -> None:
         """As if killed: streams end without a word, the marks stay."""
         assert self._server is not None
+        if self._door is not None:
+            with contextlib.suppress(OSError):
+                self._door.shutdown(socket.SHUT_RDWR)
+            self._door.close()
+            Path(self.endpoint.removeprefix("unix:") + ".framed").unlink(missing_ok=True)
+            self._door = None
         self.break_streams()
         self._server.stop(None).wait()
         self._server = None
@@ -167,9 +187,31 @@ class FakeDaemon:
         with self.lock:
             return self.lock.wait_for(condition, timeout)
 
+    # -- the socket without HTTP/2
+
+    def _let_in(self, door: socket.socket) -> None:
+        while True:
+            try:
+                connected, _ = door.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(_Connection(connected),), daemon=True).start()
+
+    def _serve(self, connection: _Connection) -> None:
+        try:
+            for answer in self._collect(connection.messages(), connection):
+                connection.send(0, answer)
+            if connection.is_active():
+                connection.send(0x80, b"grpc-status: 0\r\ngrpc-message: \r\n")
+        except OSError:
+            # The client has gone.
+            pass
+        finally:
+            connection.cancel()
+
     # -- the protocol
 
-    def _collect(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def _collect(self, messages: Iterator[bytes], context: grpc.ServicerContext | _Connection) -> Iterator[bytes]:
         answers: SimpleQueue[bytes | None] = SimpleQueue()
         with self.lock:
             self._streams.add(answers)
@@ -191,7 +233,7 @@ class FakeDaemon:
                 self.lock.notify_all()
 
     def _read(
-        self, messages: Iterator[bytes], answers: SimpleQueue[bytes | None], context: grpc.ServicerContext
+        self, messages: Iterator[bytes], answers: SimpleQueue[bytes | None], context: grpc.ServicerContext | _Connection
     ) -> None:
         schemas: dict[bytes, Any] = {}
         client_id = b""
@@ -222,6 +264,9 @@ class FakeDaemon:
                             self.clients[client_id].dropped[count.stream.designation, count.reason] = count.rows
                     elif kind == "batch":
                         self._batch(raw, message.batch, schemas, client_id, answers)
+                        if self.broke:
+                            self.broke = False
+                            return
                     self.lock.notify_all()
         except grpc.RpcError:
             # The client has gone.
@@ -279,11 +324,46 @@ class FakeDaemon:
         self.sizes.append(len(raw))
         self.rows += decode(client_id, schema, batch)
         if self.break_every and self._seen % self.break_every == 0:
-            answers.put(None)
+            self.broke = True
         elif self.hold_acks:
             self._held.append((answers, batch.sequence))
         else:
             answers.put(_ack(batch.sequence))
+
+
+class _Connection:
+    """One over the socket without HTTP/2, as far as it needs the face of gRPC's context."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._active = True
+        self._file = connected.makefile("rb")
+
+    def is_active(self) -> bool:
+        return self._active
+
+    def cancel(self) -> None:
+        self._active = False
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def send(self, flags: int, content: bytes) -> None:
+        self._socket.sendall(struct.pack(">BI", flags, len(content)) + content)
+
+    def messages(self) -> Iterator[bytes]:
+        with self._file:
+            while True:
+                try:
+                    head = self._file.read(5)
+                    flags, size = struct.unpack(">BI", head) if len(head) == 5 else (0, -1)
+                    content = self._file.read(size) if size >= 0 else b""
+                except OSError:
+                    return
+                if len(content) != size:
+                    return
+                assert flags == 0, flags
+                yield content
 
 
 def _ack(sequence: int) -> bytes:

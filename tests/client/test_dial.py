@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from collectord_client.dial import LOOKING_EVERY, knock, pause, quiet
+import pytest
+from collectord_client.dial import knock, pause
+from collectord_client.overgrpc import LOOKING_EVERY, quiet
 
 from tests.client.fakedaemon import FakeDaemon
 
@@ -32,6 +34,7 @@ def test_a_socket_that_nobody_listens_on_is_told_from_one_that_is_served(tmp_pat
     assert knock(daemon.endpoint.removeprefix("unix:")) == ""
 
 
+@pytest.mark.parametrize("daemon", ["grpc"], indirect=True)
 def test_threads_that_wait_for_a_call_do_not_look_all_the_time(client: Any, daemon: FakeDaemon) -> None:
     """gRPC has them look ten times a second. They hear at once of what happens, and where gRPC is made otherwise it is left
     alone."""
@@ -46,5 +49,5 @@ def test_threads_that_wait_for_a_call_do_not_look_all_the_time(client: Any, daem
     # And in the gRPC that is here there is something to be done.
     client.collect([[1.0]])
     assert client.flush(10)
-    assert "wait" in vars(client._outbox.carrier._link.call._state.condition)
+    assert "wait" in vars(client._outbox.carrier._link.carrier._call._state.condition)
     assert LOOKING_EVERY > 1

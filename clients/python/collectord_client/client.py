@@ -31,7 +31,13 @@ from .telemetry import switch
 from .telemetry.reporter import Reporter
 from .wire import Stream
 
-NOT_CONNECTED: dict[str, Any] = {"connected": False, "reconnects": 0, "resent_elsewhere": 0, "last_error": ""}
+NOT_CONNECTED: dict[str, Any] = {
+    "connected": False,
+    "transport": "",
+    "reconnects": 0,
+    "resent_elsewhere": 0,
+    "last_error": "",
+}
 
 
 class Client(Reporter):

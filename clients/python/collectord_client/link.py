@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .session import LONGEST_WAIT, Session
 from .switches import Switches
@@ -15,6 +14,7 @@ from .wire import declare, follow, hello
 
 if TYPE_CHECKING:
     from ._pb.collector_pb2 import ServerMessage, Welcome
+    from .talk import Carrier
 
 SERVICES_IN_HELLO = 50
 WELCOME_WITHIN = 10.0
@@ -26,7 +26,8 @@ AGAIN_AFTER = 0.1
 class Link:
     """Protected by the sender's lock; `cut` needs none. Nothing here waits."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, carrier: Carrier) -> None:
+        self.carrier = carrier
         self._session = session
         self.alive = True
         self.welcomed = False
@@ -34,9 +35,6 @@ class Link:
         """True once only what was dropped is still to be told; then the stream is ended in good order."""
         self.given_up = ""
         """Why we ended it ourselves, if that is an error."""
-        self.call: Any = None
-        self.written = threading.Event()
-        """Set when gRPC's thread draws no more messages."""
         self._opened = time.monotonic()
         self._declared: set[bytes] = set()
         self._followed: tuple[str, ...] = ()
@@ -51,9 +49,7 @@ class Link:
     def cut(self) -> None:
         """Ends it; from any thread."""
         self.alive = False
-        call = self.call
-        if call is not None:
-            call.cancel()
+        self.carrier.cancel()
 
     # ------------------------------------------------------------ answers
 
@@ -124,6 +120,11 @@ class Link:
         unsent = bool(session.queue) or not session.window.all_sent
         return unsent or self._go_back_at is not None or self.leaving or not self.alive
 
+    @property
+    def owed(self) -> bool:
+        """True where the daemon has something to answer."""
+        return self.alive and (not self.welcomed or bool(self._session.window.batches))
+
     # ------------------------------------------------------------ messages
 
     def hello(self, token: str) -> bytes:
@@ -136,9 +137,9 @@ class Link:
         now = time.monotonic()
         session, window = self._session, self._session.window
         if not self.welcomed:
-            if now - self._opened > WELCOME_WITHIN and self.call is not None:
+            if now - self._opened > WELCOME_WITHIN:
                 self.given_up = "the daemon did not answer"
-                self.call.cancel()
+                self.carrier.cancel()
             return None, WELCOME_WITHIN / 2
         wait = LONGEST_WAIT
         services = session.services

@@ -127,6 +127,8 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()
+    for sender in _senders.values():
+        sender.abandon()
     _graveyard.extend(_senders.values())
     _senders.clear()
     embedded.after_fork_in_child()

@@ -1,34 +1,33 @@
 """Takes sealed pages to the daemon: one connection per process and endpoint.
 
-Two threads once something was collected: one connects, reads the answers and connects again; the other is gRPC's, which
-draws the messages to send out of `_messages`. Both are daemon threads. `_lock` is never held across input or output.
+A daemon thread, once something was collected, connects, runs what carries the messages (`framed.py`, else `overgrpc.py`) and
+connects again.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import embedded, process
+from . import embedded, framed, process
 from .access import Access, AccessError, Explainer
-from .dial import METHOD, dial, knock, may_answer, pause, quiet
+from .bell import Bell
+from .dial import knock, may_answer, pause
 from .endpoint import EndpointError, directory_of, resolve
 from .link import Link
 from .notices import say, trace
 from .outbox import Outbox
+from .overgrpc import OverGrpc
 from .page import Page
 from .session import Session
-from .threadless import exchange, threads_can_start
+from .talk import Carrier, Ended
 from .wire import Stream
 
 if TYPE_CHECKING:
     from ._pb.collector_pb2 import ServerMessage
 
-SETTLING = 0.02
 LEAVING_WITHIN = 0.5
 LOOKING_EVERY = 0.25
 REFUSED_PAUSE = 2.0
@@ -41,35 +40,33 @@ class Sender:
     def __init__(self, endpoint: str | None, access: Access) -> None:
         self.endpoint = endpoint
         self._access = access
-        self._token = ""
-        """What the connection at hand shows."""
         self._explainer = Explainer()
         self._refused = False
         """True where the daemon does not trust us, or we it: asking again soon would change nothing."""
         self.stopped = False
         self._session = Session()
-        self._lock = threading.Lock()
-        """Protects the session and the link."""
-        self._work = threading.Event()
+        self.lock = threading.Lock()
+        """Protects the session and the link; never held across input or output."""
+        self.bell = Bell()
+        """Rung when there may be something to send."""
         self._interrupt = threading.Event()
         self._resting = False
         self._asleep = threading.Event()
         self._thread: threading.Thread | None = None
         self._link: Link | None = None
-        self._abandoned: Any = None
 
     # ------------------------------------------------------------ for outboxes and clients
 
     def attach(self, outbox: Outbox) -> None:
-        with self._lock:
+        with self.lock:
             self._session.attach(outbox)
         # Its service may be one that is not followed yet.
-        self._work.set()
+        self.bell.ring()
 
     def detach(self, outbox: Outbox) -> None:
         """Forgets `outbox` and gives up what it holds; with the last one the sender stops."""
         self._give_up(outbox)
-        with self._lock:
+        with self.lock:
             if outbox in self._session.outboxes:
                 self._session.outboxes.remove(outbox)
             last = not self._session.outboxes
@@ -82,11 +79,11 @@ class Sender:
     def wake(self) -> None:
         if self._thread is None:
             self._start()
-        self._work.set()
+        self.bell.ring()
 
     def count_dropped(self, stream: Stream, reason: str, rows: int) -> None:
         drops = self._session.drops
-        with self._lock:
+        with self.lock:
             first = not drops.changed
             drops.add(stream, reason, rows)
         if first:
@@ -99,9 +96,10 @@ class Sender:
 
     def stats(self) -> dict[str, Any]:
         """What a client's `stats` say about the connection."""
-        session = self._session
+        session, link = self._session, self._link
         return {
             "connected": self.connected,
+            "transport": link.carrier.name if link is not None and link.welcomed else "",
             "reconnects": max(0, session.connects - 1),
             "resent_elsewhere": session.resent_elsewhere,
             "last_error": session.last_error,
@@ -109,12 +107,12 @@ class Sender:
 
     def _give_up(self, outbox: Outbox) -> None:
         outbox.seal()
-        with self._lock:
+        with self.lock:
             self._session.give_up(outbox)
 
     def stop(self, timeout: float = 1.0) -> None:
         """Puts the connection down for good. What was sent and not answered then counts as dropped, `unconfirmed`."""
-        with self._lock:
+        with self.lock:
             self.stopped = True
             link, thread = self._link, self._thread
             waits = thread is not None and thread is not threading.current_thread()
@@ -123,14 +121,16 @@ class Sender:
                 link.leaving = True
         if leaving and thread is not None:
             # The daemon hears what was dropped, answers what it has, and ends the stream.
-            self._work.set()
+            self.bell.ring()
             thread.join(min(timeout, LEAVING_WITHIN))
         self._interrupt.set()
         self._cut(link)
         if waits and thread is not None:
             thread.join(timeout)
-        with self._lock:
+        with self.lock:
             self._session.give_up_unconfirmed()
+        if thread is None:
+            self.bell.close()
         embedded.leave(self)
 
     def settle(self, deadline: float) -> list[Outbox]:
@@ -138,7 +138,7 @@ class Sender:
 
         Does not wait where no daemon listens and none ever did.
         """
-        with self._lock:
+        with self.lock:
             outboxes = list(self._session.outboxes)
         held = [outbox for outbox in outboxes if not outbox.idle()]
         if held and not self.stopped and self._may_answer():
@@ -179,7 +179,7 @@ class Sender:
 
     def rest(self) -> None:
         """Puts the connection down and holds still until `resume`. For the moment before a fork."""
-        with self._lock:
+        with self.lock:
             if self._thread is None or not self._thread.is_alive():
                 return
             self._resting = True
@@ -188,20 +188,22 @@ class Sender:
         self._interrupt.set()
         self._cut(link)
         self._asleep.wait(2.0)
-        # What is left to do in gRPC's own threads takes well under a millisecond, and nothing tells when it is done. A lock
-        # that one of them holds in the moment of the fork would be held for ever in the child.
-        if link is not None:
-            time.sleep(SETTLING)
+        if link is not None and link.carrier.settling:
+            time.sleep(link.carrier.settling)
+
+    def abandon(self) -> None:
+        """In a child, where it is the parent's."""
+        self.bell.close()
 
     def resume(self) -> None:
-        with self._lock:
+        with self.lock:
             self._resting = False
         self._interrupt.set()
 
     # ------------------------------------------------------------ the thread that connects and reads
 
     def _start(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._thread is not None or self.stopped:
                 return
             thread = threading.Thread(target=self._run, name="collectord-client", daemon=True)
@@ -225,6 +227,7 @@ class Sender:
             failures = 0 if self._attempt() else failures + 1
             if not self.stopped and not self._resting:
                 self._interrupt.wait(REFUSED_PAUSE if self._refused else pause(failures))
+        self.bell.close()
 
     def _attempt(self) -> bool:
         """One connection from beginning to end. True if the daemon welcomed us."""
@@ -238,100 +241,60 @@ class Sender:
         return False
 
     def _connect(self) -> bool:
+        token = self._access.token_now() if directory_of(self.endpoint) is None else ""
+        carrier, secure, target = self._reach(token)
+        if carrier is None:
+            return False
+        link = Link(self._session, carrier)
+        try:
+            with self.lock:
+                if self.stopped or self._resting:
+                    return False
+                self._link = link
+            carrier.run(_Talk(self, link, token), alone=self._thread is None)
+        except Ended as error:
+            if link.alive:
+                why = ""
+                if target and not link.welcomed and error.status == "UNAVAILABLE":
+                    # What gRPC says of a handshake, or of one that is missing, differs from version to version, and often is no help.
+                    why = self._explainer.why_not(self._access, target, secure)
+                self._refused = bool(why) or error.status == "UNAUTHENTICATED"
+                self._failed(link.given_up or why or str(error), self._refused)
+        finally:
+            with self.lock:
+                link.alive = False
+                self._link = None
+            carrier.close()
+        return link.welcomed
+
+    def _reach(self, token: str) -> tuple[Carrier | None, bool, str]:
+        """What carries the next connection, None where it is known that nobody would answer; whether over TLS; and `host:port`
+        where it is no socket."""
         target, path = resolve(self.endpoint)
-        refused = knock(path) if path else ""
+        self._refused = False
+        if path is None:
+            secure = self._access.speaks_tls(self.endpoint)
+            if not secure:
+                self._access.check_plain(target, token)
+            shown = (self._access.credentials(), self._access.server_name()) if secure else ()
+            return OverGrpc(target, None, *shown), secure, target
+        carrier: Carrier | None = framed.connect(path)
+        refused = knock(path) if carrier is None else ""
         directory = directory_of(self.endpoint)
-        if refused and path and directory is not None:
+        if refused and directory is not None:
             embedded.serve(directory, self)
-            refused = knock(path)
+            carrier = framed.connect(path)
+            refused = knock(path) if carrier is None else ""
         if refused:
             # Without a daemon, gRPC is not even loaded, and an attempt costs some microseconds.
             self._failed(refused)
-            return False
-        import grpc
-
-        from ._pb.collector_pb2 import ServerMessage
-
-        secure = path is None and self._access.speaks_tls(self.endpoint)
-        self._refused = False
-        self._token = self._access.token_now() if directory is None else ""
-        if not secure:
-            self._access.check_plain(target, self._token)
-        shown = (self._access.credentials(), self._access.server_name()) if secure else ()
-        link = Link(self._session)
-        with self._lock:
-            if self.stopped or self._resting:
-                return False
-            self._link = link
-        channel = dial(target, path, *shown)
-        started: list[threading.Thread] = []
-        try:
-            if sys.version_info >= (3, 12) and not threads_can_start():
-                self._last_words(channel, link)
-                return False
-            before = set(threading.enumerate())
-            try:
-                link.call = channel.stream_stream(METHOD, None, None)(self._messages(link))
-            except RuntimeError:
-                # Python 3.12, and the interpreter began to end just now: gRPC has a call and no thread to serve it, so
-                # closing its channel would wait for ever. It is left alone, and the words go out another way.
-                self._abandoned, channel = channel, dial(target, path, *shown)
-                self._last_words(channel, link)
-                return False
-            quiet(link.call)
-            started = [thread for thread in threading.enumerate() if thread not in before and thread.daemon]
-            if not link.alive:
-                link.call.cancel()
-            for raw in link.call:
-                self._receive(link, ServerMessage.FromString(raw))
-            self._failed("the daemon ended the stream")
-        except grpc.RpcError as error:
-            if link.alive:
-                code = error.code() if isinstance(error, grpc.Call) else None
-                detail = error.details() if isinstance(error, grpc.Call) else str(error)
-                why = ""
-                if path is None and not link.welcomed and code is grpc.StatusCode.UNAVAILABLE:
-                    # What gRPC says of a handshake, or of one that is missing, differs from version to version, and often is no help.
-                    why = self._explainer.why_not(self._access, target, secure)
-                self._refused = bool(why) or code is grpc.StatusCode.UNAUTHENTICATED
-                said = f"{code.name if code is not None else 'error'}: {detail}"
-                self._failed(link.given_up or why or said, self._refused)
-        finally:
-            with self._lock:
-                link.alive = False
-                self._link = None
-            self._work.set()
-            if link.call is not None:
-                link.call.cancel()
-                link.written.wait(1.0)
-            channel.close()
-            # The call holds the generator, which holds the link: cut here, so that gRPC tears it all down at once.
-            link.call = None
-            for thread in started:
-                thread.join(0.25)
-        return link.welcomed
-
-    def _last_words(self, channel: Any, link: Link) -> None:
-        """A whole connection without further threads, while `finish` waits in the thread that ends the process."""
-        from ._pb.collector_pb2 import ServerMessage
-
-        def following() -> bytes | None:
-            with self._lock:
-                return link.next()[0] if link.alive else None
-
-        def waiting() -> bool:
-            with self._lock:
-                return link.alive and (not link.welcomed or bool(self._session.window.batches))
-
-        exchange(
-            channel, METHOD, process.exit_timeout(self.endpoint), link.hello(self._token), following,
-            lambda raw: self._receive(link, ServerMessage.FromString(raw)), waiting,
-        )  # fmt: skip
+            return None, False, ""
+        return carrier or OverGrpc(target, path), False, ""
 
     def _cut(self, link: Link | None) -> None:
         if link is not None:
             link.cut()
-            self._work.set()
+            self.bell.ring()
 
     def _failed(self, what: str, needs_somebody: bool = False) -> None:
         if self.stopped:
@@ -342,17 +305,17 @@ class Sender:
         else:
             say(logging.INFO, f"none {self.endpoint}", "collectord cannot be reached yet: %s", what)
 
-    def _receive(self, link: Link, message: ServerMessage) -> None:
+    def receive(self, link: Link, message: ServerMessage) -> None:
         """Takes an answer, and says what people should know of it."""
         session = self._session
-        with self._lock:
+        with self.lock:
             if not link.alive:
                 return
             connects, before, switches = session.connects, session.collecting, session.switches
             refused = link.receive(message)
             wakes = link.waiting or session.connects != connects
         if wakes:
-            self._work.set()
+            self.bell.ring()
         if refused is not None:
             why, detail = refused.refused, message.reject.detail
             say(logging.WARNING, f"reject {why}", "rejected %d rows: %s (%s)", refused.rows, why, detail)
@@ -375,28 +338,40 @@ class Sender:
                     shown,
                 )
 
-    # ------------------------------------------------------------ gRPC's thread, which draws messages
 
-    def _messages(self, link: Link) -> Iterator[bytes]:
-        try:
-            with self._lock:
-                first = link.hello(self._token)
-            yield first
-            while True:
-                self._work.clear()
-                with self._lock:
-                    if not link.alive:
-                        return
-                    message, wait = link.next()
-                if message is not None:
-                    yield message
-                elif link.leaving:
-                    return
-                else:
-                    self._work.wait(wait)
-        except Exception as error:  # noqa: BLE001
-            self._session.last_error = type(error).__name__
-            say(logging.ERROR, "internal", "sending failed: %s", type(error).__name__)
-            trace(error)
-        finally:
-            link.written.set()
+class _Talk:
+    """See `talk.Talk`: the sender as one connection sees it."""
+
+    def __init__(self, sender: Sender, link: Link, token: str) -> None:
+        from ._pb.collector_pb2 import ServerMessage
+
+        self._sender = sender
+        self._link = link
+        self._token = token
+        self._parse = ServerMessage.FromString
+        self.bell = sender.bell
+        self.exit_timeout = process.exit_timeout(sender.endpoint)
+
+    def hello(self) -> bytes:
+        with self._sender.lock:
+            return self._link.hello(self._token)
+
+    def next(self) -> tuple[bytes | None, float]:
+        with self._sender.lock:
+            # Over, nothing more is taken for it: whoever comes next is told.
+            return self._link.next() if self._link.alive else (None, 0.0)
+
+    def receive(self, raw: bytes) -> None:
+        self._sender.receive(self._link, self._parse(raw))
+
+    @property
+    def alive(self) -> bool:
+        return self._link.alive
+
+    @property
+    def leaving(self) -> bool:
+        return self._link.leaving
+
+    @property
+    def waiting(self) -> bool:
+        return self._link.owed

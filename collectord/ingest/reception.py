@@ -1,0 +1,176 @@
+"""Where the clients of one listener come in: who still finds a place, how long anybody is waited for, whose stream ends for
+want of memory. What carries the messages, `service.py` and `framed.py` know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from heapq import nsmallest
+from typing import Any
+
+from collectord.errors import (
+    CollectordError,
+    ProtocolError,
+    TakenOver,
+    TenantChanged,
+    TooManyClients,
+    Unauthenticated,
+)
+from collectord.ingest.gate import Gate
+from collectord.ingest.pressure import LOOK_SECONDS, MemoryShort, Pressure
+from collectord.ingest.session import Session
+from collectord.logs import event
+from collectord.model import Buffer
+
+HELLO_SECONDS = 10.0
+SPARE_CONNECTIONS = 64
+"""Beyond `max_clients`: so many more get an answer that says why they are refused; the next find the door closed."""
+SPARE_DESCRIPTORS = 256
+"""For log, ledger, store and the command line."""
+MAX_STRANGERS = 256
+"""Streams of a listener that other machines reach, and that have not said who they are: they take no places from others."""
+PRESSURE_SHARE = 1.5
+"""Messages on their way may take so many times the budget of unacknowledged bytes before streams are ended."""
+
+Write = Callable[[bytes], Awaitable[None]]
+"""Sends one message; returns when there is room for the next."""
+
+_log = logging.getLogger("collectord.ingest")
+
+
+def most_connections(max_clients: int, descriptors: int) -> int:
+    """How many connections a listener may take with so many file descriptors, so that the daemon's own files find some. Pure."""
+    return max(1, min(max_clients + SPARE_CONNECTIONS, descriptors - SPARE_DESCRIPTORS))
+
+
+def connections_of(max_clients: int, taken: int = 0, listeners: int = 1) -> int:
+    """How many connections each of so many listeners may take; `taken`: descriptors that another door may need. Raises the
+    process's limit of file descriptors."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    connections = most_connections(
+        max_clients, ((most if most != resource.RLIM_INFINITY else 1 << 30) - taken) // listeners
+    )
+    if connections < max_clients:
+        event(_log, logging.WARNING, "the limit of open files allows fewer clients", files=most,
+              clients=connections, max_clients=max_clients)  # fmt: skip
+    return connections
+
+
+class Reception:
+    """Of one listener. Belongs to the event loop."""
+
+    def __init__(
+        self, gate: Gate, max_clients: int, hello_seconds: float = HELLO_SECONDS, pressure: Pressure | None = None,
+        listener: str = "", reachable: bool = False,
+    ) -> None:  # fmt: skip
+        """`listener`: its address; `reachable`: from other machines."""
+        self.gate = gate
+        self.hello_seconds = hello_seconds
+        self._max_clients = max_clients
+        self._pressure = pressure or Pressure.from_now(int(PRESSURE_SHARE * gate.admission.budget))
+        self._listener = listener
+        self._reachable = reachable
+        self._looking = False
+
+    async def converse(
+        self, messages: AsyncIterator[Buffer], write: Write, peer: str, names: Sequence[str] = ()
+    ) -> None:
+        """One client's stream, until its end; `names`: those in the client's certificate.
+
+        Raises:
+            CollectordError: why it ends, if not in good order. It is in the log and counted.
+        """
+        gate = self.gate
+        session = Session(gate, peer, self._listener, names)
+        try:
+            if len(gate.sessions) >= self._max_clients:
+                raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
+            if self._reachable and self._strangers() >= MAX_STRANGERS:
+                raise TooManyClients(f"{MAX_STRANGERS} connections have not said yet who they are")
+            gate.look_for_tenants()
+            gate.sessions.add(session)
+            self._look_out()
+            await self._until_over(session, messages, write)
+        except CollectordError as error:
+            gate.metrics.count("collectord_streams_refused_total", reason=_reason(error))
+            event(_log, logging.WARNING, "stream ended", reason=str(error), peer=session.peer, sdk=session.sdk)
+            raise
+        finally:
+            # At once: a client that does not read may hold up whatever its transport still has to say.
+            gate.leave(session)
+
+    def _strangers(self) -> int:
+        """How many have come to this listener and not greeted."""
+        return sum(not one.client and one.listener == self._listener for one in self.gate.sessions)
+
+    def _look_out(self) -> None:
+        """Looks after the memory as long as anybody is there."""
+        if not self._looking and self.gate.sessions:
+            self._looking = True
+            self.gate.later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        sessions = [session for session in self.gate.sessions if not session.over.done()]
+        excess = self._pressure.excess(len(sessions))
+        if excess:
+            event(
+                _log, logging.WARNING, "streams end: messages that do not become whole fill the memory", streams=excess
+            )
+            # Those first who have not even said who they are: they need no token for it.
+            for session in nsmallest(excess, sessions, key=lambda one: (bool(one.client), one.heard)):
+                session.end(MemoryShort("the daemon's memory is used up, and nothing whole came for longest from here"))
+        self._look_out()
+
+    async def _until_over(self, session: Session, messages: AsyncIterator[Buffer], write: Write) -> None:
+        sender = asyncio.create_task(self._send(session, write))
+        reader = asyncio.create_task(self._read(session, messages))
+        patience = self.gate.loop.call_later(self.hello_seconds, self._hello_due, session)
+        running: set[asyncio.Future[Any]] = {sender, reader, session.over}
+        try:
+            # When the client has said all, what is due to it still goes out.
+            while sender in running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                if session.over in done:
+                    raise session.over.result()
+                for task in done:
+                    task.result()
+        finally:
+            patience.cancel()
+            for task in (sender, reader):
+                task.cancel()
+            await asyncio.gather(sender, reader, return_exceptions=True)
+
+    def _hello_due(self, session: Session) -> None:
+        if not session.client:
+            session.end(ProtocolError(f"no Hello within {self.hello_seconds:g} s"))
+
+    @staticmethod
+    async def _read(session: Session, messages: AsyncIterator[Buffer]) -> None:
+        async for raw in messages:
+            await session.receive(raw)
+        session.hang_up()
+
+    @staticmethod
+    async def _send(session: Session, write: Write) -> None:
+        while not session.finished:
+            await session.wake.wait()
+            for message in session.outgoing():
+                await write(message)
+
+
+def _reason(error: CollectordError) -> str:
+    """A label of `collectord_streams_refused_total`."""
+    if isinstance(error, ProtocolError):
+        return "protocol"
+    if isinstance(error, TakenOver):
+        return "taken_over"
+    if isinstance(error, Unauthenticated):
+        return "token"
+    if isinstance(error, TenantChanged):
+        return "tenant_changed"
+    return "memory" if isinstance(error, MemoryShort) else "limit"
