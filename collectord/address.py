@@ -57,6 +57,10 @@ def check_for_clients(path: Path) -> None:
     """Raises ValueError where clients would look for a socket elsewhere."""
     if "," in str(path):
         raise ValueError(f"gRPC, which clients use, cuts {path} at the comma; choose a path without one")
+    if path.name.endswith(FRAMED):
+        raise ValueError(
+            f"{path} is where clients look for the socket beside {path.with_suffix('')}; choose another name"
+        )
 
 
 def framed_beside(path: Path) -> Path | None:

@@ -119,26 +119,19 @@ class Servers:
         settings = self._settings
         local = address.startswith("unix:")
         reception = Reception(gate, settings.most_clients, listener=address, reachable=address in settings.reachable)
-        connections = self._connections()
+        places = settings.mdc_connections if settings.mdc is not None else 0
+        over_grpc, framed_too = connections_of(settings.most_clients, places, len(settings.listen), beside=local)
         name = pb.DESCRIPTOR.services_by_name["Collector"].full_name
-        server, self.health = await new_server(
-            name, server_options(connections), self.health if self._clients else None
-        )
+        server, self.health = await new_server(name, server_options(over_grpc), self.health if self._clients else None)
         self._clients.append(server)
         service = CollectorService(reception, certificates=settings.tls_client_ca is not None and not local)
         server.add_generic_rpc_handlers((service.handler(),))
         self._listeners.bind(server, address)
         bound = self._listeners.bind_framed(address) if local else None
         if bound is not None:
-            framed = FramedServer(reception, connections)
+            framed = FramedServer(reception, framed_too)
             self._framed.append(framed)
             await framed.start(bound)
-
-    def _connections(self) -> int:
-        """How many each socket and port may take."""
-        settings = self._settings
-        sockets = len(settings.listen) + sum(address.startswith("unix:") for address in settings.listen)
-        return connections_of(settings.most_clients, 0 if settings.mdc is None else settings.mdc_connections, sockets)
 
     async def _stop_clients(self, grace: float | None) -> None:
         await asyncio.gather(

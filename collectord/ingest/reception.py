@@ -41,23 +41,28 @@ Write = Callable[[bytes], Awaitable[None]]
 _log = logging.getLogger("collectord.ingest")
 
 
-def most_connections(max_clients: int, descriptors: int) -> int:
-    """How many connections a listener may take with so many file descriptors, so that the daemon's own files find some. Pure."""
-    return max(1, min(max_clients + SPARE_CONNECTIONS, descriptors - SPARE_DESCRIPTORS))
+def most_connections(max_clients: int, descriptors: int, listeners: int = 1, beside: bool = False) -> tuple[int, int]:
+    """How many connections each of so many listeners may take, and the socket without HTTP/2 `beside` it, so that the daemon's own
+    files find descriptors. Where those are few, three of four are for the latter, to which our clients come. Pure."""
+    room = max(2, (descriptors - SPARE_DESCRIPTORS) // listeners)
+    wanted = max_clients + SPARE_CONNECTIONS
+    if not beside:
+        return min(wanted, room), 0
+    other = min(wanted, max(1, room // 4, room - wanted))
+    return other, min(wanted, room - other)
 
 
-def connections_of(max_clients: int, taken: int = 0, listeners: int = 1) -> int:
-    """How many connections each of so many listeners may take; `taken`: descriptors that another door may need. Raises the
-    process's limit of file descriptors."""
+def connections_of(max_clients: int, taken: int = 0, listeners: int = 1, beside: bool = False) -> tuple[int, int]:
+    """As `most_connections`; `taken`: descriptors that another door may need. Raises the process's limit of file descriptors."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    connections = most_connections(
-        max_clients, ((most if most != resource.RLIM_INFINITY else 1 << 30) - taken) // listeners
+    found = most_connections(
+        max_clients, (most if most != resource.RLIM_INFINITY else 1 << 30) - taken, listeners, beside
     )
-    if connections < max_clients:
+    if max(found) < max_clients:
         event(_log, logging.WARNING, "the limit of open files allows fewer clients", files=most,
-              clients=connections, max_clients=max_clients)  # fmt: skip
-    return connections
+              clients=max(found), max_clients=max_clients)  # fmt: skip
+    return found
 
 
 class Reception:

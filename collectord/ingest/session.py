@@ -98,7 +98,7 @@ class Session:
         if len(content) > most:
             raise ProtocolError(f"{kind.name.lower()} has {len(content)} bytes; {most} are allowed")
         if kind is Kind.BATCH:
-            await self._batch(content)
+            await self._batch(content, len(raw))
         elif kind is Kind.HELLO:
             self._hello(_parsed(pb.Hello(), content))
         elif kind is Kind.DECLARE:
@@ -265,9 +265,10 @@ class Session:
             event(_log, logging.WARNING, "a report of dropped rows was kept in part", left_out=refused, peer=self.peer)
         if self.purse.limited:
             await self._within_quota(self.purse, len(payload), 0)
-        await self._submit(Entry(EntryKind.DROPPED, self.client, 0, 0, payload), None)
+        await self._submit(Entry(EntryKind.DROPPED, self.client, 0, 0, payload), None, len(payload))
 
-    async def _batch(self, payload: memoryview) -> None:
+    async def _batch(self, payload: memoryview, held: int) -> None:
+        """`held`: bytes of the message, which are there as long as the payload is."""
         gate = self._gate
         refusal = None
         try:
@@ -308,7 +309,7 @@ class Session:
             entry = Entry(EntryKind.REJECT, self.client, found.sequence, found.rows, reason, schema)
             await self._slowly(purse, len(reason) + ENTRY_BYTES + self._declaration(schema))
         self.account.whose = purse
-        await self._submit(entry, refusal)
+        await self._submit(entry, refusal, held if refusal is None else 0)
 
     def _may_count(self, stream: Stream, reason: str) -> bool:
         """Whether what was dropped of a stream for a reason gets a line in the books."""
@@ -378,11 +379,11 @@ class Session:
             self.wake.set()
         return sequence == taken + 1
 
-    async def _submit(self, entry: Entry, refusal: Refusal | None) -> None:
+    async def _submit(self, entry: Entry, refusal: Refusal | None, held: int) -> None:
         gate = self._gate
         size = len(entry.payload)
         outcome = Outcome(
-            self, self.client, entry.sequence, size, size + ENTRY_OVERHEAD, entry.rows, refusal, entry.partition,
+            self, self.client, entry.sequence, size, max(size, held) + ENTRY_OVERHEAD, entry.rows, refusal, entry.partition,
             entry=entry if gate.arrivals.watched else None,
         )  # fmt: skip
         held = handed_over = False

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collectord_client import framed
+from collectord_client import framed, link
 from collectord_client._pb import collector_pb2 as pb
 from collectord_client.bell import READ, Bell
 from collectord_client.framed import FRAME, MAX_ANSWER, MESSAGE, SUFFIX, TRAILERS, Framed
@@ -302,6 +302,123 @@ def test_where_nobody_listens_without_http2_the_client_speaks_grpc(make: Any, da
     assert client.flush(10)
     assert client.stats()["transport"] == "grpc"
     assert numbers(daemon) == [1]
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 200 OK\r\n\r\n", b""])
+def test_where_somebody_else_listens_the_client_speaks_grpc(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, says: bytes
+) -> None:
+    """Who talks otherwise, or never answers."""
+    monkeypatch.setattr(link, "WELCOME_WITHIN", 0.1)
+    path = Path(daemon.endpoint.removeprefix("unix:") + SUFFIX)
+    daemon.stop()
+    daemon.framed = False
+    daemon.start()
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.bind(str(path))
+        stranger.listen()
+        client = make()
+        send(client, [1])
+        connected, _ = stranger.accept()
+        with connected:
+            connected.sendall(says)
+            assert client.flush(10)
+    assert client.stats()["transport"] == "grpc"
+    assert numbers(daemon) == [1]
+
+
+def test_where_more_come_than_the_daemon_lets_in_the_client_comes_again(make: Any, daemon: FakeDaemon) -> None:
+    """It does not turn to gRPC, which it would keep to."""
+    path = Path(daemon.endpoint.removeprefix("unix:") + SUFFIX)
+    daemon.stop()
+    with socket.socket(socket.AF_UNIX) as full:
+        full.bind(str(path))
+        full.listen(0)
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(str(path))
+            client = make()
+            send(client, [1])
+            assert wait(lambda: client.stats()["last_error"] == "too many clients connect at once")
+        finally:
+            for one in waiting:
+                one.close()
+    daemon.start()
+    assert client.flush(10)
+    assert client.stats()["transport"] == "framed"
+
+
+def test_an_error_in_the_middle_of_a_message_ends_the_connection(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as want of memory in the kernel: the daemon is not left waiting for the rest, and everything comes once."""
+    client = make(page_bytes=2048)
+    send(client, [0])
+    assert client.flush(10)
+    left = [b"nothing", b"a part", b"all of it"]
+
+    class Failing(socket.socket):
+        def sendmsg(self, pieces: Any, *more: Any) -> int:  # type: ignore[override]
+            if left:
+                left.pop()
+                sent = super().sendmsg([pieces[0]]) if len(left) % 2 else 0
+                if sent:
+                    return sent
+                raise OSError(105, "No buffer space available")
+            return super().sendmsg(pieces, *more)
+
+    connect = framed.connect
+
+    def failing(path: str) -> Framed | None:
+        made = connect(path)
+        assert made is not None
+        plain = made._socket
+        made._socket = Failing(fileno=plain.detach())
+        made._socket.setblocking(False)
+        return made
+
+    monkeypatch.setattr(framed, "connect", failing)
+    daemon.break_streams()
+    send(client, range(1, 200))
+    assert client.flush(20)
+    assert not left
+    assert numbers(daemon) == list(range(200))
+
+
+@pytest.mark.parametrize("endpoint", ["unix:{}/absent.sock", "dir:{}/store"])
+def test_without_unix_sockets_the_reason_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    """As on Windows."""
+    from collectord_client import Client, embedded
+
+    monkeypatch.delattr(socket, "AF_UNIX")
+    monkeypatch.setattr(embedded, "serve", lambda directory, sender: None)
+    (tmp_path / "absent.sock").touch()
+    client = Client(model="m", endpoint=endpoint.format(tmp_path), linger=0.05)
+    send(client, [1])
+    try:
+        assert wait(
+            lambda: "unix sockets" in client.stats()["last_error"] or "no socket" in client.stats()["last_error"]
+        )
+    finally:
+        client.close(0)
+
+
+def test_a_token_that_cannot_be_read_is_no_matter_where_there_is_no_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from collectord_client import Client
+
+    monkeypatch.setenv("COLLECTORD_TOKEN_FILE", str(tmp_path / "absent"))
+    client = Client(model="m", endpoint=f"unix:{tmp_path}/d.sock", linger=0.05)
+    send(client, [1])
+    try:
+        assert wait(lambda: "no socket" in client.stats()["last_error"])
+    finally:
+        client.close(0)
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_not_tried(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import sys
 import threading
 from typing import Any
@@ -92,6 +93,81 @@ def test_each_context_has_its_own(core: Any, others: int, steps: list[tuple[str,
             del contexts[at % len(contexts)]
         del context
         assert [one.run(waiting.get) for one, _ in contexts] == [value for _, value in contexts]
+
+
+_numbers = itertools.count()
+
+
+def _place(variable: contextvars.ContextVar[Any], level: int) -> int:
+    """Where a variable goes on each of the first levels of Python's tree (hamt.c: 5 bits of the folded hash each)."""
+    hashed = hash(variable)
+    return ((hashed & 0xFFFFFFFF) ^ (hashed >> 32 & 0xFFFFFFFF)) & ((1 << 5 * level) - 1)
+
+
+def beside(
+    variable: contextvars.ContextVar[Any], level: int, count: int, elsewhere: bool = False
+) -> list[contextvars.ContextVar[int]]:
+    """Other variables that go the same way as `variable` for so many levels and then part; `elsewhere`: that part at once."""
+    found: list[contextvars.ContextVar[int]] = []
+    while len(found) < count:
+        # Of another name each: its hash is made of that, and of an address that the one before may have had.
+        made = contextvars.ContextVar[int](f"beside {next(_numbers)}")
+        parts = _place(made, level + 1) != _place(variable, level + 1)
+        if (
+            _place(made, 1) != _place(variable, 1)
+            if elsewhere
+            else _place(made, level) == _place(variable, level) and parts
+        ):
+            found.append(made)
+    return found
+
+
+@both
+@pytest.mark.parametrize(("level", "count"), [(1, 1), (1, 20), (2, 1), (2, 3)])
+def test_variables_whose_hashes_begin_alike(core: Any, level: int, count: int) -> None:
+    """They lie in nodes of their own, which the trees of two contexts may share though their roots differ."""
+    waiting = Waiting(core)
+    crowd = beside(waiting.pending._variable, level, count)
+    [other] = beside(waiting.pending._variable, level, 1, elsewhere=True)
+
+    def run() -> None:
+        for number, variable in enumerate(crowd):
+            variable.set(number)
+        waiting.set(1)
+        for time in range(2, 20):
+            # Another root for one of the two, what lies below it stays.
+            copied = contextvars.copy_context()
+            (copied.run(other.set, time) if time % 2 else other.set(time))
+            copied.run(waiting.set, -time) if time % 3 else waiting.set(time)
+            theirs, ours = copied.run(waiting.get), waiting.get()
+            assert {theirs, ours} == ({-time, time - 1} if time % 3 else {time - 1, time})
+            waiting.set(time)
+            assert (copied.run(waiting.get), waiting.get()) == (theirs, time)
+        assert [variable.get() for variable in crowd] == list(range(count))
+
+    contextvars.Context().run(run)
+
+
+@pytest.mark.parametrize(("level", "count"), [(1, 1), (1, 20), (2, 1), (2, 3)])
+def test_a_request_is_found_among_variables_whose_hashes_begin_alike(level: int, count: int) -> None:
+    from collectord_client import Client, Request
+    from collectord_client.request import _current
+
+    crowd = beside(_current, level, count)
+    client = Client(model="m", endpoint="unix:/absent/by/design.sock")
+    collector = client.collector("labels")
+
+    def run() -> None:
+        collector.collect([[1.0]])
+        for variable in crowd:
+            variable.set(1)
+        for number in range(5):
+            assert collector.collect([[1.0]]).request_id is None
+            with Request(f"r{number}"):
+                assert collector.collect([[1.0]]).request_id == f"r{number}"
+
+    contextvars.Context().run(run)
+    client.close(0)
 
 
 @both

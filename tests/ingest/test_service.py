@@ -419,19 +419,27 @@ def test_a_client_that_ignores_its_credit_is_read_no_further_and_others_are(tmp_
 
 
 @pytest.mark.parametrize(
-    ("max_clients", "descriptors", "connections"),
-    [(4096, 1 << 20, 4160), (4096, 1024, 768), (10, 1024, 74), (4096, 100, 1)],
-)
+    ("max_clients", "descriptors", "alone", "two"),
+    [
+        (4096, 1 << 20, 4160, (4160, 4160)), (4096, 1024, 768, (192, 576)), (10, 1024, 74, (74, 74)),
+        (500, 1024, 564, (204, 564)), (4096, 100, 2, (1, 1)),
+    ],
+)  # fmt: skip
 def test_connections_leave_descriptors_for_the_daemons_own_files(
-    max_clients: int, descriptors: int, connections: int
+    max_clients: int, descriptors: int, alone: int, two: tuple[int, int]
 ) -> None:
-    assert most_connections(max_clients, descriptors) == connections
+    """Of a port, and of a socket with one beside it. Two listeners have half each."""
+    assert most_connections(max_clients, descriptors) == (alone, 0)
+    assert most_connections(max_clients, descriptors, beside=True) == two
+    assert sum(two) <= max(2, descriptors - SPARE_DESCRIPTORS)
+    each = 2 * (descriptors - SPARE_DESCRIPTORS) + SPARE_DESCRIPTORS
+    assert most_connections(max_clients, each, 2, beside=True) == two
 
 
 def test_too_few_descriptors_for_all_clients_are_told_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     """The soft limit is raised as far as it goes; if that is too little, the log says so."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections = connections_of(most * 2)
+    connections, _ = connections_of(most * 2)
     assert connections == most - SPARE_DESCRIPTORS
     assert ("grpc.max_allowed_incoming_connections", connections) in server_options(connections)
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)

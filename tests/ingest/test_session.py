@@ -41,6 +41,23 @@ async def test_a_batch_right_behind_hello_is_taken() -> None:
     assert words(session) == ["welcome 2"]
 
 
+@in_loop
+async def test_a_message_counts_with_all_that_it_keeps_in_memory() -> None:
+    """A batch of some bytes beside a megabyte that a later version would know what to do with."""
+    world = World()
+    session = world.session()
+    for raw in (hello(), declare(SCHEMA)):
+        await session.receive(raw)
+    padding = bytes(100_000)
+    # Field 15 of ClientMessage, length-delimited.
+    await session.receive(send(1) + b"\x7a\xa0\x8d\x06" + padding)
+    assert len(padding) < world.gate.admission.used < len(padding) + 2048
+    world.log.commit()
+    await turn()
+    world.at_rest()
+    assert world.log.stored() == [(BATCH, 1)]
+
+
 @pytest.mark.parametrize(
     "raw", [send(1), declare(SCHEMA), pb.ClientMessage(dropped=pb.Dropped()).SerializeToString(), b"\x78\x01"]
 )

@@ -16,11 +16,11 @@ from cpython.array cimport array, clone
 from cpython.buffer cimport PyBUF_READ, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_SetItem, PyDict_Size, PyDict_Update
+from cpython.dict cimport PyDict_DelItem, PyDict_SetItem, PyDict_Size, PyDict_Update
 from cpython.exc cimport PyErr_Clear
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_REFCNT, Py_XDECREF
 from libc.string cimport memcmp, memcpy
 
 import datetime
@@ -171,6 +171,8 @@ cdef extern from "Python.h":
     int grow_array "resize_smart"(array data, Py_ssize_t size)
     str PyUnicode_New(Py_ssize_t size, Py_UCS4 largest)
     void *PyUnicode_1BYTE_DATA(object text)
+    PyTypeObject *Py_TYPE(PyObject *of)
+    Py_ssize_t PyDict_GET_SIZE(PyObject *mapping)
 
 cdef enum:
     REQUEST_BYTES = 28
@@ -194,6 +196,146 @@ def keep_time_by_ticks(bint whether):
     trust_ticks(whether)
 
 
+cdef extern from *:
+    """
+    /* The types of what a context keeps its variables in, a mapping and the nodes of its tree; NULL where `_learn_tree` does not
+       find its way about there. */
+    static PyTypeObject *mapping_kind = NULL, *node_kind = NULL;
+
+    /* Bytes from the beginning of a context to its mapping, of a mapping to the root of its tree, of a node to its pairs of a
+       variable and its value; 0: unknown. */
+    static Py_ssize_t mapping_at = 0, root_at = 0, pairs_at = 0;
+
+    static void trust_tree(PyObject *mapping, PyObject *node) {
+        mapping_kind = mapping == Py_None ? NULL : (PyTypeObject *)mapping;
+        node_kind = node == Py_None ? NULL : (PyTypeObject *)node;
+        mapping_at = root_at = pairs_at = 0;
+    }
+
+    #define POINTER_AT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
+
+    /* Where in `holder`, of a type without items, a pointer to `held` stands; 0: nowhere, or more than once. */
+    static Py_ssize_t offset_of(PyObject *holder, PyObject *held) {
+        Py_ssize_t at, found = 0;
+        for (at = sizeof(PyObject); at + (Py_ssize_t)sizeof(PyObject *) <= Py_TYPE(holder)->tp_basicsize; at += sizeof(PyObject *)) {
+            if (POINTER_AT(holder, at) != held) continue;
+            if (found) return 0;
+            found = at;
+        }
+        return found;
+    }
+
+    static int take_mapping(PyObject *seen, void *into) {
+        if (Py_TYPE(seen) != mapping_kind) return 0;
+        *(PyObject **)into = seen;
+        return 1;
+    }
+
+    static int take_root(PyObject *seen, void *into) {
+        *(PyObject **)into = seen;
+        return 1;
+    }
+
+    /* Learns the offsets from the current context, which has nothing but `variable`, with `value`. */
+    static void learn_offsets(PyObject *variable, PyObject *value) {
+        PyObject *context = PyThreadState_Get()->context, *mapping = NULL, *root = NULL;
+        Py_ssize_t pairs;
+        if (!mapping_kind || !context) return;
+        Py_TYPE(context)->tp_traverse(context, take_mapping, &mapping);
+        if (!mapping) return;
+        mapping_kind->tp_traverse(mapping, take_root, &root);
+        if (!root || Py_TYPE(root) != node_kind || Py_SIZE(root) != 2 || node_kind->tp_itemsize != sizeof(PyObject *)) return;
+        pairs = node_kind->tp_basicsize;
+        if (POINTER_AT(root, pairs) != variable || POINTER_AT(root, pairs + sizeof(PyObject *)) != value) return;
+        mapping_at = offset_of(context, mapping);
+        root_at = offset_of(mapping, root);
+        if (mapping_at && root_at) pairs_at = pairs;
+    }
+
+    /* The root of the current context's variables, if it is one of few; else NULL. */
+    static CYTHON_INLINE PyObject *small_root(PyObject **mapping) {
+        PyObject *context, *root;
+        if (!pairs_at) return NULL;
+        context = PyThreadState_Get()->context;
+        if (!context) return NULL;
+        *mapping = POINTER_AT(context, mapping_at);
+        root = POINTER_AT(*mapping, root_at);
+        return Py_TYPE(root) == node_kind ? root : NULL;
+    }
+
+    /* A variable's value, borrowed, where it stands in the root, or in a node right below it, which `*below` then is: there are
+       those whose hashes begin alike. NULL: in neither; `*nowhere` says whether not at all. */
+    static CYTHON_INLINE PyObject *value_in(PyObject *root, PyObject *variable, PyObject **below, int *nowhere) {
+        PyObject **pair = &POINTER_AT(root, pairs_at), **end = pair + Py_SIZE(root), **inner, **inner_end;
+        *below = NULL;
+        *nowhere = 1;
+        for (; pair < end; pair += 2) {
+            if (*pair == variable) return pair[1];
+            if (*pair) continue;
+            if (Py_TYPE(pair[1]) != node_kind) {
+                *nowhere = 0;
+                continue;
+            }
+            inner = &POINTER_AT(pair[1], pairs_at);
+            for (inner_end = inner + Py_SIZE(pair[1]); inner < inner_end; inner += 2) {
+                if (*inner == variable) {
+                    *below = pair[1];
+                    return inner[1];
+                }
+                if (!*inner) *nowhere = 0;
+            }
+        }
+        return NULL;
+    }
+
+    /* A variable's value, borrowed, if it is found so and only the current context has it; else NULL. */
+    static CYTHON_INLINE PyObject *own_value(PyObject *variable) {
+        PyObject *mapping, *below, *value, *root = small_root(&mapping);
+        int nowhere;
+        if (!root || Py_REFCNT(mapping) != 1 || Py_REFCNT(root) != 1) return NULL;
+        value = value_in(root, variable, &below, &nowhere);
+        return value && Py_REFCNT(value) == 1 && (!below || Py_REFCNT(below) == 1) ? value : NULL;
+    }
+
+    /* A variable's value, borrowed, as PyContextVar_Get tells it, which takes longest for one that is not set: then this says
+       `unset`. NULL: it has to be asked. */
+    static CYTHON_INLINE PyObject *glance(PyObject *variable, PyObject *unset) {
+        PyObject *mapping, *below, *value, *root = small_root(&mapping);
+        int nowhere;
+        if (!root) return NULL;
+        value = value_in(root, variable, &below, &nowhere);
+        return value ? value : nowhere ? unset : NULL;
+    }
+
+    enum { ALONE = 1, SHARED };
+
+    static int look_for(PyObject *seen, void *wanted) {
+        int found;
+        if (seen == (PyObject *)wanted) return ALONE;
+        if (Py_TYPE(seen) != node_kind) return 0;
+        found = node_kind->tp_traverse(seen, look_for, wanted);
+        return found && Py_REFCNT(seen) > 1 ? SHARED : found;
+    }
+
+    /* Whether only the current context has a variable with this value, to which the caller holds the other reference. A copy
+       of a context shares its immutable mapping, and a mapping that was changed since shares its nodes or has the value
+       once more: so a copy, wherever it is, adds a reference on the way. Whatever else adds one only makes this say no. */
+    static int is_alone(PyObject *value) {
+        PyObject *context = PyThreadState_Get()->context, *mapping = NULL, *root = NULL;
+        if (!mapping_kind || !context || Py_REFCNT(value) != 2) return 0;
+        Py_TYPE(context)->tp_traverse(context, take_mapping, &mapping);
+        if (!mapping || Py_REFCNT(mapping) != 1) return 0;
+        mapping_kind->tp_traverse(mapping, take_root, &root);
+        return root && Py_REFCNT(root) == 1 && Py_TYPE(root)->tp_traverse(root, look_for, value) == ALONE;
+    }
+    """
+    void trust_tree(object mapping, object node)
+    void learn_offsets(PyObject *variable, PyObject *value) noexcept
+    PyObject *own_value(PyObject *variable) noexcept
+    PyObject *glance(PyObject *variable, PyObject *unset) noexcept
+    bint is_alone(PyObject *value) noexcept
+
+
 # So many modules were loaded when Flask was looked for and not found. Mostly the next call finds as many.
 cdef Py_ssize_t _without_flask = -1
 
@@ -203,18 +345,22 @@ cdef object _request():
     cdef PyObject *found = NULL
     cdef PyObject *flask
     cdef PyObject *modules
-    PyContextVar_Get(_entered, NULL, &found)
-    entered = <object>found
-    Py_XDECREF(found)
+    found = glance(<PyObject *>_entered, <PyObject *>None)
+    if found is not NULL:
+        entered = <object>found
+    else:
+        PyContextVar_Get(_entered, NULL, &found)
+        entered = <object>found
+        Py_XDECREF(found)
     if entered is not None:
         return (<tuple>entered)[0]
     modules = PyImport_GetModuleDict()
-    if PyDict_Size(<object>modules) == _without_flask:
+    if PyDict_GET_SIZE(modules) == _without_flask:
         return None
     flask = PyDict_GetItemWithError(modules, "flask")
     if flask is not NULL:
         return _of_flask(<object>flask)
-    _without_flask = PyDict_Size(<object>modules)
+    _without_flask = PyDict_GET_SIZE(modules)
     return None
 
 
@@ -351,54 +497,6 @@ cdef inline Context _context(unsigned char *id, long long time_ns, Py_ssize_t ro
     return made
 
 
-cdef extern from *:
-    """
-    /* The types of what a context keeps its variables in, a mapping and the nodes of its tree; NULL where `_learn_tree` does not
-       find its way about there. */
-    static PyTypeObject *mapping_kind = NULL, *node_kind = NULL;
-
-    static void trust_tree(PyObject *mapping, PyObject *node) {
-        mapping_kind = mapping == Py_None ? NULL : (PyTypeObject *)mapping;
-        node_kind = node == Py_None ? NULL : (PyTypeObject *)node;
-    }
-
-    static int take_mapping(PyObject *seen, void *into) {
-        if (Py_TYPE(seen) != mapping_kind) return 0;
-        *(PyObject **)into = seen;
-        return 1;
-    }
-
-    static int take_root(PyObject *seen, void *into) {
-        *(PyObject **)into = seen;
-        return 1;
-    }
-
-    enum { ALONE = 1, SHARED };
-
-    static int look_for(PyObject *seen, void *wanted) {
-        int found;
-        if (seen == (PyObject *)wanted) return ALONE;
-        if (Py_TYPE(seen) != node_kind) return 0;
-        found = node_kind->tp_traverse(seen, look_for, wanted);
-        return found && Py_REFCNT(seen) > 1 ? SHARED : found;
-    }
-
-    /* Whether only the current context has a variable with this value, to which the caller holds the other reference. A copy
-       of a context shares its immutable mapping, and a mapping that was changed since shares its nodes or has the value
-       once more: so a copy, wherever it is, adds a reference on the way. Whatever else adds one only makes this say no. */
-    static int is_alone(PyObject *value) {
-        PyObject *context = PyThreadState_Get()->context, *mapping = NULL, *root = NULL;
-        if (!mapping_kind || !context || Py_REFCNT(value) != 2) return 0;
-        Py_TYPE(context)->tp_traverse(context, take_mapping, &mapping);
-        if (!mapping || Py_REFCNT(mapping) != 1) return 0;
-        mapping_kind->tp_traverse(mapping, take_root, &root);
-        return root && Py_REFCNT(root) == 1 && Py_TYPE(root)->tp_traverse(root, look_for, value) == ALONE;
-    }
-    """
-    void trust_tree(object mapping, object node)
-    bint is_alone(PyObject *value) noexcept
-
-
 @cython.final
 @cython.no_gc
 cdef class _Place:
@@ -418,6 +516,7 @@ def _learn_tree():
         mapping = next(seen for seen in gc.get_referents(copy_context()) if type(seen) is not EmptyContext)
         trust_tree(type(mapping), type(gc.get_referents(mapping)[0]))
         del mapping
+        learn_offsets(<PyObject *>probe, <PyObject *>place)
         found = [is_alone(<PyObject *>place)]
         copied = copy_context()
         found.append(is_alone(<PyObject *>place))
@@ -465,11 +564,21 @@ cdef class Pending:
         Py_XDECREF(found)
         return (<_Place>place).context if type(place) is _Place else None
 
+    cdef inline bint _write(self, Context context) noexcept:
+        """Writes to the place, if that is clear at a glance."""
+        cdef PyObject *found = own_value(<PyObject *>self._variable)
+        if found is NULL or Py_TYPE(found) != <PyTypeObject *>_Place:
+            return False
+        (<_Place>found).context = context
+        return True
+
     cpdef set(self, request, Context context):
         cdef PyObject *found = NULL
         cdef _Place place
         if request is not None:
             request.inputs[self] = context
+            return
+        if self._write(context):
             return
         PyContextVar_Get(self._variable, NULL, &found)
         if type(<object>found) is _Place and is_alone(found):
@@ -874,53 +983,37 @@ cdef class ShortWay:
         self, object data, object correlation_id, object request_id, object context, object timestamp, object row
     ):
         cdef _Shape known = self._known
-        made = None
+        cdef PyObject *found
         request = _request()
-        try:
-            if (
-                <object>type(data) is known.kind
-                and correlation_id is None
-                and request_id is None
-                and timestamp is None
-                and row is None
-                and (context is None or isinstance(context, Context))
-                and self._outbox.collecting
-            ):
-                made = self._short(known, data, context, request)
-        except Exception as error:
-            return self._accident(error, context, request)
-        if made is None:
-            return self._long_way(data, (correlation_id, request_id, context, timestamp, row, request))
-        if type(made) is tuple:
-            made, reason = made
-            return self._dropped(reason, made, request)
-        return made
+        if (
+            <object>type(data) is known.kind
+            and correlation_id is None
+            and request_id is None
+            and timestamp is None
+            and row is None
+            and (context is None or isinstance(context, Context))
+            and self._outbox.collecting
+        ):
+            # `try` would put aside what the caller handles, each time.
+            found = (<Short>_short)(self, known, data, context, request)
+            if found is NULL:
+                return self._failed(context, request)
+            made = <object>found
+            Py_XDECREF(found)
+            if type(made) is Context:
+                return made
+            if made is not None:
+                made, reason = made
+                return self._dropped(reason, made, request)
+        return self._long_way(data, (correlation_id, request_id, context, timestamp, row, request))
 
     @cython.final
-    cdef object _short(self, _Shape known, object data, Context context, object request):
-        """The context, beside the reason if the rows were dropped; None where `data` must go the long way."""
-        cdef Array *array
-        cdef Py_buffer view
-        if known.labels is not None:
-            data = _block(data, known.labels)
-            if data is None:
-                return None
-        if <object>type(data) is known.known_layout:
-            array = <Array *><PyObject *>data
-            if <void *>array.dtype != <void *>known.dtype or array.dimensions != known.dimensions:
-                return None
-            return self._take(known, data, array, array.data, array.shape, array.strides, context, request)
-        if data.dtype is not known.dtype:
-            return None
-        PyObject_GetBuffer(data, &view, PyBUF_STRIDES)
+    cdef object _failed(self, object context, object request):
+        """An error was set where none should be."""
         try:
-            if view.ndim != known.dimensions:
-                return None
-            if known.compare(data, &view):
-                known.known_layout = type(data)
-            return self._take(known, data, NULL, <char *>view.buf, view.shape, view.strides, context, request)
-        finally:
-            PyBuffer_Release(&view)
+            raise_what_is_set()
+        except Exception as error:
+            return self._accident(error, context, request)
 
     @cython.final
     cdef object _take(
@@ -959,7 +1052,8 @@ cdef class ShortWay:
         else:
             made = source
         if self._offers:
-            self._pending.set(request, made)
+            if request is not None or not self._pending._write(made):
+                self._pending.set(request, made)
         elif self._takes:
             if source is None:
                 self._outbox.note(("uncorrelated",))
@@ -979,6 +1073,77 @@ cdef class ShortWay:
         held = data if whole else (data.T if turned else data).tobytes()
         reason = self._outbox._put(known.slot, held, rows * row, made.time_ns, made._raw, rows, asked)
         return made if reason is None else (made, reason)
+
+
+cdef extern from *:
+    """
+    static int raise_what_is_set(void) { return -1; }
+    """
+    int raise_what_is_set() except -1
+
+
+# As it is compiled: a new reference, or NULL with an error set.
+ctypedef PyObject *(*Short)(ShortWay, _Shape, object, Context, object) noexcept
+
+
+cdef object _short(ShortWay way, _Shape known, object data, Context context, object request):
+    """The context, beside the reason if the rows were dropped; None where `data` must go the long way."""
+    cdef Array *array
+    cdef Py_buffer view
+    if known.labels is not None:
+        data = _block(data, known.labels)
+        if data is None:
+            return None
+    if <object>type(data) is known.known_layout:
+        array = <Array *><PyObject *>data
+        if <void *>array.dtype != <void *>known.dtype or array.dimensions != known.dimensions:
+            return None
+        return way._take(known, data, array, array.data, array.shape, array.strides, context, request)
+    if data.dtype is not known.dtype:
+        return None
+    PyObject_GetBuffer(data, &view, PyBUF_STRIDES)
+    try:
+        if view.ndim != known.dimensions:
+            return None
+        if known.compare(data, &view):
+            known.known_layout = type(data)
+        return way._take(known, data, NULL, <char *>view.buf, view.shape, view.strides, context, request)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef object _collect_one(PyObject *way, PyObject *data):
+    return (<ShortWay>way)._collect_this(<object>data, None, None, None, None, None)
+
+
+cdef extern from *:
+    """
+    /* Cython counts references to the default of each argument, which is a sixth of what a call with data alone takes: such a
+       call goes to `one` right away, any other to the method as it is compiled. */
+    typedef PyObject *(*Collect)(PyObject *, PyObject *const *, Py_ssize_t, PyObject *);
+    typedef PyObject *(*CollectOne)(PyObject *, PyObject *);
+    static CollectOne collect_one = NULL;
+    static Collect collect_all = NULL;
+
+    static PyObject *collect_at_once(PyObject *self, PyObject *const *given, Py_ssize_t count, PyObject *names) {
+        return count == 1 && !names ? collect_one(self, *given) : collect_all(self, given, count, names);
+    }
+
+    /* Where the method is called in another way than this, it stays as it is. */
+    static void put_before(PyObject *method, CollectOne one) {
+        PyMethodDef *known;
+        if (Py_TYPE(method) != &PyMethodDescr_Type) return;
+        known = ((PyMethodDescrObject *)method)->d_method;
+        if (known->ml_flags != (METH_FASTCALL | METH_KEYWORDS) || collect_all) return;
+        collect_one = one;
+        collect_all = (Collect)(void (*)(void))known->ml_meth;
+        known->ml_meth = (PyCFunction)(void (*)(void))collect_at_once;
+    }
+    """
+    ctypedef PyObject *(*CollectOne)(PyObject *, PyObject *) noexcept
+    void put_before(object method, CollectOne one) noexcept
+
+put_before(ShortWay.__dict__["collect"], <CollectOne>_collect_one)
 
 
 CORRELATION = "$aml_dc_correlation_id"
@@ -1034,6 +1199,44 @@ cdef class Correlations(dict):
     given back later."""
 
     cdef public Context context
+    cdef bint _changed
+    """Somebody has written to it, perhaps."""
+
+    def __setitem__(self, key, value):
+        self._changed = True
+        PyDict_SetItem(self, key, value)
+
+    def __delitem__(self, key):
+        self._changed = True
+        PyDict_DelItem(self, key)
+
+    def __ior__(self, other):
+        self._changed = True
+        return dict.__ior__(self, other)
+
+    def __init__(self, *given, **named):
+        self._changed = True
+        dict.__init__(self, *given, **named)
+
+    def clear(self):
+        self._changed = True
+        dict.clear(self)
+
+    def pop(self, *given):
+        self._changed = True
+        return dict.pop(self, *given)
+
+    def popitem(self):
+        self._changed = True
+        return dict.popitem(self)
+
+    def setdefault(self, *given):
+        self._changed = True
+        return dict.setdefault(self, *given)
+
+    def update(self, *given, **named):
+        self._changed = True
+        dict.update(self, *given, **named)
 
 
 cdef str _uuid_text(const unsigned char *id):
@@ -1078,12 +1281,21 @@ cpdef Correlations describe(Context context, dict constants):
     """The correlations of one call; `constants` has those of every call, and the order of all."""
     cdef Correlations made = Correlations.__new__(Correlations)
     PyDict_Update(made, constants)
+    _fill(made, context)
+    return made
+
+
+cdef int _fill(Correlations made, Context context) except -1:
+    """Writes what differs from call to call."""
+    # An error on the way must leave nothing that could be taken for whole.
+    made._changed = True
     PyDict_SetItem(made, _correlation, _uuid_text(context._raw) if context._text is None else context._text)
     PyDict_SetItem(made, _timestamp, _moment(context.time_ns))
     if context._request is not None:
         PyDict_SetItem(made, _request_key, text_of(context._request))
     made.context = context
-    return made
+    made._changed = False
+    return 0
 
 
 cdef class ValueWay:
@@ -1092,6 +1304,27 @@ cdef class ValueWay:
     cdef public ShortWay _own
     cdef public dict _constants
     cdef public bint _plain
+    cdef Correlations _last, _last_but_one
+    """What was returned lately: to make and to free them takes longer than all else."""
+
+    @cython.final
+    cdef Correlations _describe(self, Context context):
+        """As `describe`, into what was returned the time before last if its receiver has dropped it as it was."""
+        cdef Correlations made = self._last_but_one
+        self._last_but_one = self._last
+        if (
+            made is None
+            or Py_REFCNT(made) != 1
+            or made._changed
+            or made.context is None
+            or made.context._request is not None
+            or PyDict_Size(made) != PyDict_Size(self._constants)
+        ):
+            made = describe(context, self._constants)
+        else:
+            _fill(made, context)
+        self._last = made
+        return made
 
     @cython.binding(False)
     def collect(self, input_data, user_correlation_id="", *, correlations=None, request_id=None):
@@ -1114,9 +1347,7 @@ cdef class ValueWay:
                 # A frame may carry the columns of its inputs.
                 and known.labels is None
             ):
-                return describe(
-                    self._own._collect_this(input_data, None, None, None, None, None), self._constants
-                )
+                return self._describe(self._own._collect_this(input_data, None, None, None, None, None))
         except Exception as error:
             return self._accident(error)
         return self._long_way(input_data, user_correlation_id, correlations, request_id)

@@ -25,7 +25,10 @@ def knock(path: str) -> str:
     """Why nobody can be reached behind a unix socket; empty if somebody listens, or if only gRPC can tell."""
     if not os.path.exists(path):  # noqa: PTH110
         return f"there is no socket {path}"
-    with socket.socket(socket.AF_UNIX) as probe:
+    family = getattr(socket, "AF_UNIX", None)
+    if family is None:
+        return f"{path}: this system has no unix sockets"
+    with socket.socket(family) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)

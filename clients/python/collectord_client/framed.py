@@ -36,15 +36,23 @@ _STATUS = {
 
 
 def connect(path: str) -> Framed | None:
-    """A connection to the socket beside the one at `path`; None if nobody listens there: then gRPC may tell more."""
+    """A connection to the socket beside the one at `path`; None if nobody listens there: then gRPC may tell more.
+
+    Raises:
+        BlockingIOError: somebody does, and so many come at once that we have to come again.
+    """
     beside = path + SUFFIX
-    if len(beside.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH:
+    family = getattr(socket, "AF_UNIX", None)
+    if family is None or len(beside.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH:
         return None
-    plain = socket.socket(socket.AF_UNIX)
+    plain = socket.socket(family)
     try:
         plain.setblocking(False)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         plain.connect(beside)
+    except BlockingIOError:
+        plain.close()
+        raise
     except OSError:
         plain.close()
         return None
@@ -116,8 +124,10 @@ class Framed:
         except BlockingIOError:
             return
         except OSError:
-            # The daemon does not listen any more. What it has said before is still to be read.
+            # Mostly the daemon does not listen any more; else it hears now that nothing more comes. What it says is still to be read.
             self._unsent, self._said_all = [], True
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
             return
         while self._unsent and sent >= len(self._unsent[0]):
             sent -= len(self._unsent.pop(0))

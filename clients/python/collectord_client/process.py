@@ -1,8 +1,8 @@
 """What there is once per process: the senders, one per endpoint, and what happens to them at a fork and at exit.
 
 Threads and connections do not survive a fork. The parent's connection is put down right before it and comes back right
-after, because gRPC's own state must be at rest; the child starts with empty outboxes, new locks and no connection. What
-was unsent is sent by the parent, exactly once.
+after, because a child must not hold its socket, and gRPC's own state must be at rest; the child starts with empty outboxes,
+new locks and no connection. What was unsent is sent by the parent, exactly once.
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ class Sender:
         self._explainer = Explainer()
         self._refused = False
         """True where the daemon does not trust us, or we it: asking again soon would change nothing."""
+        self._doubtful = False
+        """Who answered last without HTTP/2 was no daemon: the next attempt is over gRPC."""
         self.stopped = False
         self._session = Session()
         self.lock = threading.Lock()
@@ -241,12 +243,15 @@ class Sender:
         return False
 
     def _connect(self) -> bool:
-        token = self._access.token_now() if directory_of(self.endpoint) is None else ""
-        carrier, secure, target = self._reach(token)
+        self._refused = False
+        carrier, target, secure = self._reach()
         if carrier is None:
             return False
         link = Link(self._session, carrier)
         try:
+            token = self._access.token_now() if directory_of(self.endpoint) is None else ""
+            if target and not secure:
+                self._access.check_plain(target, token)
             with self.lock:
                 if self.stopped or self._resting:
                     return False
@@ -259,6 +264,8 @@ class Sender:
                     # What gRPC says of a handshake, or of one that is missing, differs from version to version, and often is no help.
                     why = self._explainer.why_not(self._access, target, secure)
                 self._refused = bool(why) or error.status == "UNAUTHENTICATED"
+                # Whoever listens there may be no daemon; one listens beside it perhaps.
+                self._doubtful = not link.welcomed and (bool(link.given_up) or error.status == "INTERNAL")
                 self._failed(link.given_up or why or str(error), self._refused)
         finally:
             with self.lock:
@@ -267,29 +274,33 @@ class Sender:
             carrier.close()
         return link.welcomed
 
-    def _reach(self, token: str) -> tuple[Carrier | None, bool, str]:
-        """What carries the next connection, None where it is known that nobody would answer; whether over TLS; and `host:port`
-        where it is no socket."""
+    def _reach(self) -> tuple[Carrier | None, str, bool]:
+        """What carries the next connection, None where it is known that nobody would answer; `host:port` where it is no socket;
+        and whether over TLS."""
         target, path = resolve(self.endpoint)
-        self._refused = False
         if path is None:
             secure = self._access.speaks_tls(self.endpoint)
-            if not secure:
-                self._access.check_plain(target, token)
             shown = (self._access.credentials(), self._access.server_name()) if secure else ()
-            return OverGrpc(target, None, *shown), secure, target
-        carrier: Carrier | None = framed.connect(path)
-        refused = knock(path) if carrier is None else ""
+            return OverGrpc(target, None, *shown), target, secure
+        found = self._knock(path)
         directory = directory_of(self.endpoint)
-        if refused and directory is not None:
+        if isinstance(found, str) and directory is not None:
             embedded.serve(directory, self)
-            carrier = framed.connect(path)
-            refused = knock(path) if carrier is None else ""
-        if refused:
+            found = self._knock(path)
+        if isinstance(found, str):
             # Without a daemon, gRPC is not even loaded, and an attempt costs some microseconds.
-            self._failed(refused)
-            return None, False, ""
-        return carrier or OverGrpc(target, path), False, ""
+            self._failed(found)
+            return None, "", False
+        return found or OverGrpc(target, path), "", False
+
+    def _knock(self, path: str) -> framed.Framed | str | None:
+        """A connection without HTTP/2; None: gRPC may get one; or why there is none."""
+        doubtful, self._doubtful = self._doubtful, False
+        try:
+            carrier = None if doubtful else framed.connect(path)
+        except BlockingIOError:
+            return "too many clients connect at once"
+        return carrier or knock(path) or None
 
     def _cut(self, link: Link | None) -> None:
         if link is not None:

@@ -70,7 +70,7 @@ class Carrier(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Ends it; from any thread, at any time before `close`."""
+        """Ends it; from any thread, at any time. After `close` nothing happens."""
         ...
 
     def close(self) -> None:

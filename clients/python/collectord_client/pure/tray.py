@@ -106,7 +106,8 @@ class Tray:
 
         `request` is 16 bytes where the schema has request ids.
         """
-        size = len(tensor) + (REQUEST_BYTES if request is None else REQUEST_BYTES + 16)
+        length = len(tensor)
+        size = length + (REQUEST_BYTES if request is None else REQUEST_BYTES + 16)
         with self.lock:
             page = slot.page
             if (
@@ -122,7 +123,7 @@ class Tray:
                 page = slot.page
                 assert page is not None
             # In Python, appending is cheaper than writing into a buffer; the compiled core begins one with the first 8 KiB.
-            if page.buffer is None and (len(tensor) < LARGE or len(self._open) > MOST_BUFFERS):
+            if page.buffer is None and (length < LARGE or len(self._open) > MOST_BUFFERS):
                 page.data += tensor
             else:
                 page.write(tensor, self.page_bytes)
