@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -81,12 +82,58 @@ def daemon(*options: str) -> Iterator[Running]:
             process.wait(60)
 
 
+class Framed:
+    """A connection without HTTP/2."""
+
+    def __init__(self, address: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(f"{address}{FRAMED}")
+        self._answers = self._socket.makefile("rb")
+
+    def say(self, raw: bytes) -> None:
+        self._socket.sendall(FRAME.pack(MESSAGE, len(raw)) + raw)
+
+    def hear(self) -> bytes:
+        flags, size = FRAME.unpack(self._answers.read(FRAME.size))
+        raw = self._answers.read(size)
+        assert flags == MESSAGE, raw
+        return raw
+
+    def close(self) -> None:
+        self._answers.close()
+        self._socket.close()
+
+
+class OverGrpc:
+    """One of its own, as a process has: the daemon lets only so many streams share one."""
+
+    def __init__(self, address: Path) -> None:
+        import grpc
+
+        options = [("grpc.max_send_message_length", 4 << 20), ("grpc.use_local_subchannel_pool", 1)]
+        self._channel = grpc.insecure_channel(f"unix:{address}", options)
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._answers = self._channel.stream_stream("/collectord.v1.Collector/Collect")(iter(self._queue.get, None))
+
+    def say(self, raw: bytes) -> None:
+        self._queue.put(raw)
+
+    def hear(self) -> bytes:
+        return bytes(next(self._answers))
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._channel.close()
+
+
 class Sender:
     """A client on the wire: batches of float64 tensors with an id per row, made beforehand; with several `streams` each in turn."""
 
     def __init__(
-        self, address: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs", streams: int = 1
-    ) -> None:
+        self, address: Path, columns: int, rows: int, distinct: int = 16, designation: str = "inputs", streams: int = 1,
+        framed: bool = True,
+    ) -> None:  # fmt: skip
+        """`framed`: as our clients send, without HTTP/2; else over gRPC."""
         schemas = [
             pb.Schema(
                 stream=pb.Stream(model="bench", version=str(number), designation=designation),
@@ -111,9 +158,7 @@ class Sender:
             )
             for _ in range(distinct)
         ]
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(f"{address}{FRAMED}")
-        self._heard = b""
+        self._carrier = Framed(address) if framed else OverGrpc(address)
         self._say(pb.ClientMessage(hello=pb.Hello(client_id=os.urandom(16), sdk="bench", version="1")))
         for schema in schemas:
             self._say(pb.ClientMessage(declare=pb.Declare(schema=schema)))
@@ -139,24 +184,13 @@ class Sender:
                 self._acked = reply.ack.sequence
 
     def close(self) -> None:
-        self._socket.close()
+        self._carrier.close()
 
     def _say(self, message: pb.ClientMessage) -> None:
-        raw = message.SerializeToString()
-        self._socket.sendall(FRAME.pack(MESSAGE, len(raw)) + raw)
+        self._carrier.say(message.SerializeToString())
 
     def _hear(self) -> pb.ServerMessage:
-        while True:
-            if len(self._heard) >= FRAME.size:
-                flags, size = FRAME.unpack_from(self._heard)
-                end = FRAME.size + size
-                if len(self._heard) >= end:
-                    raw, self._heard = self._heard[FRAME.size : end], self._heard[end:]
-                    assert flags == MESSAGE, raw
-                    return pb.ServerMessage.FromString(raw)
-            read = self._socket.recv(64 << 10)
-            assert read, "the daemon has gone"
-            self._heard += read
+        return pb.ServerMessage.FromString(self._carrier.hear())
 
 
 def together(senders: list[Sender], batches: int) -> None:

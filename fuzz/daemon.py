@@ -1,7 +1,7 @@
-"""A real daemon on a unix socket: streams full of rubbish, while a client in order keeps landing rows.
+"""A real daemon on its unix sockets: streams full of rubbish, while clients in order, with HTTP/2 and without, keep landing rows.
 
 At most `MOST_STREAMS` hostile streams. At the end the daemon is the same process, it has written no traceback, each row of the
-healthy client has landed once, and the books balance.
+healthy clients has landed once, and the books balance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import grpc
 from collectord._pb import collector_pb2 as pb
 from fuzz import envelope
 from fuzz.target import mutate
-from tests.e2e import landed, wire
+from tests.e2e import framed, landed, wire
 from tests.e2e.process import Daemon
 
 FINDINGS = Path(__file__).resolve().parent / "findings"
@@ -65,7 +65,7 @@ def main(seconds: float, seed: int, again: Path | None) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     took = time.monotonic() - began
     print(f"daemon: seed {seed}, {attack.streams} streams with {attack.messages} messages in {took:.0f} s; "
-          f"{attack.rows} rows of the healthy client; ends: {dict(attack.ends)}")  # fmt: skip
+          f"{attack.rows} rows of the healthy clients; ends: {dict(attack.ends)}")  # fmt: skip
     if failure is None and (attack.streams or again):
         print("daemon: no finding", flush=True)
         return 0
@@ -88,10 +88,18 @@ class Attack:
         self.last: deque[Sent] = deque(maxlen=KEPT)
 
     def run(self, ends: float, again: Sequence[Sent] | None) -> None:
-        with wire.WireClient(self._daemon.endpoint) as healthy, self._channel() as channel:
+        endpoint = self._daemon.endpoint
+        with (
+            wire.WireClient(endpoint) as first,
+            wire.WireClient(endpoint, framed=True) as second,
+            self._channel() as channel,
+        ):
             schema = wire.schema("healthy")
-            healthy.declare(schema)
-            connection = healthy.welcome
+            healthy = (first, second)
+            connections = [one.welcome for one in healthy]
+            for one in healthy:
+                one.declare(schema)
+            ways = {"socket": self._to_socket, "stream": self._to_stream, "frames": self._to_framed}
             for number in range(MOST_STREAMS):
                 if again is not None:
                     if number == len(again):
@@ -104,14 +112,16 @@ class Attack:
                 self.last.append(sent)
                 self.streams += 1
                 self.messages += len(sent[1])
-                self.ends[{"socket": self._to_socket, "stream": self._to_stream}[sent[0]](channel, sent[1])] += 1
+                self.ends[ways[sent[0]](channel, sent[1])] += 1
                 if number % 10 == 0:
-                    healthy.send(schema, range(self.rows, self.rows + 10), time.time_ns())
+                    one = healthy[number // 10 % 2]
+                    one.send(schema, range(self.rows, self.rows + 10), time.time_ns())
                     self.rows += 10
-                    healthy.wait_acknowledged()
+                    one.wait_acknowledged()
                     assert self._daemon.running
-            assert healthy.welcome is connection
-            assert not (healthy.ended or healthy.rejected or healthy.resumes)
+            for one, connection in zip(healthy, connections, strict=True):
+                assert one.welcome is connection
+                assert not (one.ended or one.rejected or one.resumes)
         self._settled()
 
     def _settled(self) -> None:
@@ -150,7 +160,23 @@ class Attack:
                 made = wire.batch(sequence, self._schema, range(3), time.time_ns(), 2)
                 messages.append(self._damaged(made) if kind < 5 else pb.ClientMessage(batch=made).SerializeToString())
                 sequence += 1
-        return "stream", messages
+        return ("frames", self._framed(messages)) if chance.randrange(2) else ("stream", messages)
+
+    def _framed(self, messages: list[bytes]) -> list[bytes]:
+        """The messages in frames, some of which are none, in pieces."""
+        chance = self._chance
+        frames = []
+        for message in messages:
+            flags = chance.choice((1, 0x80, 0x81, 0xFF)) if chance.randrange(30) == 0 else framed.MESSAGE
+            size = chance.choice((0, 5, len(message) + 1, 1 << 16, 4 << 20, (4 << 20) + 1, (1 << 32) - 1))
+            frames.append(framed.FRAME.pack(flags, len(message) if chance.randrange(20) else size) + message)
+        said = b"".join(frames)
+        if chance.randrange(8) == 0:
+            said = mutate(said, chance, [said])
+        if chance.randrange(4) == 0:
+            said = said[: chance.randrange(len(said) + 1)]
+        cuts = sorted(chance.randrange(len(said) + 1) for _ in range(chance.choice((0, 0, 1, 3, 30))))
+        return [said[begin:end] for begin, end in zip((0, *cuts), (*cuts, len(said)), strict=True)]
 
     def _damaged(self, batch: pb.Batch) -> bytes:
         """A batch whose insides were changed and whose envelope is whole, so that it is judged as a batch."""
@@ -182,6 +208,23 @@ class Attack:
                 return "hung up"
         return "socket"
 
+    def _to_framed(self, channel: grpc.Channel, pieces: list[bytes]) -> str:
+        """It is heard how the stream ends, but for some that go before."""
+        with framed.connected(str(self._daemon.socket)) as door:
+            door.settimeout(20)
+            try:
+                for piece in pieces:
+                    door.sendall(piece)
+                if self._chance.randrange(8) == 0:
+                    return "gone"
+                door.shutdown(socket.SHUT_WR)
+                with door.makefile("rb") as said:
+                    code, details = _end(said.read())
+            except (BrokenPipeError, ConnectionResetError):
+                return "hung up"
+        assert code in ENDINGS, f"the stream ended with {code}: {details}"
+        return f"framed {code.name}"
+
     def _to_stream(self, channel: grpc.Channel, messages: list[bytes]) -> str:
         call = channel.stream_stream(wire.METHOD, None, None)(iter(messages), timeout=20)
         try:
@@ -193,6 +236,19 @@ class Attack:
             code = error.code()
             assert code in ENDINGS, f"the stream ended with {code}: {error.details()}"
         return str(code.name)
+
+
+def _end(said: bytes) -> tuple[grpc.StatusCode, str]:
+    """Of a stream without HTTP/2, from all that the daemon said."""
+    while said:
+        flags, size = framed.FRAME.unpack_from(said)
+        content, said = said[framed.FRAME.size :][:size], said[framed.FRAME.size + size :]
+        if flags == framed.TRAILERS:
+            assert not said, "the daemon says something behind the trailers"
+            return framed.status(content)
+        assert flags == framed.MESSAGE
+        pb.ServerMessage.FromString(content)
+    raise AssertionError("no trailers came")
 
 
 def _varint(value: int) -> bytes:

@@ -42,8 +42,8 @@ def measure(pairs: int) -> Measured:
     return Measured([*_full_speed(pairs), *_slow(pairs), *_waiting(pairs), *_log(pairs)])
 
 
-def senders_of(daemon: Taking, count: int, rows: int) -> list[Sender]:
-    return [Sender(daemon.running.socket, COLUMNS, rows, 4, f"d{number}") for number in range(count)]
+def senders_of(daemon: Taking, count: int, rows: int, framed: bool = True) -> list[Sender]:
+    return [Sender(daemon.running.socket, COLUMNS, rows, 4, f"d{number}", framed=framed) for number in range(count)]
 
 
 def landed(daemon: Taking) -> int:
@@ -56,29 +56,31 @@ def landed(daemon: Taking) -> int:
 
 
 def _full_speed(pairs: int) -> list[Figure]:
-    spent, speed, possible = [], [], []
+    spent, speed, possible, grpc_spent, grpc_speed = [], [], [], [], []
     records = CLIENTS * PAGES * PAGE_ROWS
     with (
         tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder,
         taking() as daemon,
         floor(Path(folder)) as at,
     ):
-        senders = senders_of(daemon, CLIENTS, PAGE_ROWS)
+        ours, theirs = (senders_of(daemon, CLIENTS, PAGE_ROWS, framed) for framed in (True, False))
         floors = [FloorSender(at, bytes(PAGE_ROWS * ROW_BYTES)) for _ in range(CLIENTS)]
         for number in range(pairs + 1):
-            known = landed(daemon)
-            # What `most` begins with, landing and refusing, is done by now and costs nothing more.
-            daemon.refuse()
-            before = daemon.running.cpu_seconds()
-            fast = most(daemon, senders, PAGES)
-            cpu = daemon.running.cpu_seconds() - before
+            for senders, costs, speeds in ((ours, spent, speed), (theirs, grpc_spent, grpc_speed)):
+                known = landed(daemon)
+                # What `most` begins with, landing and refusing, is done by now and costs nothing more.
+                daemon.refuse()
+                before = daemon.running.cpu_seconds()
+                fast = most(daemon, senders, PAGES)
+                cpu = daemon.running.cpu_seconds() - before
+                assert landed(daemon) - known == records
+                if number:
+                    costs.append(cpu / records * 1e6)
+                    speeds.append(fast / 1e6)
             least = most_of_all(floors, PAGES)
-            assert landed(daemon) - known == records
             if number:
-                spent.append(cpu / records * 1e6)
-                speed.append(fast / 1e6)
                 possible.append(least / 1e6)
-        for sender in (*senders, *floors):
+        for sender in (*ours, *theirs, *floors):
             sender.close()
     limit = interval(possible)
     return [
@@ -87,23 +89,32 @@ def _full_speed(pairs: int) -> list[Figure]:
             "records/s of two clients", "million", interval(speed), at_least(min(4.0, limit.middle)),
             f"raw sockets and fdatasync: {limit.middle:.1f}, {limit.low:.1f} to {limit.high:.1f}; asked for is the less of it and 4",
         ),
+        Figure("daemon CPU per record, full pages, over gRPC", "µs", interval(grpc_spent)),
+        Figure("records/s of two clients, over gRPC", "million", interval(grpc_speed)),
     ]  # fmt: skip
 
 
 def _slow(pairs: int) -> list[Figure]:
     """Fifty clients, each with one batch a second."""
-    shares = []
+    shares: dict[bool, list[float]] = {True: [], False: []}
     with taking() as daemon:
-        senders = senders_of(daemon, SLOW_CLIENTS, SLOW_ROWS)
-        paced(senders, 1)
+        senders = {framed: senders_of(daemon, SLOW_CLIENTS, SLOW_ROWS, framed) for framed in shares}
+        for either in senders.values():
+            paced(either, 1)
         for _ in range(pairs):
-            before = daemon.running.cpu_seconds()
-            paced(senders, SECONDS)
-            shares.append((daemon.running.cpu_seconds() - before) / SECONDS * 100)
-        assert landed(daemon) == SLOW_CLIENTS * SLOW_ROWS * (1 + pairs * SECONDS)
-        for sender in senders:
-            sender.close()
-    return [Figure(f"{SLOW_CLIENTS} clients, a batch a second each", "% of a core", interval(shares), at_most(6.0))]
+            for framed, either in senders.items():
+                before = daemon.running.cpu_seconds()
+                paced(either, SECONDS)
+                shares[framed].append((daemon.running.cpu_seconds() - before) / SECONDS * 100)
+        assert landed(daemon) == 2 * SLOW_CLIENTS * SLOW_ROWS * (1 + pairs * SECONDS)
+        for either in senders.values():
+            for sender in either:
+                sender.close()
+    name = f"{SLOW_CLIENTS} clients, a batch a second each"
+    return [
+        Figure(name, "% of a core", interval(shares[True]), at_most(6.0)),
+        Figure(f"{name}, over gRPC", "% of a core", interval(shares[False])),
+    ]
 
 
 def _waiting(pairs: int) -> list[Figure]:

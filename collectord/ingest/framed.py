@@ -25,12 +25,15 @@ from collectord.errors import CollectordError, ProtocolError
 from collectord.ingest.gate import MAX_MESSAGE_BYTES
 from collectord.ingest.reception import Reception
 from collectord.ingest.status import status_of
+from collectord.logs import event
 from collectord.model import Buffer
 
 FRAME = struct.Struct(">BI")
 MESSAGE, TRAILERS = 0x00, 0x80
 READ_AHEAD = 2
-"""Messages that are read and wait for those before them; then the client has to wait."""
+"""Messages that wait for those before them, from which on nothing more is read. One read may bring many that are tiny."""
+AT_A_TIME = 64
+"""Messages of a client that are dealt with before others have a turn."""
 SCRATCH = 64 << 10
 MAX_FIRST_BYTES = (16 << 10) + 64
 """Of the first message, which is Hello: who has not said who he is gets no room for more."""
@@ -38,9 +41,9 @@ FIRST_ROOM = 512 << 10
 """Bytes that an announcement alone is given; a message that is longer gets the rest when it has filled them."""
 LINGER_BYTES = 8 << 20
 LOOK_SECONDS = 1.0
-"""How often it is looked whether a client that has to wait is still there."""
+"""How often it is looked whether a client that is not read from is still there, and whether there are descriptors again."""
 
-_CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("iII")
 
 _log = logging.getLogger("collectord.ingest")
 
@@ -60,45 +63,82 @@ class FramedServer:
         self.scratch = memoryview(bytearray(SCRATCH))
         """Where what comes is read to: one for all, since it is taken out at once."""
         self._most = most_connections
-        self._server: asyncio.Server | None = None
         self._path: Path
+        self._bound: socket.socket
+        self._door: asyncio.Task[None] | None = None
+        self._connections: set[_Connection] = set()
+        """Those that are open: when its stream has ended, the client of one may still have to hear it."""
         self._streams: set[asyncio.Task[None]] = set()
 
     async def start(self, bound: socket.socket) -> None:
         """Listens at a socket that has its address already."""
         self._path = Path(bound.getsockname())
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Connection(self), sock=bound, backlog=self._most
-        )
+        bound.setblocking(False)
+        bound.listen(self._most)
+        self._bound = bound
+        self._door = asyncio.create_task(self._let_in())
 
     async def stop(self, grace: float | None) -> None:
         """Lets nobody in any more; streams may go on for so many seconds. May be repeated."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._door is not None:
+            self._door.cancel()
+            await asyncio.gather(self._door, return_exceptions=True)
+            self._door = None
+            self._bound.close()
             self._path.unlink(missing_ok=True)
         if self._streams and grace is not None:
             await asyncio.wait(self._streams, timeout=grace)
         for stream in self._streams:
             stream.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
+        # Those that still had to hear the end of their stream.
+        for connection in tuple(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
 
     def welcome(self, connection: _Connection) -> asyncio.Task[None] | None:
         """Begins the stream of a connection; None: there is no place for it."""
-        if len(self._streams) >= self._most:
+        if len(self._connections) >= self._most:
             return None
+        self._connections.add(connection)
         stream = asyncio.create_task(self._serve(connection))
         self._streams.add(stream)
         stream.add_done_callback(self._streams.discard)
         return stream
 
+    def farewell(self, connection: _Connection) -> None:
+        """Its place is free."""
+        self._connections.discard(connection)
+
+    async def _let_in(self) -> None:
+        """asyncio's own server would write a traceback for each of its tries while no descriptor is left."""
+        loop = asyncio.get_running_loop()
+        short = False
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(self._bound)
+                await loop.connect_accepted_socket(lambda: _Connection(self), accepted)
+                short = False
+            except OSError as error:
+                if not short:
+                    event(_log, logging.WARNING, "no connection can be taken", reason=str(error.strerror))
+                short = True
+                again = asyncio.Event()
+                self.reception.gate.later(LOOK_SECONDS, again.set)
+                await again.wait()
+
     async def _serve(self, connection: _Connection) -> None:
         status, why = grpc.StatusCode.UNAVAILABLE, "the daemon has ended the stream"
         try:
-            await self.reception.converse(connection.messages(), connection.write, connection.peer)
+            await self.reception.converse(
+                connection.messages(), connection.write, connection.peer,
+                holds=connection.holds, dismiss=connection.dismiss,
+            )  # fmt: skip
             status, why = grpc.StatusCode.OK, ""
         except CollectordError as error:
             status, why = status_of(error), str(error)
+            # Who keeps the error would keep, until the garbage is collected, all messages that the stream had.
+            error.__traceback__ = None
         except Exception:  # noqa: BLE001
             # One stream ends, nobody else's; gRPC's server does the same.
             status, why = grpc.StatusCode.UNKNOWN, "an error in the daemon, which is in its log"
@@ -127,6 +167,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._lingers = 0
         """Bytes that are still let come after the end; 0: the stream has not ended."""
         self._paused = False
+        self._looks = False
+        """Whether it will be looked whether the client is still there."""
         self._news = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -146,9 +188,14 @@ class _Connection(asyncio.BufferedProtocol):
     async def messages(self) -> AsyncIterator[Buffer]:
         """What the client says. Raises ProtocolError where its bytes are no frames."""
         while True:
+            taken = 0
             while self._ready:
                 message = self._ready.popleft()
-                if self._paused and len(self._ready) < READ_AHEAD:
+                taken += 1
+                if taken % AT_A_TIME == 0:
+                    # One read may bring thousands of tiny ones: others have their turn in between.
+                    await asyncio.sleep(0)
+                if self._paused and self._torn is None and len(self._ready) < READ_AHEAD:
                     self._paused = False
                     self._transport.resume_reading()
                 yield message
@@ -166,10 +213,22 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._writable.is_set():
             await self._writable.wait()
 
+    def holds(self) -> bool:
+        """Whether there are messages that wait, or a part of one."""
+        return bool(self._ready) or self._message is not None
+
+    def dismiss(self) -> None:
+        """Forgets what has been read and reads nothing more. May be repeated."""
+        self._ready.clear()
+        self._message = None
+        self._paused = True
+        self._transport.pause_reading()
+
     def end(self, status: grpc.StatusCode, why: str, patience: float) -> None:
         """Closes the connection with a status, once the client has heard it: one that reads nothing, or goes on talking, is waited
         for so many seconds, or `LINGER_BYTES`."""
         transport = self._transport
+        self.dismiss()
         if transport.is_closing():
             return
         transport.write(trailers(status, why))
@@ -179,7 +238,6 @@ class _Connection(asyncio.BufferedProtocol):
             # Closed at once, its own words that are under way would keep it from reading ours.
             transport.write_eof()
             self._lingers = LINGER_BYTES
-            self._message = None
             transport.resume_reading()
         self._server.reception.gate.later(patience, transport.abort)
 
@@ -195,6 +253,12 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._stream is not None:
             self._stream.cancel()
+            self._stream = None
+            self._server.farewell(self)
+
+    def abort(self) -> None:
+        """Hangs up."""
+        self._transport.abort()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -219,7 +283,7 @@ class _Connection(asyncio.BufferedProtocol):
                 self._ready.append(self._message)
                 self._message = None
             elif self._have == len(self._message):
-                self._message = _room(self._size, self._message)
+                self._message = self._room(self._size, self._message)
         if self._ready or self._torn is not None:
             self._news.set()
         if not self._paused and (len(self._ready) >= READ_AHEAD or self._torn is not None):
@@ -229,10 +293,14 @@ class _Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client says nothing more, and may still be told something; or it is gone."""
-        self._said_all = True
-        self._news.set()
         if self._gone():
             self._transport.abort()
+            return False
+        if self._head or self._message is not None:
+            self._torn = ProtocolError("the stream ends in the middle of a message")
+        self._said_all = True
+        self._news.set()
+        self._look_later()
         return not self._lingers
 
     def _take(self, data: memoryview) -> None:
@@ -252,12 +320,19 @@ class _Connection(asyncio.BufferedProtocol):
             at += FRAME.size
             self._head = b""
             if len(data) - at < size:
-                self._message = _room(min(size, FIRST_ROOM), data[at:])
+                self._message = self._room(min(size, FIRST_ROOM), data[at:])
                 self._size, self._have = size, len(data) - at
                 return
             self._ready.append(bytes(data[at : at + size]))
             at += size
         self._head = bytes(data[at:])
+
+    def _room(self, size: int, begin: memoryview) -> memoryview:
+        """So many bytes, not cleared, behind what has been read of them."""
+        self._server.reception.made_room(size)
+        room = np.empty(size, np.uint8).data
+        room[: len(begin)] = begin
+        return room
 
     def _gone(self) -> bool:
         looking = select.poll()
@@ -265,20 +340,16 @@ class _Connection(asyncio.BufferedProtocol):
         return any(event & (select.POLLHUP | select.POLLERR) for _, event in looking.poll(0))
 
     def _look_later(self) -> None:
-        self._server.reception.gate.later(LOOK_SECONDS, self._look)
+        if not self._looks:
+            self._looks = True
+            self._server.reception.gate.later(LOOK_SECONDS, self._look)
 
     def _look(self) -> None:
         """While nothing is read, nobody says that the client is gone."""
-        if not self._paused or self._transport.is_closing():
+        self._looks = False
+        if self._transport.is_closing() or not (self._paused or self._said_all):
             return
         if self._gone():
             self._transport.abort()
         else:
             self._look_later()
-
-
-def _room(size: int, begin: memoryview) -> memoryview:
-    """So many bytes, not cleared, behind what has been read of them."""
-    room = np.empty(size, np.uint8).data
-    room[: len(begin)] = begin
-    return room

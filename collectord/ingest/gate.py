@@ -94,6 +94,8 @@ class Party(Sender, Protocol):
     """Rows made durable from this stream."""
     heard: float
     """Monotonic seconds at which the last whole message was dealt with."""
+    holds: Callable[[], bool] | None
+    """Whether anything was read for this stream that was not dealt with; None: what carries it does not tell."""
     over: asyncio.Future[CollectordError]
     """Done when the stream has to end for a reason that does not lie in what it said."""
 

@@ -3,7 +3,8 @@
 gRPC gathers a message until it is whole and shows nothing of it before. A thousand streams that stop one byte before the
 end of 4 MiB hold 4 GiB that no credit counts. So what the process has allocated is looked at, and when it has grown too
 far, the streams that have been silent for longest end, as many as it takes. One that delivers messages is never silent
-for long; one that has nothing to say connects again within a second, and has lost nothing.
+for long; one that has nothing to say connects again within a second, and has lost nothing. Without HTTP/2 it is known which
+streams hold something: they end first, and those that hold nothing do not.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ MAX_STRANGERS = 256
 """Streams of a listener that other machines reach, and that have not said who they are: they take no places from others."""
 PRESSURE_SHARE = 1.5
 """Messages on their way may take so many times the budget of unacknowledged bytes before streams are ended."""
+LOOKS = 8
+"""So many times it is looked at least while what is allowed is used up by messages of which it is known."""
 
 Write = Callable[[bytes], Awaitable[None]]
 """Sends one message; returns when there is room for the next."""
@@ -80,17 +82,23 @@ class Reception:
         self._listener = listener
         self._reachable = reachable
         self._looking = False
+        self._unseen = 0
+        """Bytes of room for messages that were made since the last look at the memory."""
 
     async def converse(
-        self, messages: AsyncIterator[Buffer], write: Write, peer: str, names: Sequence[str] = ()
-    ) -> None:
-        """One client's stream, until its end; `names`: those in the client's certificate.
+        self, messages: AsyncIterator[Buffer], write: Write, peer: str, names: Sequence[str] = (),
+        holds: Callable[[], bool] | None = None, dismiss: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """One client's stream, until its end; `names`: those in the client's certificate; `holds`: see `Party`; `dismiss` is called,
+        before the end, when nothing that the client has said, or says, is wanted any more.
 
         Raises:
             CollectordError: why it ends, if not in good order. It is in the log and counted.
         """
         gate = self.gate
         session = Session(gate, peer, self._listener, names)
+        session.holds = holds
+        session.over.add_done_callback(lambda _: dismiss())
         try:
             if len(gate.sessions) >= self._max_clients:
                 raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
@@ -108,6 +116,12 @@ class Reception:
             # At once: a client that does not read may hold up whatever its transport still has to say.
             gate.leave(session)
 
+    def made_room(self, size: int) -> None:
+        """For a message that is not whole. A thousand clients at once could take all memory between two looks."""
+        self._unseen += size
+        if self._unseen > self._pressure.allowed // LOOKS:
+            self._relieve()
+
     def _strangers(self) -> int:
         """How many have come to this listener and not greeted."""
         return sum(not one.client and one.listener == self._listener for one in self.gate.sessions)
@@ -120,16 +134,26 @@ class Reception:
 
     def _look(self) -> None:
         self._looking = False
-        sessions = [session for session in self.gate.sessions if not session.over.done()]
+        self._relieve()
+        self._look_out()
+
+    def _relieve(self) -> None:
+        """Ends streams if the memory is short."""
+        self._unseen = 0
+        sessions = [
+            session for session in self.gate.sessions
+            if not session.over.done() and (session.holds is None or session.holds())
+        ]  # fmt: skip
         excess = self._pressure.excess(len(sessions))
         if excess:
             event(
                 _log, logging.WARNING, "streams end: messages that do not become whole fill the memory", streams=excess
             )
-            # Those first who have not even said who they are: they need no token for it.
-            for session in nsmallest(excess, sessions, key=lambda one: (bool(one.client), one.heard)):
+            # Those first who are known to hold some of it, and who have not even said who they are: they need no token for it.
+            for session in nsmallest(
+                excess, sessions, key=lambda one: (one.holds is None, bool(one.client), one.heard)
+            ):
                 session.end(MemoryShort("the daemon's memory is used up, and nothing whole came for longest from here"))
-        self._look_out()
 
     async def _until_over(self, session: Session, messages: AsyncIterator[Buffer], write: Write) -> None:
         sender = asyncio.create_task(self._send(session, write))

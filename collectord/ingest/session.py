@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -73,6 +73,7 @@ class Session:
         self._stall = Stall(gate, self._wanted, self.wake.set)
         self.over: asyncio.Future[CollectordError] = gate.loop.create_future()
         self.heard = gate.clock.monotonic()
+        self.holds: Callable[[], bool] | None = None
         self.peer = peer
         self.client = b""
         self.pid = 0

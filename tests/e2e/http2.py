@@ -156,10 +156,10 @@ class Peer:
             del body[: 5 + size]
 
     async def acknowledged(self, sequence: int, timeout: float = 30.0) -> None:
-        """Waits for the acknowledgement of this number, or of a later one."""
+        """Waits for the acknowledgement of this number, or of a later one; Welcome may say it too."""
 
         async def wait() -> None:
-            while not any(one.WhichOneof("message") == "ack" and one.ack.sequence >= sequence for one in self.heard):
+            while not any(max(one.ack.sequence, one.welcome.next_sequence - 1) >= sequence for one in self.heard):
                 assert not self.over.is_set(), f"the stream has ended with {self.status}"
                 self._changed.clear()
                 await self._changed.wait()

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from collectord._pb import collector_pb2 as pb
-from tests.e2e import http2, landed, wire
+from tests.e2e import framedpeer, http2, landed, wire
 from tests.e2e.conftest import MakeDaemon
+from tests.e2e.framed import SUFFIX
 from tests.e2e.http2 import Peer
 from tests.e2e.neighbour import Neighbour
 from tests.e2e.process import Daemon
@@ -45,13 +46,20 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scenario())  # type: ignore[arg-type]
 
 
+both_doors = pytest.mark.parametrize("kind", [Peer, framedpeer.Peer], ids=["grpc", "framed"])
+"""With HTTP/2 and without."""
+
+
 @contextlib.asynccontextmanager
-async def peers(daemon: Daemon, number: int, *, reads: bool = True) -> AsyncIterator[list[Peer]]:
-    """So many connections, each with a stream on which nothing was said yet."""
+async def peers(
+    daemon: Daemon, number: int, kind: type[Peer] | None = None, *, reads: bool = True
+) -> AsyncIterator[list[Peer]]:
+    """So many connections, each with a stream on which nothing was said yet; of one kind, or of both by turns."""
     made: list[Peer] = []
     try:
-        for _ in range(number):
-            made.append(await Peer.connect(str(daemon.socket), reads=reads))
+        for at in range(number):
+            door = kind or (Peer, framedpeer.Peer)[at % 2]
+            made.append(await door.connect(str(daemon.socket), reads=reads))
         yield made
     finally:
         await asyncio.gather(*(one.close() for one in made))
@@ -87,10 +95,10 @@ def test_whoever_does_not_say_hello_in_time_is_cut_off(daemon: Daemon) -> None:
 
         async def scenario() -> None:
             mute = []
-            for _ in range(number):
+            for at in range(number):
                 made = socket.socket(socket.AF_UNIX)
                 made.setblocking(False)
-                await asyncio.get_running_loop().sock_connect(made, str(daemon.socket))
+                await asyncio.get_running_loop().sock_connect(made, str(daemon.socket) + at % 2 * SUFFIX)
                 mute.append(made)
             async with peers(daemon, 2 * number) as streams:
                 dripping = [asyncio.create_task(_drip(one, http2.hello())) for one in streams[:number]]
@@ -106,7 +114,7 @@ def test_whoever_does_not_say_hello_in_time_is_cut_off(daemon: Daemon) -> None:
 
         run(scenario)
         eventually(lambda: files(daemon) <= before + 5, "the descriptors are free")
-        assert refused(daemon, "protocol") == 2 * number
+        assert refused(daemon, "protocol") == 2 * number + number // 2
         assert count(daemon, "sessions") == 1
     neighbour.check(most_mib=BUDGET_MIB)
 
@@ -162,7 +170,8 @@ async def _until_still(peers: list[Peer]) -> None:
 # ---------------------------------------------------------------- many
 
 
-def test_a_thousand_connections_at_once_are_served(daemon: Daemon) -> None:
+@both_doors
+def test_a_thousand_connections_at_once_are_served(daemon: Daemon, kind: type[Peer]) -> None:
     """Each has its batch acknowledged; when they have gone, their descriptors are free again."""
     # One service alone may have 80 % of the 2,048 clients that the memory budget has for.
     number = 1000 if TIMES == 1 else 1600
@@ -171,7 +180,7 @@ def test_a_thousand_connections_at_once_are_served(daemon: Daemon) -> None:
 
         async def scenario() -> None:
             schema = wire.schema("crowd")
-            async with peers(daemon, number) as crowd:
+            async with peers(daemon, number, kind) as crowd:
 
                 async def once(at: int, peer: Peer) -> None:
                     made = wire.batch(1, schema, [at], time.time_ns())
@@ -188,8 +197,9 @@ def test_a_thousand_connections_at_once_are_served(daemon: Daemon) -> None:
     assert Counter(int(row["n"]) for row in found) == Counter(range(number))
 
 
+@both_doors
 def test_more_clients_than_allowed_are_told_so_and_more_connections_find_the_door_closed(
-    make_daemon: MakeDaemon,
+    make_daemon: MakeDaemon, kind: type[Peer]
 ) -> None:
     """With `max_clients` there, 64 more get RESOURCE_EXHAUSTED and a sentence; connections beyond those are hung up on, so
     that the daemon's own files always find a descriptor. A place is free as soon as somebody leaves."""
@@ -197,20 +207,20 @@ def test_more_clients_than_allowed_are_told_so_and_more_connections_find_the_doo
     with Neighbour(daemon) as neighbour:
 
         async def scenario() -> None:
-            async with peers(daemon, 19) as inside:
+            async with peers(daemon, 19, kind) as inside:
                 await asyncio.gather(*(one.send(http2.hello()) for one in inside))
                 await asyncio.gather(*(_welcomed(one) for one in inside))
-                async with peers(daemon, 40) as outside:
+                async with peers(daemon, 40, kind) as outside:
                     await asyncio.gather(*(asyncio.wait_for(one.over.wait(), 10) for one in outside))
                     assert {one.status for one in outside} == {EXHAUSTED}
                     assert refused(daemon, "limit") == 40
-                    async with peers(daemon, 200) as beyond:
+                    async with peers(daemon, 200, kind) as beyond:
                         await asyncio.gather(*(asyncio.wait_for(one.over.wait(), 10) for one in beyond))
                         assert sum(one.status == -1 for one in beyond) >= 150, "without a word"
                         assert files(daemon) < 20 + 64 + 60
 
             async def place() -> bool:
-                async with peers(daemon, 1) as one:
+                async with peers(daemon, 1, kind) as one:
                     await one[0].send(http2.hello())
                     return await _welcomed(one[0])
 
@@ -218,6 +228,28 @@ def test_more_clients_than_allowed_are_told_so_and_more_connections_find_the_doo
                 if await place():
                     return
             raise AssertionError("no place became free")
+
+        run(scenario)
+    neighbour.check(most_mib=BUDGET_MIB)
+
+
+def test_whoever_stays_behind_the_end_of_his_stream_takes_no_descriptors(make_daemon: MakeDaemon) -> None:
+    """Without HTTP/2 the daemon lets a client hear why its stream has ended. Those that send rubbish and stay are as many as
+    connections are allowed, not more, and a place is free as soon as they have gone."""
+    daemon = make_daemon(max_clients=20, tenant_share=1).start()
+    with Neighbour(daemon) as neighbour:
+
+        async def scenario() -> None:
+            before = files(daemon)
+            async with peers(daemon, 300 * TIMES, framedpeer.Peer) as rude:
+                await asyncio.gather(*(one.send(b"rubbish") for one in rude))
+                await asyncio.gather(*(asyncio.wait_for(one.over.wait(), 10) for one in rude))
+                assert BROKEN in {one.status for one in rude} <= {BROKEN, EXHAUSTED, -1}
+                assert files(daemon) <= before + 20 + 64
+            await asyncio.to_thread(eventually, lambda: files(daemon) <= before + 5, "their descriptors are free")
+            async with peers(daemon, 1, framedpeer.Peer) as (one,):
+                await one.send(http2.hello())
+                assert await _welcomed(one)
 
         run(scenario)
     neighbour.check(most_mib=BUDGET_MIB)
@@ -232,7 +264,8 @@ async def _welcomed(peer: Peer) -> bool:
     return await asyncio.wait_for(wait(), 10)
 
 
-def test_without_a_descriptor_left_the_daemon_goes_on_and_recovers(make_daemon: MakeDaemon) -> None:
+@pytest.mark.parametrize("suffix", ["", SUFFIX], ids=["grpc", "framed"])
+def test_without_a_descriptor_left_the_daemon_goes_on_and_recovers(make_daemon: MakeDaemon, suffix: str) -> None:
     """The limit of open files is lowered below what is in use, and connections come: those that are there go on, nobody else
     gets in, and once there are descriptors again everything is as before."""
     daemon = make_daemon().start()
@@ -248,16 +281,17 @@ def test_without_a_descriptor_left_the_daemon_goes_on_and_recovers(make_daemon: 
                 made.append(door)
                 door.setblocking(False)
                 with contextlib.suppress(BlockingIOError):
-                    door.connect(str(daemon.socket))
+                    door.connect(str(daemon.socket) + suffix)
             neighbour.goes_on(100)
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
             for door in made:
                 door.close()
-        with wire.WireClient(daemon.endpoint) as client:
-            client.declare(neighbour.schema)
-            client.send(wire.schema("later"), [1], time.time_ns())
-            client.wait_acknowledged()
+        for framed in (False, True):
+            with wire.WireClient(daemon.endpoint, framed=framed) as client:
+                client.declare(neighbour.schema)
+                client.send(wire.schema("later"), [1], time.time_ns())
+                client.wait_acknowledged()
     neighbour.check(most_mib=BUDGET_MIB)
 
 
@@ -297,23 +331,31 @@ def test_thousands_of_short_lived_clients_leave_next_to_nothing(daemon: Daemon) 
 # ---------------------------------------------------------------- large
 
 
-def test_messages_that_never_become_whole_do_not_fill_the_memory(daemon: Daemon) -> None:
-    """Each stream declares 4 MiB and stops short of them. gRPC would gather all of it: the streams that have been silent for
-    longest are ended with RESOURCE_EXHAUSTED before it is too much."""
-    number = 150 * TIMES
+@pytest.mark.parametrize(
+    ("kind", "sent"),
+    [(Peer, MESSAGE - 100), (framedpeer.Peer, MESSAGE - 1), (framedpeer.Peer, 0)],
+    ids=["grpc", "framed", "announced"],
+)
+def test_messages_that_never_become_whole_do_not_fill_the_memory(daemon: Daemon, kind: type[Peer], sent: int) -> None:
+    """Each stream declares 4 MiB and stops short of them. gRPC would gather all of it, and without HTTP/2 there is some room
+    for what is only announced: the streams that have been silent for longest are ended with RESOURCE_EXHAUSTED before it is
+    too much."""
+    number, left = (150 * TIMES, 64) if sent else (600 * min(TIMES, 2), 250)
+    said = http2.message(b"\x1a" + b"x" * MESSAGE, declared=MESSAGE)[: 5 + sent]
     with Neighbour(daemon) as neighbour:
 
         async def scenario() -> None:
-            async with peers(daemon, number) as torn:
+            async with peers(daemon, number, kind) as torn:
 
                 async def stop_short(peer: Peer) -> None:
-                    await peer.send(http2.hello() + http2.message(b"\x1a" + b"x" * (MESSAGE - 100), declared=MESSAGE))
+                    await peer.send(http2.hello())
+                    await peer.send(said)
 
                 await asyncio.gather(*(asyncio.wait_for(stop_short(one), 60) for one in torn))
-                ended = [one for one in torn if one.over.is_set()]
-                assert {one.status for one in ended} == {EXHAUSTED}
-                await asyncio.to_thread(eventually, lambda: refused(daemon, "memory") >= len(ended), "they are counted")
-                assert len(ended) >= number - 64, "what is left holds less than what is allowed"
+                enough = lambda: refused(daemon, "memory") >= number - left  # noqa: E731
+                await asyncio.to_thread(eventually, enough, "what is left holds less than what is allowed")
+                await asyncio.gather(*(asyncio.wait_for(one.over.wait(), 10) for one in torn if one.status >= 0))
+                assert {one.status for one in torn if one.over.is_set()} == {EXHAUSTED}
 
         run(scenario)
         eventually(lambda: count(daemon, "sessions") == 1, "they have gone")
@@ -322,16 +364,16 @@ def test_messages_that_never_become_whole_do_not_fill_the_memory(daemon: Daemon)
 
 @pytest.mark.parametrize("declared", [MESSAGE + 1, 1 << 31, (1 << 32) - 1])
 def test_a_message_that_declares_too_much_is_refused_before_it_comes(daemon: Daemon, declared: int) -> None:
-    """RESOURCE_EXHAUSTED with its first byte, on as many streams as one likes."""
+    """RESOURCE_EXHAUSTED with its first byte, without HTTP/2 INVALID_ARGUMENT, on as many streams as one likes."""
     with Neighbour(daemon) as neighbour:
 
         async def scenario() -> None:
-            async with peers(daemon, 50) as liars:
+            async with peers(daemon, 100) as liars:
 
                 async def lie(peer: Peer) -> None:
                     await peer.send(http2.hello() + http2.message(b"\x1a", declared=declared))
                     await asyncio.wait_for(peer.over.wait(), 10)
-                    assert peer.status == EXHAUSTED
+                    assert peer.status == (BROKEN if isinstance(peer, framedpeer.Peer) else EXHAUSTED)
 
                 await asyncio.gather(*(lie(one) for one in liars))
 
@@ -471,7 +513,8 @@ def test_of_two_living_clients_with_one_id_the_later_has_the_stream_and_each_num
 # ---------------------------------------------------------------- noisy
 
 
-def test_forty_quiet_clients_are_served_as_promptly_beside_a_noisy_one(daemon: Daemon) -> None:
+@both_doors
+def test_forty_quiet_clients_are_served_as_promptly_beside_a_noisy_one(daemon: Daemon, kind: type[Peer]) -> None:
     """The noisy one sends 4 MiB messages as fast as the socket takes them, whatever its credit. It never holds more than one
     message or its credit of the daemon's budget, and the quiet ones hardly wait longer than without it."""
     batches = 20 * min(TIMES, 5)
@@ -480,7 +523,7 @@ def test_forty_quiet_clients_are_served_as_promptly_beside_a_noisy_one(daemon: D
 
         async def scenario() -> None:
             nonlocal most
-            async with peers(daemon, 40) as quiet, peers(daemon, 1) as (noisy,):
+            async with peers(daemon, 40) as quiet, peers(daemon, 1, kind) as (noisy,):
                 schema = wire.schema("quiet")
                 await asyncio.gather(*(one.send(http2.hello() + http2.declare(schema)) for one in quiet))
                 sent = Counter[int]()

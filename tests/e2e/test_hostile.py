@@ -9,12 +9,13 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import grpc
 import pytest
 
 from collectord._pb import collector_pb2 as pb
-from tests.e2e import landed, wire
+from tests.e2e import framed, landed, wire
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.http2 import DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, headers, message
 from tests.e2e.process import Daemon, free_port
@@ -24,25 +25,31 @@ BEGIN = PREFACE + frame(SETTINGS, 0, 0, b"")
 
 
 class Healthy:
-    """A client beside the hostile one; it must notice nothing."""
+    """A client with HTTP/2 and one without, beside the hostile ones; they must notice nothing."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
-        self.client = wire.WireClient(daemon.endpoint).connect()
+        self.clients = [wire.WireClient(daemon.endpoint, framed=framed).connect() for framed in (False, True)]
         self.schema = wire.schema("healthy")
-        self.client.declare(self.schema)
+        for client in self.clients:
+            client.declare(self.schema)
         self.rows = 0
-        self.connection = self.client.welcome
+        self.connections = [client.welcome for client in self.clients]
 
     def goes_on(self) -> None:
-        """On the connection that it has."""
-        self.client.send(self.schema, range(self.rows, self.rows + 10), time.time_ns())
-        self.rows += 10
-        self.client.wait_acknowledged()
-        assert self.client.welcome is self.connection
-        assert self.client.ended is None
-        assert not self.client.rejected
-        assert not self.client.resumes
+        """On the connections that they have."""
+        for client, connection in zip(self.clients, self.connections, strict=True):
+            client.send(self.schema, range(self.rows, self.rows + 10), time.time_ns())
+            self.rows += 10
+            client.wait_acknowledged()
+            assert client.welcome is connection
+            assert client.ended is None
+            assert not client.rejected
+            assert not client.resumes
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
 
 
 @pytest.fixture
@@ -56,14 +63,14 @@ def daemon(make_daemon: MakeDaemon, folder: object) -> Daemon:
 
 @pytest.fixture
 def healthy(daemon: Daemon) -> Iterator[Healthy]:
-    """Goes on to the end, and all of its rows land; the daemon is the same process as at the beginning."""
+    """They go on to the end, and all of their rows land; the daemon is the same process as at the beginning."""
     made = Healthy(daemon)
     made.goes_on()
     yield made
     made.goes_on()
     assert daemon.running
     daemon.flush()
-    made.client.close()
+    made.close()
     found = landed.rows(landed.directory(daemon.folder / "store"), "/healthy/")
     assert Counter(int(row["n"]) for row in found) == Counter(range(made.rows))
     daemon.books()
@@ -71,19 +78,25 @@ def healthy(daemon: Daemon) -> Iterator[Healthy]:
 
 
 def _doors(daemon: Daemon) -> list[socket.socket]:
+    """Those for gRPC."""
     unix = socket.socket(socket.AF_UNIX)
     unix.connect(str(daemon.socket))
     return [unix, socket.create_connection(("127.0.0.1", daemon.tcp))]  # type: ignore[attr-defined]
 
 
+def _framed_door(daemon: Daemon) -> socket.socket:
+    return framed.connected(str(daemon.socket))
+
+
 def test_random_bytes_at_the_doors_do_no_harm(daemon: Daemon, healthy: Healthy) -> None:
-    """Noise, noise behind HTTP/2's greeting, HTTP/1 and nothing at all, on the unix socket and on TCP."""
+    """Noise, noise behind HTTP/2's greeting or a frame's length, HTTP/1 and nothing at all, on the unix sockets and on TCP."""
     chance = random.Random(7)
     openings = [
         b"", b"\0" * 4096, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", PREFACE, PREFACE + os.urandom(4096), BEGIN,
+        message(_hello()),
     ]  # fmt: skip
     for number in range(60):
-        for door in _doors(daemon):
+        for door in (*_doors(daemon), _framed_door(daemon)):
             opening = openings[number % len(openings)]
             try:
                 door.sendall(opening + chance.randbytes(chance.choice((0, 1, 9, 100, 70_000))))
@@ -121,6 +134,46 @@ def test_http2_streams_full_of_rubbish_do_no_harm(daemon: Daemon, healthy: Healt
     eventually(lambda: _refused(daemon) > 0, "refused streams are counted")
 
 
+# Bytes on the socket without HTTP/2, behind Hello or alone, and what the answer says.
+NO_FRAMES: list[tuple[bool, bytes, str]] = [
+    (False, b"GET /metrics HTTP/1.1\r\n\r\n", "flags 0x47"),
+    (False, BEGIN, "flags 0x50"),
+    (False, message(b"", 17_000), "a message of 17000 bytes"),
+    (False, message(b"", (1 << 32) - 1), "are allowed"),
+    (True, b"\1" + message(b"x")[1:], "flags 0x01"),
+    (True, b"\x80" + message(b"grpc-status: 0\r\n")[1:], "flags 0x80"),
+    (True, message(b"", (4 << 20) + 1), "are allowed"),
+    (True, message(b"torn", 50), "in the middle of a message"),
+    (True, b"\0\0", "in the middle of a message"),
+    (True, message(os.urandom(3_000_000), 4 << 20), "in the middle of a message"),
+]
+
+
+def test_frames_that_are_none_end_their_stream_with_the_reason(daemon: Daemon, healthy: Healthy) -> None:
+    """Also where the client talks on behind them."""
+    for greeted, wrong, why in NO_FRAMES:
+        for more in (0,) if "middle" in why else (0, 1 << 20):
+            with _framed_door(daemon) as door, door.makefile("rb") as said:
+                door.settimeout(10)
+                door.sendall((message(_hello()) if greeted else b"") + wrong + bytes(more))
+                door.shutdown(socket.SHUT_WR)
+                code, detail = _status(said.read())
+            assert code is grpc.StatusCode.INVALID_ARGUMENT, wrong[:50]
+            assert why in detail, wrong[:50]
+    healthy.goes_on()
+    assert daemon.metrics()['collectord_streams_refused_total{reason="protocol"}'] == 2 * len(NO_FRAMES) - 3
+
+
+def _status(said: bytes) -> tuple[grpc.StatusCode, str]:
+    """Of the last frame that came."""
+    while True:
+        flags, size = framed.FRAME.unpack_from(said)
+        content, said = said[framed.FRAME.size :][:size], said[framed.FRAME.size + size :]
+        if flags == framed.TRAILERS:
+            assert not said
+            return framed.status(content)
+
+
 def _refused(daemon: Daemon) -> float:
     return sum(value for name, value in daemon.metrics().items() if name.startswith("collectord_streams_refused_total"))
 
@@ -147,17 +200,18 @@ AGAINST_THE_CONTRACT: list[tuple[list[bytes], str]] = [
 
 
 def test_a_stream_against_the_contract_is_ended_with_the_reason(daemon: Daemon, healthy: Healthy) -> None:
-    """It gets INVALID_ARGUMENT and a sentence; it is counted; nobody else notices."""
+    """With HTTP/2 and without, it gets INVALID_ARGUMENT and a sentence; it is counted; nobody else notices."""
     for messages, why in AGAINST_THE_CONTRACT:
         with grpc.insecure_channel(daemon.endpoint, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            call = channel.stream_stream(wire.METHOD, None, None)(iter(messages))
-            with pytest.raises(grpc.RpcError) as error:
-                list(call)
-            assert isinstance(error.value, grpc.Call)
-            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT, (messages, error.value)
-            assert why in (error.value.details() or ""), messages
+            for calls in (channel.stream_stream(wire.METHOD, None, None), partial(framed.Call, str(daemon.socket))):
+                call = calls(iter(messages))
+                with pytest.raises(grpc.RpcError) as error:
+                    list(call)
+                assert isinstance(error.value, grpc.Call | framed.Call)
+                assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT, (messages, error.value)
+                assert why in (error.value.details() or ""), messages
         healthy.goes_on()
-    assert daemon.metrics()['collectord_streams_refused_total{reason="protocol"}'] == len(AGAINST_THE_CONTRACT)
+    assert daemon.metrics()['collectord_streams_refused_total{reason="protocol"}'] == 2 * len(AGAINST_THE_CONTRACT)
 
 
 LIES = {
@@ -186,7 +240,7 @@ LIES = {
 def test_batches_that_lie_are_rejected_one_by_one(daemon: Daemon, healthy: Healthy) -> None:
     """Each gets a reason and its place in the sequence; good batches between them land, and only they; the metrics and
     the books count the others by reason."""
-    with wire.WireClient(daemon.endpoint) as client:
+    with wire.WireClient(daemon.endpoint, framed=True) as client:
         schema = wire.schema("liar")
         client.declare(schema)
         good = []
@@ -285,23 +339,26 @@ def test_gaps_and_repeats_in_the_sequence_lose_and_double_nothing(daemon: Daemon
 
 
 def test_a_message_over_the_limit_ends_its_stream_only(daemon: Daemon, healthy: Healthy) -> None:
-    """More than 4 MiB is refused by the transport."""
-    with wire.WireClient(daemon.endpoint) as client:
-        client.raw(b"\x1a" + b"x" * (5 << 20))
-        eventually(lambda: client.ended, "the stream has ended")
-        assert client.ended is grpc.StatusCode.RESOURCE_EXHAUSTED
+    """More than 4 MiB is refused by the transport, with HTTP/2 or without."""
+    for without, code in ((False, grpc.StatusCode.RESOURCE_EXHAUSTED), (True, grpc.StatusCode.INVALID_ARGUMENT)):
+        with wire.WireClient(daemon.endpoint, framed=without) as client:
+            client.raw(b"\x1a" + b"x" * (5 << 20))
+            eventually(lambda client=client: client.ended, "the stream has ended")
+            assert client.ended is code
 
 
 def test_clients_beyond_the_limit_are_refused(make_daemon: MakeDaemon) -> None:
     """With max_clients connected one more gets RESOURCE_EXHAUSTED or UNAVAILABLE and a sentence, and a place as soon as
-    one is free."""
+    one is free; those with HTTP/2 and those without are counted together."""
     daemon = make_daemon(max_clients=2).start()
-    first, second = (wire.WireClient(daemon.endpoint).connect() for _ in range(2))
-    third = wire.WireClient(daemon.endpoint)
-    third.connect(wait=False)
-    eventually(lambda: third.ended, "the third is refused")
-    assert "max_clients" in third.detail
-    assert daemon.metrics()['collectord_streams_refused_total{reason="limit"}'] == 1
+    first, second = (wire.WireClient(daemon.endpoint, framed=one).connect() for one in (False, True))
+    for one in (False, True):
+        third = wire.WireClient(daemon.endpoint, framed=one)
+        third.connect(wait=False)
+        eventually(lambda third=third: third.ended, "the third is refused")
+        assert "max_clients" in third.detail
+        assert daemon.metrics()['collectord_streams_refused_total{reason="limit"}'] == 1 + one
+        third.close()
     second.close()
 
     def let_in() -> bool:

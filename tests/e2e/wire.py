@@ -13,6 +13,7 @@ from types import TracebackType
 import grpc
 
 from collectord._pb import collector_pb2 as pb
+from tests.e2e.framed import Call as FramedCall
 from tests.e2e.waiting import eventually
 
 METHOD = "/collectord.v1.Collector/Collect"
@@ -53,8 +54,10 @@ def batch(sequence: int, raw_schema: bytes, numbers: Sequence[int], time_ns: int
 class WireClient:
     """One client id, over any number of connections. Batches are kept until acknowledged and sent again after a reconnect."""
 
-    def __init__(self, endpoint: str, client_id: bytes | None = None) -> None:
+    def __init__(self, endpoint: str, client_id: bytes | None = None, *, framed: bool = False) -> None:
+        """`framed`: it comes over the socket without HTTP/2 beside that of the endpoint."""
         self.endpoint = endpoint
+        self.framed = framed
         self.client_id = client_id or os.urandom(16)
         self.pid = os.getpid()
         """What it says that it is."""
@@ -77,7 +80,7 @@ class WireClient:
         self._lock = threading.Lock()
         self._outgoing: SimpleQueue[bytes | None] = SimpleQueue()
         self._channel: grpc.Channel | None = None
-        self._call: grpc.Call | None = None
+        self._call: grpc.Call | FramedCall | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> WireClient:
@@ -94,8 +97,11 @@ class WireClient:
         with self._lock:
             self.welcome = self.ended = None
             self._outgoing = SimpleQueue()
-            self._channel = grpc.insecure_channel(self.endpoint, [("grpc.use_local_subchannel_pool", 1)])
-            self._call = self._channel.stream_stream(METHOD, None, None)(_drawn(self._outgoing))
+            if self.framed:
+                self._call = FramedCall(self.endpoint.removeprefix("unix:"), _drawn(self._outgoing))
+            else:
+                self._channel = grpc.insecure_channel(self.endpoint, [("grpc.use_local_subchannel_pool", 1)])
+                self._call = self._channel.stream_stream(METHOD, None, None)(_drawn(self._outgoing))
             self._thread = threading.Thread(target=self._listen, args=(self._call,), daemon=True)
             self._thread.start()
         hello = pb.Hello(
@@ -164,7 +170,7 @@ class WireClient:
         """Ends the stream in order; the answers still come."""
         self._outgoing.put(None)
 
-    def _listen(self, call: grpc.Call) -> None:
+    def _listen(self, call: grpc.Call | FramedCall) -> None:
         try:
             for raw in call:  # type: ignore[attr-defined]
                 self._take(pb.ServerMessage.FromString(raw))
