@@ -162,6 +162,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._size = self._have = 0
         """Of that message: bytes in all, and those that are there."""
         self._ready: deque[Buffer] = deque()
+        self._given = False
+        """Whether a message is being dealt with."""
         self._torn: ProtocolError | None = None
         self._said_all = False
         self._lingers = 0
@@ -198,7 +200,9 @@ class _Connection(asyncio.BufferedProtocol):
                 if self._paused and self._torn is None and len(self._ready) < READ_AHEAD:
                     self._paused = False
                     self._transport.resume_reading()
+                self._given = True
                 yield message
+                self._given = False
                 del message
             if self._torn is not None:
                 raise self._torn
@@ -214,8 +218,8 @@ class _Connection(asyncio.BufferedProtocol):
             await self._writable.wait()
 
     def holds(self) -> bool:
-        """Whether there are messages that wait, or a part of one."""
-        return bool(self._ready) or self._message is not None
+        """Whether a message is being dealt with, or waits, or is there in part."""
+        return self._given or bool(self._ready) or self._message is not None
 
     def dismiss(self) -> None:
         """Forgets what has been read and reads nothing more. May be repeated."""

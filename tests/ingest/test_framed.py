@@ -416,6 +416,25 @@ async def test_where_the_memory_is_short_those_end_first_that_are_known_to_hold_
 
 
 @in_loop
+async def test_a_message_that_waits_for_the_budget_counts_as_held(tmp_path: Path) -> None:
+    """Else a thousand clients with one each would fill the memory, and none of them would have to go."""
+    async with listening(tmp_path, eager=False) as place:
+        place.world.gate.admission.budget = 1500
+        call = await place.greeted()
+        (connection,) = place.server._connections
+        await call.write(send(1))
+        await until(lambda: bool(place.world.log.queue))
+        assert not connection.holds()
+        await call.write(send(2))
+        await until(connection.holds)
+        await turn()
+        assert connection.holds()
+        await place.world.commit()
+        await until(lambda: not connection.holds())
+        await place.world.commit()
+
+
+@in_loop
 async def test_a_stream_that_is_about_to_end_is_not_read_from(tmp_path: Path) -> None:
     """Until it has ended it would take more memory, where it ends for want of it."""
     async with listening(tmp_path) as place:
