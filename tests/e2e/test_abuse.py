@@ -341,16 +341,15 @@ def test_messages_that_never_become_whole_do_not_fill_the_memory(daemon: Daemon,
     for what is only announced: the streams that have been silent for longest are ended with RESOURCE_EXHAUSTED before it is
     too much."""
     number, left = (150 * TIMES, 64) if sent else (600 * min(TIMES, 2), 250)
-    said = http2.message(b"\x1a" + b"x" * MESSAGE, declared=MESSAGE)[: 5 + sent]
     with Neighbour(daemon) as neighbour:
 
         async def scenario() -> None:
             async with peers(daemon, number, kind) as torn:
 
                 async def stop_short(peer: Peer) -> None:
-                    await peer.send(http2.hello())
-                    await peer.send(said)
+                    await peer.send(http2.message(b"\x1a" + b"x" * MESSAGE, declared=MESSAGE)[: 5 + sent])
 
+                await asyncio.gather(*(one.send(http2.hello()) for one in torn))
                 await asyncio.gather(*(asyncio.wait_for(stop_short(one), 60) for one in torn))
                 enough = lambda: refused(daemon, "memory") >= number - left  # noqa: E731
                 await asyncio.to_thread(eventually, enough, "what is left holds less than what is allowed")
