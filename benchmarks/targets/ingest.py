@@ -96,25 +96,27 @@ def _full_speed(pairs: int) -> list[Figure]:
 
 def _slow(pairs: int) -> list[Figure]:
     """Fifty clients, each with one batch a second."""
-    shares: dict[bool, list[float]] = {True: [], False: []}
-    with taking() as daemon:
-        senders = {framed: senders_of(daemon, SLOW_CLIENTS, SLOW_ROWS, framed) for framed in shares}
-        for either in senders.values():
-            paced(either, 1)
-        for _ in range(pairs):
-            for framed, either in senders.items():
-                before = daemon.running.cpu_seconds()
-                paced(either, SECONDS)
-                shares[framed].append((daemon.running.cpu_seconds() - before) / SECONDS * 100)
-        assert landed(daemon) == 2 * SLOW_CLIENTS * SLOW_ROWS * (1 + pairs * SECONDS)
-        for either in senders.values():
-            for sender in either:
-                sender.close()
     name = f"{SLOW_CLIENTS} clients, a batch a second each"
     return [
-        Figure(name, "% of a core", interval(shares[True]), at_most(6.0)),
-        Figure(f"{name}, over gRPC", "% of a core", interval(shares[False])),
+        Figure(name, "% of a core", interval(_shares(pairs, framed=True)), at_most(6.0)),
+        Figure(f"{name}, over gRPC", "% of a core", interval(_shares(pairs, framed=False))),
     ]
+
+
+def _shares(pairs: int, framed: bool) -> list[float]:
+    """Of a core, in percent, that a daemon takes for them."""
+    shares = []
+    with taking() as daemon:
+        senders = senders_of(daemon, SLOW_CLIENTS, SLOW_ROWS, framed)
+        paced(senders, 1)
+        for _ in range(pairs):
+            before = daemon.running.cpu_seconds()
+            paced(senders, SECONDS)
+            shares.append((daemon.running.cpu_seconds() - before) / SECONDS * 100)
+        assert landed(daemon) == SLOW_CLIENTS * SLOW_ROWS * (1 + pairs * SECONDS)
+        for sender in senders:
+            sender.close()
+    return shares
 
 
 def _waiting(pairs: int) -> list[Figure]:
