@@ -19,7 +19,6 @@ import grpc
 import grpc.aio
 import pytest
 
-from collectord._pb import collector_pb2 as pb
 from collectord.address import FRAMED
 from collectord.errors import TakenOver
 from collectord.ingest.framed import (
@@ -39,13 +38,12 @@ from collectord.ingest.pressure import HARMLESS, Pressure, allocated
 from collectord.ingest.reception import Reception
 from collectord.ingest.session import Session
 from collectord.model import Buffer, EntryKind
-from tests.ingest.fakes import CLIENT, SCHEMA, World, brief, declare, hello, in_loop, send, turn
+from tests.ingest.fakes import CLIENT, SCHEMA, World, declare, hello, in_loop, send, turn
 from tests.ingest.framedcall import FramedCall
+from tests.ingest.streams import OTHER_CLIENT, WITHIN, Clients, hear, until
 from tests.reference_batch import NOW, simple
 
 BATCH = EntryKind.BATCH
-OTHER_CLIENT = b"another client.."
-WITHIN = 20.0
 HELLO_SECONDS = 30.0
 MIB = 1 << 20
 
@@ -59,11 +57,11 @@ def greeting(client: bytes = CLIENT) -> bytes:
     return frame(hello(client)) + frame(declare(SCHEMA))
 
 
-class Place:
+class Place(Clients):
     """A server at a socket in a folder, and what comes to it."""
 
     def __init__(self, world: World, server: FramedServer, path: Path) -> None:
-        self.world = world
+        super().__init__(world)
         self.server = server
         self.path = path
         self._calls: list[FramedCall] = []
@@ -87,18 +85,6 @@ class Place:
         await call.write_bytes(greeting(client))
         assert (await hear(call)).startswith("welcome")
         return call
-
-    async def works(self) -> None:
-        """A fresh client gets a batch through."""
-        eager, self.world.log.eager = self.world.log.eager, True
-        call = await self.greeted(OTHER_CLIENT)
-        sequence = self.world.gate.marks.taken(OTHER_CLIENT) + 1
-        await call.write(send(sequence))
-        while await hear(call) != f"ack {sequence}":
-            pass
-        await call.done_writing()
-        assert await ended(call) == (grpc.StatusCode.OK, "")
-        self.world.log.eager = eager
 
     async def expire_until(self, condition: Callable[[], bool]) -> None:
         """Lets timers expire, again and again, until something has become true."""
@@ -140,25 +126,9 @@ async def listening(
     world.at_rest()
 
 
-async def hear(call: FramedCall) -> str:
-    raw = await asyncio.wait_for(call.read(), WITHIN)
-    assert isinstance(raw, bytes), await call.details()
-    return brief(pb.ServerMessage.FromString(raw))
-
-
 async def ended(call: FramedCall) -> tuple[grpc.StatusCode, str]:
     """The status with which the server ends the stream, and what it says to it."""
     return await asyncio.wait_for(call.code(), WITHIN), await call.details()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Lets the server run until something has become true."""
-
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(0)
-
-    await asyncio.wait_for(wait(), WITHIN)
 
 
 async def say(deaf: socket.socket, data: bytes) -> None:

@@ -9,7 +9,6 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Sized
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
@@ -30,21 +29,19 @@ from collectord.ingest.stall import STALL_SECONDS
 from collectord.model import EntryKind
 from tests.ingest.fakes import CLIENT, SCHEMA, World, bad, brief, declare, hello, send, turn
 from tests.ingest.framedcall import FramedCall
+from tests.ingest.streams import OTHER_CLIENT, WITHIN, Call, Clients, hear, until
 
 BATCH, REJECT = EntryKind.BATCH, EntryKind.REJECT
-OTHER_CLIENT = b"another client.."
-WITHIN = 20.0
-Call = Any
 
 
-class Door:
+class Door(Clients):
     """A server on a unix socket, and streams to it."""
 
     framed = False
     """Whether they come over the socket without HTTP/2."""
 
     def __init__(self, world: World, address: str) -> None:
-        self.world = world
+        super().__init__(world)
         self._address = address
         self._channels: list[grpc.aio.Channel] = []
         self._calls: list[FramedCall] = []
@@ -76,30 +73,12 @@ class Door:
         assert (await hear(call)).startswith("welcome")
         return call
 
-    async def works(self) -> None:
-        """A fresh client gets a batch through."""
-        eager, self.world.log.eager = self.world.log.eager, True
-        call = await self.greeted(OTHER_CLIENT)
-        sequence = self.world.gate.marks.taken(OTHER_CLIENT) + 1
-        await call.write(send(sequence))
-        while await hear(call) != f"ack {sequence}":
-            pass
-        await call.done_writing()
-        assert await ended(call) is grpc.StatusCode.OK
-        self.world.log.eager = eager
-
 
 @pytest.fixture(params=["grpc", "framed"], autouse=True)
 def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the streams of a test come over: whatever holds for one holds for the other."""
     monkeypatch.setattr(Door, "framed", request.param == "framed")
     return str(request.param)
-
-
-async def hear(call: Call) -> str:
-    raw = await asyncio.wait_for(call.read(), WITHIN)
-    assert raw is not grpc.aio.EOF, await call.details()
-    return brief(pb.ServerMessage.FromString(raw))
 
 
 async def rest(call: Call) -> list[str]:
@@ -116,16 +95,6 @@ async def ended(call: Call) -> grpc.StatusCode:
         await rest(call)  # gRPC tells the status behind the last message
     status: grpc.StatusCode = await asyncio.wait_for(call.code(), WITHIN)
     return status
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Lets the server run until something has become true."""
-
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(0)
-
-    await asyncio.wait_for(wait(), WITHIN)
 
 
 @contextlib.asynccontextmanager

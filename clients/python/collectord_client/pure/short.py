@@ -65,8 +65,6 @@ class ShortWay:
         self._outbox = outbox
         self._pending = pending
         self._ids = ids
-        # Of inputs outside of a request: past `Pending.set`, for whom a call would be a fiftieth of all.
-        self._set_pending = pending._variable.set
         self._offers = designation == "inputs"
         self._takes = designation == "predictions"
         # What the last array looked like: if the next one does as well, it goes the short way. Threads share it: so it is
@@ -132,10 +130,7 @@ class ShortWay:
                         made = source if same else Context(source._id, source.time_ns, rows, asked)
                     if made is not None:
                         if self._offers:
-                            if request is None:
-                                self._set_pending(made)
-                            else:
-                                self._pending.set(request, made)
+                            self._pending.set(request, made)
                         elif self._takes:
                             if source is None:
                                 self._outbox.note(("uncorrelated",))
