@@ -27,6 +27,7 @@ from collectord.model import HOUR_NS, Buffer, Entry, Lsn, Schema, Stream, Stream
 from collectord.notes import Notes
 from collectord.peers import Peer, Peers, connected
 from collectord.pipeline import Pipeline, typeset
+from collectord.pipeline.overview import LOOK_PATIENCE
 from collectord.pipeline.rebuild import Options
 from collectord.pipeline.rebuilding import Account, Rebuilding
 from collectord.pipeline.snapshot import WaitingEnd, WaitingPiece, WaitingStream
@@ -246,7 +247,7 @@ class Answers:
         """A row for each stream: its books as they are now, its blob, its cost. The worst come first."""
         rules = self._switchboard.rules
         rows = []
-        for book in self._pipeline.overview.books(0.0):
+        for book in self._pipeline.overview.books(LOOK_PATIENCE):
             flow = flows.get(book.stream, Flow(0, 0, "", ""))
             rows.append({
                 "stream": book.stream,

@@ -128,7 +128,7 @@ def collect_rounds(rounds: int, cases: Sequence[str] = tuple(TARGETS)) -> dict[t
 def figures(rounds: Sequence[Round]) -> dict[str, Any]:
     """Medians over rounds; the interval of the median ratio by order statistics.
 
-    `spread` is what the p99 of a round's groups (of 40: the slowest) is of their p50. `overall` is the same of the groups of all
+    `spread` is what the p99 of a round's groups is of their p50. `overall` is the same of the groups of all
     rounds, in which a machine that changes its speed between rounds shows as well.
     """
     ratios = sorted(statistics.median(case) / statistics.median(floor) for floor, case in rounds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchmarks.client.measure import TARGETS, Round, collect_rounds
 from benchmarks.pairs import interval
@@ -20,10 +20,17 @@ CASES = {
     "100 x 200 float32": "100 × 200 float32",
 }
 """Of `benchmarks.client.measure`, what belongs to this target."""
+
+
+def _spread(groups: Sequence[float]) -> float:
+    return sorted(groups)[-(-99 * len(groups) // 100) - 1] / statistics.median(groups)
+
+
 OF_A_ROUND: dict[str, Callable[[Round], float]] = {
     "ratio": lambda one: statistics.median(one[1]) / statistics.median(one[0]),
-    "spread": lambda one: sorted(one[1])[-(-99 * len(one[1]) // 100) - 1] / statistics.median(one[1]),
+    "spread": lambda one: _spread(one[1]),
     "ns": lambda one: statistics.median(one[1]),
+    "floor": lambda one: _spread(one[0]),
 }
 SAID = {"ratio": ("/ deque.append(a.tobytes())", "×"), "spread": ("p99 / p50 of groups", "×"), "ns": ("a call", "ns")}
 
@@ -39,6 +46,8 @@ def measure(pairs: int) -> Measured:
             said, unit = SAID[what]
             rounds = found[case, core]
             told = f"{interval([OF_A_ROUND['ns'](one) for one in rounds]).middle:,.0f} ns a call" if unit == "×" else ""
+            if what == "spread":
+                told += f"; of deque.append alone {interval([OF_A_ROUND['floor'](one) for one in rounds]).middle:.2f}"
             figures.append(
                 Figure(
                     f"{name}{', in Python' if core == 'pure' else ''}: {said}", unit,

@@ -150,7 +150,8 @@ class ControlService:
         timeout = min(request.timeout_seconds if request.timeout_seconds > 0 else 60.0, LONGEST_FLUSH)
         complete = await asyncio.get_running_loop().run_in_executor(self._flushes, self._answers.flush, timeout)
         reason = "" if complete else (self._answers.last_error() or "the timeout has passed")
-        return pb.FlushResponse(complete=complete, rows_waiting=self._answers.waiting_rows(), reason=reason)
+        waiting = await asyncio.to_thread(self._answers.waiting_rows)
+        return pb.FlushResponse(complete=complete, rows_waiting=waiting, reason=reason)
 
     async def ledger(self, request: pb.LedgerRequest, context: object) -> pb.LedgerResponse:
         books = await asyncio.to_thread(self._answers.books)

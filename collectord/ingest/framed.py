@@ -293,6 +293,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not self._paused and (len(self._ready) >= READ_AHEAD or self._torn is not None):
             self._paused = True
             self._transport.pause_reading()
+            self._server.reception.keeps(nbytes)
             self._look_later()
 
     def eof_received(self) -> bool:
@@ -333,7 +334,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _room(self, size: int, begin: memoryview) -> memoryview:
         """So many bytes, not cleared, behind what has been read of them."""
-        self._server.reception.made_room(size)
+        self._server.reception.keeps(size)
         room = np.empty(size, np.uint8).data
         room[: len(begin)] = begin
         return room

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from collectord.errors import TooManyClients
 
 LOOK_SECONDS = 0.05
+CALM_SECONDS = 1.0
+"""Between looks while all streams tell what they take."""
 HARMLESS = 4
 """So many streams at a time are never ended: what they can hold is less than what is allowed."""
 

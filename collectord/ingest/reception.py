@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from heapq import nsmallest
@@ -20,7 +21,7 @@ from collectord.errors import (
     Unauthenticated,
 )
 from collectord.ingest.gate import Gate
-from collectord.ingest.pressure import LOOK_SECONDS, MemoryShort, Pressure
+from collectord.ingest.pressure import CALM_SECONDS, LOOK_SECONDS, MemoryShort, Pressure
 from collectord.ingest.session import Session
 from collectord.logs import event
 from collectord.model import Buffer
@@ -81,9 +82,12 @@ class Reception:
         self._pressure = pressure or Pressure.from_now(int(PRESSURE_SHARE * gate.admission.budget))
         self._listener = listener
         self._reachable = reachable
-        self._looking = False
+        self._look_at = math.inf
+        """Monotonic seconds of the next look at the memory."""
+        self._opaque = 0
+        """Streams of which nobody knows what they hold, as over gRPC."""
         self._unseen = 0
-        """Bytes of room for messages that were made since the last look at the memory."""
+        """Bytes of messages of the others that had to be kept since the last look at the memory."""
 
     async def converse(
         self, messages: AsyncIterator[Buffer], write: Write, peer: str, names: Sequence[str] = (),
@@ -99,6 +103,7 @@ class Reception:
         session = Session(gate, peer, self._listener, names)
         session.holds = holds
         session.over.add_done_callback(lambda _: dismiss())
+        self._opaque += holds is None
         try:
             if len(gate.sessions) >= self._max_clients:
                 raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
@@ -115,9 +120,11 @@ class Reception:
         finally:
             # At once: a client that does not read may hold up whatever its transport still has to say.
             gate.leave(session)
+            self._opaque -= holds is None
 
-    def made_room(self, size: int) -> None:
-        """For a message that is not whole. A thousand clients at once could take all memory between two looks."""
+    def keeps(self, size: int) -> None:
+        """So many bytes, of a message that is not whole or of some that have to wait. What a thousand clients keep is looked at before
+        it is all the memory."""
         self._unseen += size
         if self._unseen > self._pressure.allowed // LOOKS:
             self._relieve()
@@ -127,13 +134,18 @@ class Reception:
         return sum(not one.client and one.listener == self._listener for one in self.gate.sessions)
 
     def _look_out(self) -> None:
-        """Looks after the memory as long as anybody is there."""
-        if not self._looking and self.gate.sessions:
-            self._looking = True
-            self.gate.later(LOOK_SECONDS, self._look)
+        """Looks after the memory as long as anybody is there, and often where it is not known what somebody takes of it."""
+        seconds = LOOK_SECONDS if self._opaque else CALM_SECONDS
+        at = self.gate.clock.monotonic() + seconds
+        if self.gate.sessions and at < self._look_at:
+            self._look_at = at
+            self.gate.later(seconds, lambda: self._look(at))
 
-    def _look(self) -> None:
-        self._looking = False
+    def _look(self, at: float) -> None:
+        if at != self._look_at:
+            # One that is due sooner was asked for since.
+            return
+        self._look_at = math.inf
         self._relieve()
         self._look_out()
 

@@ -57,6 +57,12 @@ from collectord.wal.writer import LogWriter
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 REBUILD = "rebuild"
 """Holds all uploads: what has landed is not known."""
+REST_SECONDS = 0.1
+"""Between two looks at the log while little comes: a look costs a wake-up, and those who wait for an answer the interpreter."""
+LAST_LOOK = 1.0
+"""Seconds for the log to be read to its end before the thread ends."""
+UNREAD_BYTES = 1 << 20
+"""With so many in the log that it has not looked at, it looks at once."""
 
 _log = logging.getLogger("collectord.pipeline")
 
@@ -131,7 +137,7 @@ class Pipeline:
             begun=tuple(state.intents.values()),
         )  # fmt: skip
         """Answers to whoever asks."""
-        self.snapshots = Snapshots(state, ledger=ledger, known=self._known, sources=self._sources, framer=self._framer)
+        self.snapshots = Snapshots(state, log=log, ledger=ledger, known=self._known, sources=self._sources, framer=self._framer)
         """What waits, for questions about rows."""
         self._reading = Reading(
             state, reader=reader, ledger=ledger, known=self._known, parked=parked, returning=self.shelf.returning,
@@ -168,6 +174,8 @@ class Pipeline:
         """The upload workers, and what holds them up."""
         if ledger.rebuild_needed:
             self.dispatch.hold(REBUILD, "the ledger was lost; run `collectord ledger rebuild`", lasting=True)
+        self._rests_until: float | None = None
+        """The thread looks at the log then, by itself; None: a commit has to wake it. Written by it alone."""
         self._thread = threading.Thread(target=self._run, name="collectord-pipeline", daemon=True)
 
     # ------------------------------------------------------------------ life
@@ -217,7 +225,7 @@ class Pipeline:
 
     def start(self, *, exporting: bool = True) -> None:
         """Starts the threads; `exporting`: also those of the exporters."""
-        self._log.on_commit = self._wake
+        self._log.on_commit = self._committed
         self._appender.on_finding = self._sending.found
         self.dispatch.start()
         self._parking.start()
@@ -232,6 +240,9 @@ class Pipeline:
         """
         deadline = self._clock.monotonic() + patience
         with self._state.lock:
+            if self._thread.is_alive():
+                # Else what came last would be missing in what is said to be left.
+                self._state.take_in(self._log.durable, LAST_LOOK)
             self._state.stopping = True
             self._state.wake()
         if self._thread.is_alive():
@@ -324,8 +335,16 @@ class Pipeline:
 
     # ------------------------------------------------------------------ the thread
 
-    def _wake(self) -> None:
+    def _committed(self) -> None:
+        """There is more in the log. On the log's thread."""
         self.exports.wake()
+        rests_until = self._rests_until
+        if (
+            rests_until is not None
+            and self._clock.monotonic() < rests_until
+            and self._log.durable - self._state.taken_to < UNREAD_BYTES
+        ):
+            return
         with self._state.lock:
             self._state.wake()
 
@@ -345,8 +364,14 @@ class Pipeline:
                     state.lock.wait_for(lambda: state.stopping, RETRY_UNEXPECTED)
 
     def _read_on(self) -> None:
+        # Before the look: what is committed during it may not be seen by it, and wakes the thread again.
+        self._rests_until = None
+        found = False
         while self._reading.read():
+            found = True
             self.dispatch.hand_out()
+        if found:
+            self._rests_until = self._clock.monotonic() + REST_SECONDS
 
     def _send_on(self) -> None:
         self.dispatch.hand_out()
@@ -374,7 +399,8 @@ class Pipeline:
         """Seconds until something becomes due by itself."""
         now = self._clock.monotonic()
         timers = (
-            self._upkeep.next_timer(now), self._state.index.next_timer(), self._state.troubles.next_until(now)
+            self._upkeep.next_timer(now), self._state.index.next_timer(), self._state.troubles.next_until(now),
+            self._rests_until,
         )  # fmt: skip
         return max(0.0, min(timer for timer in timers if timer is not None) - now)
 

@@ -27,6 +27,8 @@ from collectord.wal.parked import ParkedLog
 from collectord.wal.writer import LogWriter
 
 BOOKS_PATIENCE = 5.0
+LOOK_PATIENCE = 0.25
+"""Seconds to wait for what is durable and was not read yet, for the books and for a look."""
 
 
 class Waiting(NamedTuple):
@@ -68,7 +70,7 @@ class Overview:
     def books(self, patience: float = BOOKS_PATIENCE) -> list[StreamBooks]:
         """Every stream's books, at one moment, after everything that is durable by now was taken in, if that does not last."""
         with self._state.lock:
-            self._take_in(patience)
+            self._state.take_in(self._log.durable, patience)
             parked = self._parking.rows()
             in_log = [*self.rows_in_log(), *((stream, -rows) for stream, rows in parked)]
             books = {book.stream: book for book in self._state.books.view(in_log, parked)}
@@ -76,15 +78,6 @@ class Overview:
             if count.rejected:
                 books.setdefault(stream, StreamBooks(stream)).rejected = dict(count.rejected)
         return sorted(books.values(), key=lambda book: book.stream)
-
-    def _take_in(self, patience: float = BOOKS_PATIENCE) -> None:
-        """Waits until everything that is durable by now was taken in, if that does not last. With the lock held."""
-        durable = self._log.durable
-        deadline = self._clock.monotonic() + patience
-        state = self._state
-        while state.taken_to < durable and not state.stopping and self._clock.monotonic() < deadline:
-            state.wake()
-            state.lock.wait(0.01)
 
     def rows_in_log(self) -> list[tuple[str, int]]:
         """Rows per stream that have not landed, the parked ones included; of entries that are gone, what the frames under way
@@ -102,8 +95,9 @@ class Overview:
     # ------------------------------------------------------------------ what waits
 
     def waiting(self) -> Waiting:
-        """What has not landed."""
+        """What has not landed; not for the event loop."""
         with self._state.lock:
+            self._state.take_in(self._log.durable, LOOK_PATIENCE)
             index = self._state.index
             oldest = index.oldest()
             age = 0.0 if oldest is None else self._clock.monotonic() - oldest
@@ -156,6 +150,7 @@ class Overview:
         chosen: list[tuple[bytes, Place, int]] = []
         complete = True
         with self._state.lock:
+            self._state.take_in(self._log.durable, BOOKS_PATIENCE)
             left = limit
             for partition, place, rows in self._state.index.entries():
                 left -= place.length + 1024
@@ -183,7 +178,7 @@ class Overview:
         `from_hour` (hours since 1970). Some rows of the oldest of a partition may have landed. Not under the lock while it reads."""
         chosen: list[Iterator[tuple[Lsn, Place, Schema]]] = []
         with self._state.lock:
-            self._take_in()
+            self._state.take_in(self._log.durable, BOOKS_PATIENCE)
         for partition, _ in self.waiting_partitions():
             if partition.end_hour <= from_hour:
                 continue

@@ -19,9 +19,12 @@ from collectord.pipeline.state import State
 from collectord.upload.ledger import Ledger
 from collectord.upload.schemas import document
 from collectord.wal.damage import DamagedEntry
+from collectord.wal.writer import LogWriter
 
 ENTRY_COST = 1024
 """Bytes that an entry counts more than it has, since many small ones cost too."""
+PATIENCE = 5.0
+"""Seconds to wait for what is durable and was not read yet."""
 PIECE_PAYLOAD = 256 << 10
 """Bytes of entries that become text at once."""
 
@@ -69,8 +72,11 @@ Wanted = Callable[[Stream], bool]
 class Snapshots:
     """From any thread; the pipeline goes on meanwhile."""
 
-    def __init__(self, state: State, *, ledger: Ledger, known: Known, sources: Sources, framer: Framer) -> None:
+    def __init__(
+        self, state: State, *, log: LogWriter, ledger: Ledger, known: Known, sources: Sources, framer: Framer
+    ) -> None:
         self._state = state
+        self._log = log
         self._ledger = ledger
         self._known = known
         self._sources = sources
@@ -79,6 +85,7 @@ class Snapshots:
     def streams(self) -> list[WaitingStream]:
         """The streams with rows that wait."""
         with self._state.lock:
+            self._state.take_in(self._log.durable, PATIENCE)
             waiting = [(partition.schema_id, rows) for partition, rows, _ in self._state.index.waiting_rows()]
         found: dict[Stream, int] = {}
         for schema_id, rows in waiting:
@@ -94,6 +101,7 @@ class Snapshots:
         at most `most_bytes` of the log, each entry counted `ENTRY_COST` larger. The end comes last.
         """
         with self._state.lock:
+            self._state.take_in(self._log.durable, PATIENCE)
             partitions = self._state.index.partitions()
         chosen = [one for one in partitions if self._is_wanted(one, wanted, first_hour, last_hour)]
         # The ledger is asked first. What is confirmed meanwhile leaves the index too, and is then in the blob only.

@@ -38,6 +38,7 @@ class State:
         workers: int,
     ) -> None:
         """`received`, `workers`: see `Pipeline`; `position`: where the log will be read from."""
+        self._clock = clock
         self.lock = threading.Condition()
         """Guards everything below but `errors`; notified when something lands or there is something to do."""
         self.index = Index(rules, {partition: progress.cursor for partition, progress in ledger.cursors().items()})
@@ -59,6 +60,13 @@ class State:
         """There is something to do. With the lock held."""
         self.work = True
         self.lock.notify_all()
+
+    def take_in(self, durable: Lsn, patience: float) -> None:
+        """Has the log read up to there, and waits for it for so many seconds at most. With the lock held."""
+        deadline = self._clock.monotonic() + patience
+        while self.taken_to < durable and not self.stopping and self._clock.monotonic() < deadline:
+            self.wake()
+            self.lock.wait(0.01)
 
 
 def _books(ledger: Ledger, received: Mapping[str, int]) -> Books:

@@ -269,6 +269,24 @@ def test_a_bell_that_was_rung_before_somebody_waits_is_heard() -> None:
         bell.close()
 
 
+def test_a_bell_that_rings_already_is_not_rung_again() -> None:
+    """Who waits may have been woken and not have the interpreter yet; ringing again would hand it over in the middle of a request."""
+    bell = Bell()
+    hearing = bell.hearing()
+    assert bell._ends is not None
+    bell._waiting = True
+    for _ in range(3):
+        bell.ring()
+    assert bell._ends[0].recv(64) == b"!"
+    bell._waiting = False
+    assert bell.wait(60.0, hearing) == 0
+    bell.clear()
+    bell._waiting = True
+    bell.ring()
+    assert bell._ends[0].recv(64) == b"!"
+    bell.close()
+
+
 def test_rows_arrive_without_grpc_being_loaded(daemon: FakeDaemon) -> None:
     program = (
         "import sys\n"

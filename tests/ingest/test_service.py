@@ -21,7 +21,7 @@ from collectord.ingest import reception
 from collectord.ingest.admission import FIRST_CREDIT
 from collectord.ingest.framed import FRAME, MESSAGE, FramedServer
 from collectord.ingest.gate import MAX_MESSAGE_BYTES
-from collectord.ingest.pressure import HARMLESS, Pressure
+from collectord.ingest.pressure import CALM_SECONDS, HARMLESS, LOOK_SECONDS, Pressure
 from collectord.ingest.reception import SPARE_DESCRIPTORS, Reception, connections_of, most_connections
 from collectord.ingest.service import CollectorService, server_options
 from collectord.ingest.session import MAX_UNREAD_REJECTS, Session
@@ -539,8 +539,51 @@ def test_where_the_memory_is_used_up_those_end_first_who_have_not_said_who_they_
         strangers = [world.session() for _ in range(2)]
         grown = iter([0, 300, 300])
         made = Reception(world.gate, 10, pressure=Pressure(100, lambda: next(grown), next(grown)))
-        made._look()
+        made._relieve()
         assert [session.over.done() for session in strangers] == [True, True]
         assert not any(session.over.done() for session in greeted)
+
+    asyncio.run(scenario())
+
+
+def test_the_memory_is_looked_at_often_only_while_somebody_does_not_tell_what_he_takes() -> None:
+    """Over gRPC nobody tells; without HTTP/2 it is known. However they come and go, one look follows the other."""
+
+    async def scenario() -> None:
+        world = World(eager=True)
+        reception = Reception(world.gate, 10, pressure=Pressure(100, lambda: 0, 0))
+
+        async def silence() -> AsyncIterator[bytes]:
+            await asyncio.Event().wait()
+            yield b""
+
+        async def write(message: bytes) -> None: ...
+
+        async def begins(holds: Callable[[], bool] | None) -> asyncio.Task[None]:
+            stream = asyncio.create_task(reception.converse(silence(), write, "unix:", holds=holds))
+            await turn()
+            return stream
+
+        async def ends(stream: asyncio.Task[None]) -> None:
+            stream.cancel()
+            await asyncio.gather(stream, return_exceptions=True)
+            world.gate.expire()
+
+        def due() -> list[float]:
+            return [seconds for seconds, _ in world.gate.timers]
+
+        tells = await begins(lambda: False)
+        assert due() == [CALM_SECONDS]
+        opaque = [await begins(None) for _ in range(2)]
+        assert due() == [CALM_SECONDS, LOOK_SECONDS]
+        for _ in range(2):
+            world.gate.expire()
+            assert due() == [LOOK_SECONDS]
+        await ends(opaque[0])
+        assert due() == [LOOK_SECONDS]
+        await ends(opaque[1])
+        assert due() == [CALM_SECONDS]
+        await ends(tells)
+        assert due() == []
 
     asyncio.run(scenario())

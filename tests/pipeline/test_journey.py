@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from collectord.errors import SpoolFull
+from collectord.pipeline import Pipeline, journey, upkeep
+from collectord.pipeline.snapshot import WaitingPiece
 from collectord.testing.store import Fault, MemoryStore
 from collectord.upload.appender import Appender
 from collectord.upload.store import CONTROL_PREFIX, Blocked, Unknown
@@ -182,3 +184,76 @@ def test_a_day_has_a_blob_of_its_own(node: Callable[..., Node], store: MemorySto
     running.append(client.batch(2, NOON), client.batch(3, NOON + 12 * HOUR))
     assert running.pipeline.flush(10)
     assert sorted(len(landed_ids(store, day)) for day in ("/14/", "/15/")) == [2, 3]
+
+
+def is_read(running: Node) -> bool:
+    return running.pipeline._state.taken_to == running.log.durable
+
+
+def let_it_rest(running: Node, client: Client) -> None:
+    """It does after a look that has found something; another look, that finds nothing, ends that."""
+    while running.pipeline._rests_until is None:
+        running.append(client.batch(1))
+        wait_until(lambda: is_read(running) or running.pipeline._rests_until is not None)
+
+
+def test_while_little_comes_a_commit_does_not_wake_the_pipeline(
+    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for the books, or a lot of bytes, wakes it all the same."""
+    monkeypatch.setattr(journey, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
+    running = node(segment_bytes=4 << 20)
+    client = Client(schema())
+    let_it_rest(running, client)
+    for _ in range(3):
+        running.append(client.batch(1))
+    assert not running.pipeline._state.work
+    assert not is_read(running)
+    assert running.numbers() == (len(client.ids), 0, len(client.ids), 0)
+    let_it_rest(running, client)
+    running.append(client.batch(journey.UNREAD_BYTES // 16))
+    wait_until(lambda: is_read(running))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda pipeline: pipeline.overview.waiting().rows,
+        lambda pipeline: sum(book.received for book in pipeline.overview.books()),
+        lambda pipeline: sum(rows for _, _, rows in pipeline.overview.search([b""], 1 << 30)[0]),
+        lambda pipeline: sum(stream.rows for stream in pipeline.snapshots.streams()),
+        lambda pipeline: sum(
+            piece.rows
+            for piece in pipeline.snapshots.take(lambda _: True, 0, 1 << 40, 1 << 30)
+            if isinstance(piece, WaitingPiece)
+        ),
+        lambda pipeline: pipeline.stop() and pipeline.overview.waiting().rows,
+    ],
+    ids=["waiting", "books", "where", "streams", "rows", "end"],
+)
+def test_who_looks_sees_what_came_while_the_pipeline_rested(
+    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, look: Callable[[Pipeline], int]
+) -> None:
+    """Rows that were acknowledged are there for whoever asks, at once."""
+    monkeypatch.setattr(journey, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
+    running = node()
+    client = Client(schema())
+    let_it_rest(running, client)
+    running.append(client.batch(3))
+    assert look(running.pipeline) == len(client.ids)
+
+
+def test_what_came_while_the_pipeline_rested_is_read_by_itself(
+    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No commit follows, and nothing else wakes it here."""
+    monkeypatch.setattr(journey, "REST_SECONDS", 0.5)
+    monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
+    running = node()
+    client = Client(schema())
+    let_it_rest(running, client)
+    running.append(client.batch(1))
+    assert not is_read(running)
+    wait_until(lambda: is_read(running))

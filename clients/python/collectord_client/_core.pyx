@@ -387,12 +387,20 @@ cdef class Lock:
         return self.held
 
     def __enter__(self):
-        self._inner.acquire()
-        self.held = True
+        self._enter()
 
     def __exit__(self, kind, error, trace):
+        self._leave()
+
+    cdef int _enter(self) except -1:
+        self._inner.acquire()
+        self.held = True
+        return 0
+
+    cdef int _leave(self) except -1:
         self.held = False
         self._inner.release()
+        return 0
 
 
 @cython.final
@@ -754,7 +762,9 @@ cdef class Tray:
     ):
         cdef Py_ssize_t size = _size(length, request)
         cdef Sheet page
-        with self.lock:
+        # A `with` would look for its two methods and call them as Python does.
+        self.lock._enter()
+        try:
             if not self._fits(slot, time_ns, size) and not self._turn(slot, time_ns, size):
                 before = slot.page
                 reason = self._make_room(slot, time_ns // HOUR, size)
@@ -767,6 +777,8 @@ cdef class Tray:
             if PyByteArray_GET_SIZE(page.data) + length >= LARGE:
                 self._furnish(page, length)
             self._append(page, values, length, time_ns, id, rows, request, size)
+        finally:
+            self.lock._leave()
         if self._nudge:
             self._wake()
         return None
@@ -805,7 +817,7 @@ cdef class Tray:
         self.bytes += page.overhead
         self.sealed += 1
         self._full += 1
-        if self._full >= self._enough or not self._watched:
+        if self._full % self._enough == 0 or not self._watched:
             self._nudge = True
         self.carrier.enqueue(self, full)
         return True

@@ -21,10 +21,12 @@ class Bell:
         self._waiting = False
 
     def ring(self) -> None:
-        self._rung = True
+        rung, self._rung = self._rung, True
         ends = self._ends
-        if self._waiting and ends is not None:
-            # Full, it has been rung often enough; closed, nobody waits any more.
+        # Rung again before whoever waits has had the interpreter, it stays at once: a call to the kernel would hand the interpreter
+        # over, and the thread that scores would have to wait for it.
+        if self._waiting and not rung and ends is not None:
+            # Closed, nobody waits any more.
             with suppress(OSError):
                 ends[1].send(b"!")
 

@@ -459,8 +459,9 @@ class Outbox(Tray):
             page.compact()
         self.sealed += 1
         self._full += 1
-        # Waking a thread costs a call more than all else together; what is not worth it goes when the next page has lingered.
-        if self._full >= self._enough:
+        # Waking a thread costs a call more than all else together; what is not worth it goes when the next page has lingered. Who is
+        # woken and has not looked yet is not woken for each page.
+        if self._full % self._enough == 0:
             self._nudge = True
         (self.carrier or self._sender()).enqueue(self, page)
 
