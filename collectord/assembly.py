@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from collectord import config, exporters, files
+from collectord import config, cores, exporters, files
 from collectord.buffer.seal import SealRules
 from collectord.certificates import Certificates
 from collectord.clock import Clock
@@ -145,6 +146,8 @@ def pipeline_of(
         level=settings.level,
         lowercase_workspace=settings.layout == "sdk-v1",
         workers=settings.uploads,
+        # One core is left for what people wait for.
+        makers=max(1, math.ceil(cores.usable()) - 1),
         max_streams=settings.max_streams,
         share=settings.tenant_share,
         mark_seconds=settings.mark_days * 86_400,

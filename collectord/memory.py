@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PROC = Path("/proc")
-CGROUPS = Path("/sys/fs/cgroup")
+from collectord.cgroups import CGROUPS, PROC, groups
+
 UNLIMITED = 1 << 60
 """What a cgroup calls no limit is a little less than 2**63."""
 
@@ -55,29 +55,10 @@ def _own_limits() -> Iterator[int]:
 
 
 def _cgroup_limits(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Of our cgroup and of those above it: the least of them counts."""
-    try:
-        lines = (proc / "self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if not path.startswith("/"):
+    for place, second in groups("memory", proc, cgroups):
+        try:
+            limit = int((place / ("memory.max" if second else "memory.limit_in_bytes")).read_text())
+        except (OSError, ValueError):
             continue
-        if not controllers:
-            root, name = cgroups, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = cgroups / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        # In a container the path may be the host's, and only the root is there.
-        here = root / path.lstrip("/")
-        for place in (here, *here.parents):
-            try:
-                limit = int((place / name).read_text())
-            except (OSError, ValueError):
-                limit = UNLIMITED
-            if limit < UNLIMITED:
-                yield limit
-            if place == root:
-                break
+        if limit < UNLIMITED:
+            yield limit

@@ -88,6 +88,7 @@ class Pipeline:
         level: int,
         lowercase_workspace: bool,
         workers: int,
+        makers: int,
         max_streams: int,
         mark_seconds: float,
         share: float,
@@ -101,7 +102,7 @@ class Pipeline:
         destinations: Destinations | None = None,
         node: str = "",
     ) -> None:
-        """`received`: rows per stream key that the log has ever taken in before `received_to`; `share`: what one tenant or service
+        """`makers`: frames that `workers` may make at the same time; `received`: rows per stream key that the log has ever taken in before `received_to`; `share`: what one tenant or service
         may have of open partitions and log, of what the others leave."""
         self._log = log
         self._share = share
@@ -151,7 +152,7 @@ class Pipeline:
         self._sending = Sending(
             state, ledger=ledger, appender=appender, publisher=schemas, known=self._known, sources=self._sources,
             framer=self._framer, parking=self._parking, shelf=self.shelf, metrics=metrics, clock=clock,
-            upload_events=self.upload_events, traffic=self.traffic,
+            upload_events=self.upload_events, traffic=self.traffic, makers=makers,
         )  # fmt: skip
         begin = reader.position if ledger.rebuild_needed else log.durable
         self.exports = Exports(

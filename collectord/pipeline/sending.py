@@ -7,6 +7,7 @@ frame is made nor while it is sent.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,7 +61,9 @@ class Sending:
         clock: Clock,
         upload_events: UploadEvents,
         traffic: Traffic,
+        makers: int,
     ) -> None:
+        """`makers`: frames that may be made at the same time."""
         self._state = state
         self._ledger = ledger
         self._appender = appender
@@ -74,6 +77,9 @@ class Sending:
         self._clock = clock
         self._upload_events = upload_events
         self._traffic = traffic
+        # Else those who make frames have all cores between them, and one that was put aside with the interpreter in its hands keeps
+        # everybody who waits for an acknowledgement.
+        self._makers = threading.BoundedSemaphore(makers)
         self._suspects = Suspects()
         self._refusals = Refusals()
 
@@ -184,9 +190,10 @@ class Sending:
         return payloads
 
     def _make(self, partition: Partition, slices: Sequence[Slice], payloads: Sequence[memoryview]) -> Frame:
-        began = time.perf_counter()
-        schema = self._known.schema(partition.schema_id)
-        frame = self._framer.make(schema, self._known.plan(partition), slices, payloads)
+        schema, plan = self._known.schema(partition.schema_id), self._known.plan(partition)
+        with self._makers:
+            began = time.perf_counter()
+            frame = self._framer.make(schema, plan, slices, payloads)
         self._metrics.observe("collectord_encode_duration_seconds", time.perf_counter() - began)
         return frame
 

@@ -64,6 +64,7 @@ class Node:
         parked_budget: int | None = None,
         parked_disk: Disk | None = None,
         damaged: bool = False,
+        makers: int = 2,
         mdc: Sequence[str] = (),
         exporters: Sequence[Exporter] = (),
         limits: Limits = Limits(3600, 1 << 30),  # noqa: B008
@@ -100,6 +101,7 @@ class Node:
             level=1,
             lowercase_workspace=False,
             workers=4,
+            makers=makers,
             max_streams=1000,
             share=1.0,
             mark_seconds=1e6,

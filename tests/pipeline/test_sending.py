@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -49,3 +51,34 @@ def test_appends_bytes_blob_and_errors_of_a_stream_are_told(node: Callable[..., 
     (error,) = running.pipeline.overview.errors()
     assert "forbidden" in error.what
     assert running.pipeline.last_error == error.what
+
+
+@pytest.mark.parametrize("makers", [1, 3])
+def test_no_more_frames_are_made_at_a_time_than_may_be(
+    node: Callable[..., Node], store: MemoryStore, monkeypatch: pytest.MonkeyPatch, makers: int
+) -> None:
+    """Though four blobs are in hand: one core stays with those who wait for an acknowledgement."""
+    running = node(makers=makers)
+    framer, dispatch = running.pipeline._framer, running.pipeline.dispatch
+    made, lock, full = framer.make, threading.Lock(), threading.Event()
+    now = most = 0
+
+    def make(*args: Any) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        wait_until(lambda: full.is_set() or (now == makers and len(dispatch._busy) == 4))
+        full.set()
+        frame = made(*args)
+        with lock:
+            now -= 1
+        return frame
+
+    monkeypatch.setattr(framer, "make", make)
+    clients = [Client(schema(f"d{number}")) for number in range(4)]
+    for client in clients:
+        running.append(client.batch(10))
+    assert running.pipeline.flush(30)
+    assert most == makers
+    assert len(landed_ids(store)) == 40
