@@ -138,7 +138,9 @@ class Pipeline:
             begun=tuple(state.intents.values()),
         )  # fmt: skip
         """Answers to whoever asks."""
-        self.snapshots = Snapshots(state, log=log, ledger=ledger, known=self._known, sources=self._sources, framer=self._framer)
+        self.snapshots = Snapshots(
+            state, log=log, ledger=ledger, known=self._known, sources=self._sources, framer=self._framer
+        )
         """What waits, for questions about rows."""
         self._reading = Reading(
             state, reader=reader, ledger=ledger, known=self._known, parked=parked, returning=self.shelf.returning,

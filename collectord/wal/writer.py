@@ -39,10 +39,11 @@ from collectord.wal.supply import Supply
 Done = Callable[[Exception | None], None]
 
 ENOUGH_BYTES = 400 << 10
-"""When so much is queued the gap is cut short: it is nearly all that a client may send without an answer, and more of it would
-hardly make a commit cheaper."""
-SHORT_SHARE = 5
-"""Of the gap between commits, that is left then: each commit costs what several entries could share."""
+"""When so much is queued there is no gap: it is nearly all that a client may send without an answer, and more of it would hardly make a
+commit cheaper."""
+GAP_COMMITS = 4
+"""The gap, from begin to begin, in times of what the last commit took: what each costs several entries can share, and the disk is busy for
+a quarter of the time at most, yet nobody waits for longer than five take."""
 
 KEPT_KEYS = 10_000
 """Schemas whose stream's key is remembered."""
@@ -96,7 +97,7 @@ class LogWriter:
         random: Callable[[int], bytes] = os.urandom,
         pause: Callable[[threading.Event, float], object] = threading.Event.wait,
     ) -> None:
-        """`directory` and `recovered` are those of `recover`; `budget_bytes` should be several segments; `commit_gap` is in seconds, from begin to begin.
+        """`directory` and `recovered` are those of `recover`; `budget_bytes` should be several segments; `commit_gap` is the longest gap between commits, in seconds from begin to begin.
 
         `durability="os"` leaves syncing to the operating system: a power loss then costs acknowledged rows.
         `random` makes segment ids, `pause` waits for an event, at most so many seconds.
@@ -129,9 +130,11 @@ class LogWriter:
         self.stuck = ""
         """Why no segment can be begun; empty: one can, or nobody has tried. Read from any thread."""
         self._last_begin = float("-inf")
+        self._took = 0.0
+        """Seconds that writing and syncing a group took last."""
         self._thread: threading.Thread | None = None
-        self._hurry, self._now = threading.Event(), threading.Event()
-        """The gap is cut short; there is none: something urgent has come, or the end."""
+        self._hurry = threading.Event()
+        """There is no gap: enough has come, or something urgent, or the end."""
         self._pause = pause
         self._queue: list[_Append] = []
         self._queued_bytes = 0
@@ -190,7 +193,6 @@ class LogWriter:
         with self._wake:
             self._open = False
             self._hurry.set()
-            self._now.set()
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
@@ -221,8 +223,6 @@ class LogWriter:
                 self._queued_bytes += append.bytes
                 if urgent or self._queued_bytes >= ENOUGH_BYTES:
                     self._hurry.set()
-                if urgent:
-                    self._now.set()
                 if len(self._queue) == 1:
                     self._wake.notify()
                 return
@@ -241,10 +241,10 @@ class LogWriter:
                 self._wake.wait()
             if not self._queue:
                 return False
-        for gap, ends in ((self._commit_gap, self._hurry), (self._commit_gap / SHORT_SHARE, self._now)):
-            rest = self._last_begin + gap - self._clock.monotonic()
-            if rest > 0:
-                self._pause(ends, rest)
+        gap = min(self._commit_gap, GAP_COMMITS * self._took)
+        rest = self._last_begin + gap - self._clock.monotonic()
+        if rest > 0:
+            self._pause(self._hurry, rest)
         return True
 
     def commit(self) -> None:
@@ -254,7 +254,6 @@ class LogWriter:
             self._queued_bytes = 0
             if self._open:
                 self._hurry.clear()
-                self._now.clear()
         self._last_begin = self._clock.monotonic()
         try:
             self._commit(taken)
@@ -378,7 +377,7 @@ class LogWriter:
             self._leave(active)
             self._fail(group.appends, _failure(error))
             return
-        took = self._clock.monotonic() - began
+        self._took = self._clock.monotonic() - began
         active.position = group.end
         active.declared.update(group.declared)
         segment.schemas.update(group.declared)
@@ -391,7 +390,7 @@ class LogWriter:
         for append in group.appends:
             self._tell(append, append.failure)
         if self.on_sync is not None:
-            self._guard("the log's time could not be told", self.on_sync, took)
+            self._guard("the log's time could not be told", self.on_sync, self._took)
         if self.on_commit is not None:
             self._guard("the log's reader could not be woken", self.on_commit)
 

@@ -13,9 +13,10 @@ from collectord.errors import LogUnavailable, SpoolFull
 from collectord.model import Entry, EntryKind, Lsn
 from collectord.wal.catalog import Catalog
 from collectord.wal.damage import DamagedEntry
+from collectord.wal.disk import Disk
 from collectord.wal.framing import MAX_PAYLOAD_BYTES
 from collectord.wal.reader import LogReader
-from collectord.wal.writer import ENOUGH_BYTES, SHORT_SHARE, LogWriter
+from collectord.wal.writer import ENOUGH_BYTES, GAP_COMMITS, LogWriter
 from tests.wal.faults import EIO, ENOSPC, FaultyDisk, PowerCut
 from tests.wal.spool import SCHEMA, SPOOL_ID, FakeClock, Spool, batch, payload_of, payloads, schema
 
@@ -406,8 +407,23 @@ def test_appends_from_many_threads_keep_each_ones_order(tmp_path: Path) -> None:
         assert [s.sequence for s in stored if s.client == bytes([n]) * 16] == list(range(1, 101))
 
 
-def test_commits_keep_their_distance_and_the_first_after_idleness_has_none(tmp_path: Path) -> None:
+class SlowDisk(Disk):
+    """Whose syncs take `seconds`."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self.seconds = seconds
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        self._clock.now += self.seconds
+
+
+def test_the_disk_rests_between_commits_for_as_long_as_some_take(tmp_path: Path) -> None:
+    """The first one after idleness waits for nothing, and none for more than `commit_gap` after the one before has begun."""
     clock = FakeClock()
+    disk = SlowDisk(clock, 0.001)
     pauses: list[float] = []
 
     def pause(_: threading.Event, seconds: float) -> None:
@@ -416,23 +432,37 @@ def test_commits_keep_their_distance_and_the_first_after_idleness_has_none(tmp_p
 
     spool = Spool(tmp_path)
     writer = LogWriter(
-        spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=0.005, clock=clock, pause=pause
+        spool.log,
+        SPOOL_ID,
+        spool.recovered,
+        budget_bytes=1 << 30,
+        commit_gap=0.005,
+        clock=clock,
+        pause=pause,
+        disk=disk,
     )
     writer.start()
 
-    def settle(number: int) -> None:
+    def settle(number: int, seconds: float) -> list[float]:
+        """The pause before a commit, whose sync takes so many seconds."""
+        disk.seconds = seconds
         done = threading.Event()
+        pauses.clear()
         writer.append([entry(number)], lambda _: done.set())
         assert done.wait(60)
+        return pauses.copy()
 
-    settle(1)
-    assert pauses == []
-    clock.now += 0.002
-    settle(2)
-    assert pauses == [0.003]
+    # A segment is begun with syncs of its own.
+    settle(1, 0.001)
     clock.now += 10
-    settle(3)
-    assert pauses == [0.003]
+    assert settle(2, 0.001) == []
+    assert settle(3, 0.001) == [(GAP_COMMITS - 1) * 0.001]
+    clock.now += 0.0005
+    assert settle(4, 0.003) == [(GAP_COMMITS - 1) * 0.001 - 0.0005]
+    assert settle(5, 0.006) == [0.002]
+    assert settle(6, 0.001) == []
+    clock.now += 10
+    assert settle(7, 0.001) == []
     writer.close()
 
 
@@ -463,14 +493,18 @@ class Hasty:
     """A log whose pauses the test ends; its first commit is done."""
 
     def __init__(self, folder: Path) -> None:
-        spool, self.clock, self.gap = Spool(folder), FakeClock(), 2.5
+        spool, self.clock, took = Spool(folder), FakeClock(), 2.5
+        self.rest = (GAP_COMMITS - 1) * took
         self.pauses = Pauses(self.clock)
         self.writer = LogWriter(
-            spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=self.gap, clock=self.clock,
-            pause=self.pauses,
+            spool.log, SPOOL_ID, spool.recovered, budget_bytes=1 << 30, commit_gap=1000, clock=self.clock,
+            pause=self.pauses, disk=SlowDisk(self.clock, took),
         )  # fmt: skip
         self.writer.start()
         self._number = 0
+        assert self.append().wait(60)
+        # Beginning a segment took syncs of its own.
+        self.clock.now += 10_000
         assert self.append().wait(60)
 
     def append(self, size: int = 8, *, urgent: bool = False) -> threading.Event:
@@ -479,68 +513,44 @@ class Hasty:
         self.writer.append([entry(self._number, size)], lambda _: told.set(), urgent=urgent)
         return told
 
+    def rests(self) -> None:
+        """It does, and for how long depends on nothing else."""
+        hurry, seconds = self.pauses.begun()
+        assert (hurry.is_set(), seconds) == (False, self.rest)
 
-def test_enough_shortens_the_distance_for_all_that_is_queued(tmp_path: Path) -> None:
+
+def test_enough_ends_the_gap_for_all_that_is_queued(tmp_path: Path) -> None:
     log, half = Hasty(tmp_path), ENOUGH_BYTES // 2
     first = log.append(half)
-    hurry, seconds = log.pauses.begun()
-    assert (hurry.is_set(), seconds) == (False, log.gap), "half is no reason"
-    second = log.append(half)
-    assert log.pauses.begun()[1] == log.gap / SHORT_SHARE
+    # Half is no reason.
+    log.rests()
     assert not first.is_set()
-    log.pauses.end()
-    assert first.wait(60)
+    second = log.append(half)
+    assert first.wait(60), "no pause was ended"
     assert second.wait(60)
     third = log.append(half)
-    assert log.pauses.begun() == (hurry, log.gap)
-    assert not hurry.is_set(), "the haste of one is not that of the next, and what was written counts no longer"
+    # The haste of one is not that of the next, and what was written counts no longer.
+    log.rests()
+    assert not third.is_set()
+    log.pauses.end()
+    assert third.wait(60)
+    fourth = log.append()
+    log.rests()
     log.writer.close()
-    assert third.is_set()
+    assert fourth.is_set()
 
 
 def test_what_is_urgent_and_all_before_it_waits_for_no_gap(tmp_path: Path) -> None:
     log = Hasty(tmp_path)
     first = log.append()
-    assert log.pauses.begun()[1] == log.gap
+    log.rests()
     assert not first.is_set()
     second = log.append(urgent=True)
     assert first.wait(60), "no pause was ended"
     assert second.wait(60)
-    assert log.pauses.begun()[1] == log.gap / SHORT_SHARE, "which is over at once"
     third = log.append()
-    ends, seconds = log.pauses.begun()
-    assert (ends.is_set(), seconds) == (False, log.gap), "the haste of one is not that of the next"
-    fourth = log.append(ENOUGH_BYTES)
-    ends, seconds = log.pauses.begun()
-    assert (ends.is_set(), seconds) == (False, log.gap / SHORT_SHARE)
+    # The haste of one is not that of the next.
+    log.rests()
     assert not third.is_set()
-    log.writer.append([entry(9)], lambda _: None, urgent=True)
-    assert third.wait(60)
-    assert fourth.wait(60)
     log.writer.close()
-
-
-def test_a_fault_of_our_own_is_told_and_the_log_goes_on(
-    spool: Spool, disk: FaultyDisk, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert spool.commit(entry(1)) is None
-
-    def fault() -> None:
-        raise ZeroDivisionError
-
-    disk.next["sync"] = [fault]
-    assert isinstance(spool.commit(entry(2)), LogUnavailable)
-    assert "in a way that it does not know" in caplog.text
-    assert spool.commit(entry(2)) is None
-
-
-def test_a_refused_append_is_told_in_its_turn(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, budget=16384)
-    order: list[str] = []
-    for name, length in [("first", 1000), ("too large", 14000), ("last", 1000)]:
-        spool.writer.append(
-            [entry(1, length, name.encode().ljust(16))],
-            lambda error, name=name: order.append(f"{name}: {type(error).__name__}"),
-        )
-    spool.writer.commit()
-    assert order == ["first: NoneType", "too large: SpoolFull", "last: NoneType"]
+    assert third.is_set()
