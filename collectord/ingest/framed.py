@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -130,10 +130,7 @@ class FramedServer:
     async def _serve(self, connection: _Connection) -> None:
         status, why = grpc.StatusCode.UNAVAILABLE, "the daemon has ended the stream"
         try:
-            await self.reception.converse(
-                connection.messages(), connection.write, connection.peer,
-                holds=connection.holds, dismiss=connection.dismiss,
-            )  # fmt: skip
+            await self.reception.converse(connection)
             status, why = grpc.StatusCode.OK, ""
         except CollectordError as error:
             status, why = status_of(error), str(error)
@@ -148,7 +145,10 @@ class FramedServer:
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """Bytes to messages and back."""
+    """Bytes to messages and back: a `Carrier`."""
+
+    names: Sequence[str] = ()
+    """There are no certificates here."""
 
     def __init__(self, server: FramedServer) -> None:
         self._server = server

@@ -8,9 +8,9 @@ import asyncio
 import logging
 import math
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from heapq import nsmallest
-from typing import Any
+from typing import Any, Protocol
 
 from collectord.errors import (
     CollectordError,
@@ -37,9 +37,6 @@ PRESSURE_SHARE = 1.5
 """Messages on their way may take so many times the budget of unacknowledged bytes before streams are ended."""
 LOOKS = 8
 """So many times it is looked at least while what is allowed is used up by messages of which it is known."""
-
-Write = Callable[[bytes], Awaitable[None]]
-"""Sends one message; returns when there is room for the next."""
 
 _log = logging.getLogger("collectord.ingest")
 
@@ -68,6 +65,37 @@ def connections_of(max_clients: int, taken: int = 0, listeners: int = 1, beside:
     return found
 
 
+class Carrier(Protocol):
+    """What brings a client's messages and takes ours, as far as it matters to a stream."""
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those in the client's certificate."""
+        ...
+
+    @property
+    def holds(self) -> Callable[[], bool] | None:
+        """Tells whether anything was read that was not dealt with; None: nobody knows."""
+        ...
+
+    def messages(self) -> AsyncIterator[Buffer]:
+        """What the client says, until it has said all. Raises ProtocolError."""
+        ...
+
+    async def write(self, message: bytes) -> None:
+        """Sends one message; returns when there is room for the next."""
+        ...
+
+    def dismiss(self) -> None:
+        """Nothing that the client has said, or says, is wanted any more. Before the end of the stream."""
+        ...
+
+
 class Reception:
     """Of one listener. Belongs to the event loop."""
 
@@ -89,21 +117,17 @@ class Reception:
         self._unseen = 0
         """Bytes of messages of the others that had to be kept since the last look at the memory."""
 
-    async def converse(
-        self, messages: AsyncIterator[Buffer], write: Write, peer: str, names: Sequence[str] = (),
-        holds: Callable[[], bool] | None = None, dismiss: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        """One client's stream, until its end; `names`: those in the client's certificate; `holds`: see `Party`; `dismiss` is called,
-        before the end, when nothing that the client has said, or says, is wanted any more.
+    async def converse(self, carrier: Carrier) -> None:
+        """One client's stream, until its end.
 
         Raises:
             CollectordError: why it ends, if not in good order. It is in the log and counted.
         """
         gate = self.gate
-        session = Session(gate, peer, self._listener, names)
-        session.holds = holds
-        session.over.add_done_callback(lambda _: dismiss())
-        self._opaque += holds is None
+        session = Session(gate, carrier.peer, self._listener, carrier.names)
+        session.holds = carrier.holds
+        session.over.add_done_callback(lambda _: carrier.dismiss())
+        self._opaque += session.holds is None
         try:
             if len(gate.sessions) >= self._max_clients:
                 raise TooManyClients(f"{self._max_clients} clients are connected (max_clients)")
@@ -112,7 +136,7 @@ class Reception:
             gate.look_for_tenants()
             gate.sessions.add(session)
             self._look_out()
-            await self._until_over(session, messages, write)
+            await self._until_over(session, carrier)
         except CollectordError as error:
             gate.metrics.count("collectord_streams_refused_total", reason=_reason(error))
             event(_log, logging.WARNING, "stream ended", reason=str(error), peer=session.peer, sdk=session.sdk)
@@ -120,7 +144,7 @@ class Reception:
         finally:
             # At once: a client that does not read may hold up whatever its transport still has to say.
             gate.leave(session)
-            self._opaque -= holds is None
+            self._opaque -= session.holds is None
 
     def keeps(self, size: int) -> None:
         """So many bytes, of a message that is not whole or of some that have to wait. What a thousand clients keep is looked at before
@@ -167,9 +191,9 @@ class Reception:
             ):
                 session.end(MemoryShort("the daemon's memory is used up, and nothing whole came for longest from here"))
 
-    async def _until_over(self, session: Session, messages: AsyncIterator[Buffer], write: Write) -> None:
-        sender = asyncio.create_task(self._send(session, write))
-        reader = asyncio.create_task(self._read(session, messages))
+    async def _until_over(self, session: Session, carrier: Carrier) -> None:
+        sender = asyncio.create_task(self._send(session, carrier))
+        reader = asyncio.create_task(self._read(session, carrier))
         patience = self.gate.loop.call_later(self.hello_seconds, self._hello_due, session)
         running: set[asyncio.Future[Any]] = {sender, reader, session.over}
         try:
@@ -191,17 +215,17 @@ class Reception:
             session.end(ProtocolError(f"no Hello within {self.hello_seconds:g} s"))
 
     @staticmethod
-    async def _read(session: Session, messages: AsyncIterator[Buffer]) -> None:
-        async for raw in messages:
+    async def _read(session: Session, carrier: Carrier) -> None:
+        async for raw in carrier.messages():
             await session.receive(raw)
         session.hang_up()
 
     @staticmethod
-    async def _send(session: Session, write: Write) -> None:
+    async def _send(session: Session, carrier: Carrier) -> None:
         while not session.finished:
             await session.wake.wait()
             for message in session.outgoing():
-                await write(message)
+                await carrier.write(message)
 
 
 def _reason(error: CollectordError) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -60,29 +60,44 @@ class CollectorService:
 
     async def collect(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """One client's stream."""
-        names = _names(context.auth_context()) if self._certificates else ()
-        writer = _Writer(context)
+        call = _Call(requests, context, _names(context.auth_context()) if self._certificates else ())
         try:
-            await self._reception.converse(requests, writer.write, context.peer() or "", names)
+            await self._reception.converse(call)
         except CollectordError as error:
-            if writer.writing is not None:
+            if call.writing is not None:
                 # gRPC sends no status while a write is under way: a client that reads would wait for the end for ever.
-                await asyncio.wait({writer.writing}, timeout=self._reception.hello_seconds)
+                await asyncio.wait({call.writing}, timeout=self._reception.hello_seconds)
             await context.abort(status_of(error), str(error))
 
 
-class _Writer:
-    """Of one stream. A write that was begun is never cancelled: gRPC could not end the stream with a status any more."""
+class _Call:
+    """A stream of gRPC's: a `Carrier`. A write that was begun is never cancelled: gRPC could not end the stream with a status any
+    more."""
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    holds = None
+    """gRPC shows nothing of a message before it is whole."""
+
+    def __init__(
+        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any], names: Sequence[str]
+    ) -> None:
+        self._requests = requests
         self._context = context
+        self.peer: str = context.peer() or ""
+        self.names = names
         self.writing: asyncio.Future[None] | None = None
+
+    def messages(self) -> AsyncIterator[bytes]:
+        """See `Carrier`."""
+        return self._requests
 
     async def write(self, message: bytes) -> None:
         """Sends it; returns when gRPC has room for the next."""
         self.writing = asyncio.ensure_future(self._context.write(message))
         self.writing.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.shield(self.writing)
+
+    def dismiss(self) -> None:
+        """What gRPC has read it frees with the stream."""
 
 
 def _names(context: Mapping[str, Iterable[bytes]]) -> tuple[str, ...]:

@@ -546,6 +546,24 @@ def test_where_the_memory_is_used_up_those_end_first_who_have_not_said_who_they_
     asyncio.run(scenario())
 
 
+class Mute:
+    """A carrier over which nobody says anything."""
+
+    peer = "unix:"
+    names: Sequence[str] = ()
+
+    def __init__(self, holds: Callable[[], bool] | None) -> None:
+        self.holds = holds
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async def write(self, message: bytes) -> None: ...
+
+    def dismiss(self) -> None: ...
+
+
 def test_the_memory_is_looked_at_often_only_while_somebody_does_not_tell_what_he_takes() -> None:
     """Over gRPC nobody tells; without HTTP/2 it is known. However they come and go, one look follows the other."""
 
@@ -553,14 +571,8 @@ def test_the_memory_is_looked_at_often_only_while_somebody_does_not_tell_what_he
         world = World(eager=True)
         reception = Reception(world.gate, 10, pressure=Pressure(100, lambda: 0, 0))
 
-        async def silence() -> AsyncIterator[bytes]:
-            await asyncio.Event().wait()
-            yield b""
-
-        async def write(message: bytes) -> None: ...
-
         async def begins(holds: Callable[[], bool] | None) -> asyncio.Task[None]:
-            stream = asyncio.create_task(reception.converse(silence(), write, "unix:", holds=holds))
+            stream = asyncio.create_task(reception.converse(Mute(holds)))
             await turn()
             return stream
 
