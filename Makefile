@@ -14,7 +14,7 @@ SEED ?=
 FLAVOURS ?= native portable
 PAIRS ?= 15
 comma := ,
-KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.pyx')
+KERNELS := $(shell find collectord clients/python/collectord_client -name '_*.pyx' -o -name '_*.h')
 
 # Tests start hundreds of processes: what is compiled once need not be compiled by each.
 unexport PYTHONDONTWRITEBYTECODE

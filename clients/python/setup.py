@@ -42,7 +42,13 @@ def core() -> list[Extension]:
     except ImportError:
         return []
     kernels = cythonize(
-        [Extension("collectord_client._core", ["collectord_client/_core.pyx"])],
+        [
+            Extension(
+                "collectord_client._core",
+                ["collectord_client/_core.pyx"],
+                depends=sorted(f"collectord_client/{header.name}" for header in (here / "collectord_client").glob("_*.h")),
+            )
+        ],
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,
