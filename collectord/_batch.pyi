@@ -1,5 +1,6 @@
 from collectord.model import Buffer
 
+def room(size: int) -> bytearray: ...
 def find(payload: Buffer) -> tuple[int, bytes]: ...
 def check(
     payload: Buffer,

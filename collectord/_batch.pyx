@@ -6,6 +6,7 @@ serializer writes that, and merging would let a batch mean two things.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -309,6 +310,11 @@ cdef int find_all(const uint8_t* base, int64_t size, vector[int64_t]& words) noe
     if sampling_length != (8 * m if words[T_SAMPLING] >= 0 else 0):
         return SAMPLING
     return OK
+
+
+def room(Py_ssize_t size):
+    """So many bytes, as they happen to be. Raises MemoryError."""
+    return PyByteArray_FromStringAndSize(NULL, size)
 
 
 def find(const uint8_t[::1] payload not None):

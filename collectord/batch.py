@@ -108,6 +108,11 @@ class Rules:
         return Rules(schema, types, widths, fixed, value_bytes)
 
 
+def room(size: int) -> bytearray:
+    """So many bytes that are not cleared, for a batch to be read into. Raises MemoryError."""
+    return _batch.room(size)
+
+
 def find(payload: Buffer) -> Found:
     """Finds the fields of a serialized `Batch`; every offset in the table stays inside `payload`.
 

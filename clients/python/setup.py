@@ -46,7 +46,9 @@ def core() -> list[Extension]:
             Extension(
                 "collectord_client._core",
                 ["collectord_client/_core.pyx"],
-                depends=sorted(f"collectord_client/{header.name}" for header in (here / "collectord_client").glob("_*.h")),
+                depends=sorted(
+                    f"collectord_client/{header.name}" for header in (here / "collectord_client").glob("_*.h")
+                ),
             )
         ],
         compiler_directives={

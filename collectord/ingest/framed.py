@@ -19,8 +19,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import grpc
-import numpy as np
 
+from collectord import batch
 from collectord.errors import CollectordError, ProtocolError
 from collectord.ingest.gate import MAX_MESSAGE_BYTES
 from collectord.ingest.reception import Reception
@@ -335,7 +335,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _room(self, size: int, begin: memoryview) -> memoryview:
         """So many bytes, not cleared, behind what has been read of them."""
         self._server.reception.keeps(size)
-        room = np.empty(size, np.uint8).data
+        room = memoryview(batch.room(size))
         room[: len(begin)] = begin
         return room
 
