@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from benchmarks.client.measure import TARGETS, Round, collect_rounds
+from benchmarks.client.measure import TARGETS, Round, collect_rounds, spread
 from benchmarks.pairs import interval
 from benchmarks.targets.figure import Figure, Measured, at_most
 
@@ -22,15 +22,11 @@ CASES = {
 """Of `benchmarks.client.measure`, what belongs to this target."""
 
 
-def _spread(groups: Sequence[float]) -> float:
-    return sorted(groups)[-(-99 * len(groups) // 100) - 1] / statistics.median(groups)
-
-
 OF_A_ROUND: dict[str, Callable[[Round], float]] = {
     "ratio": lambda one: statistics.median(one[1]) / statistics.median(one[0]),
-    "spread": lambda one: _spread(one[1]),
+    "spread": lambda one: spread(one[1]),
     "ns": lambda one: statistics.median(one[1]),
-    "floor": lambda one: _spread(one[0]),
+    "floor": lambda one: spread(one[0]),
 }
 SAID = {"ratio": ("/ deque.append(a.tobytes())", "×"), "spread": ("p99 / p50 of groups", "×"), "ns": ("a call", "ns")}
 
