@@ -19,16 +19,15 @@ from collectord.pipeline.known import Known
 from collectord.pipeline.last_errors import LastError
 from collectord.pipeline.parking import Parking
 from collectord.pipeline.sources import Sources
-from collectord.pipeline.state import State
+from collectord.pipeline.state import PATIENCE, State
 from collectord.pipeline.troubles import Trouble
 from collectord.upload.records import Intent
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.parked import ParkedLog
 from collectord.wal.writer import LogWriter
 
-BOOKS_PATIENCE = 5.0
 LOOK_PATIENCE = 0.25
-"""Seconds to wait for what is durable and was not read yet, for the books and for a look."""
+"""Seconds that a look waits for what is durable and was not read yet; who asks for rows or books waits for `state.PATIENCE`."""
 
 
 class Waiting(NamedTuple):
@@ -67,7 +66,7 @@ class Overview:
 
     # ------------------------------------------------------------------ books
 
-    def books(self, patience: float = BOOKS_PATIENCE) -> list[StreamBooks]:
+    def books(self, patience: float = PATIENCE) -> list[StreamBooks]:
         """Every stream's books, at one moment, after everything that is durable by now was taken in, if that does not last."""
         with self._state.lock:
             self._state.take_in(self._log.durable, patience)
@@ -150,7 +149,7 @@ class Overview:
         chosen: list[tuple[bytes, Place, int]] = []
         complete = True
         with self._state.lock:
-            self._state.take_in(self._log.durable, BOOKS_PATIENCE)
+            self._state.take_in(self._log.durable)
             left = limit
             for partition, place, rows in self._state.index.entries():
                 left -= place.length + 1024
@@ -178,7 +177,7 @@ class Overview:
         `from_hour` (hours since 1970). Some rows of the oldest of a partition may have landed. Not under the lock while it reads."""
         chosen: list[Iterator[tuple[Lsn, Place, Schema]]] = []
         with self._state.lock:
-            self._state.take_in(self._log.durable, BOOKS_PATIENCE)
+            self._state.take_in(self._log.durable)
         for partition, _ in self.waiting_partitions():
             if partition.end_hour <= from_hour:
                 continue

@@ -23,8 +23,6 @@ from collectord.wal.writer import LogWriter
 
 ENTRY_COST = 1024
 """Bytes that an entry counts more than it has, since many small ones cost too."""
-PATIENCE = 5.0
-"""Seconds to wait for what is durable and was not read yet."""
 PIECE_PAYLOAD = 256 << 10
 """Bytes of entries that become text at once."""
 
@@ -85,7 +83,7 @@ class Snapshots:
     def streams(self) -> list[WaitingStream]:
         """The streams with rows that wait."""
         with self._state.lock:
-            self._state.take_in(self._log.durable, PATIENCE)
+            self._state.take_in(self._log.durable)
             waiting = [(partition.schema_id, rows) for partition, rows, _ in self._state.index.waiting_rows()]
         found: dict[Stream, int] = {}
         for schema_id, rows in waiting:
@@ -101,7 +99,7 @@ class Snapshots:
         at most `most_bytes` of the log, each entry counted `ENTRY_COST` larger. The end comes last.
         """
         with self._state.lock:
-            self._state.take_in(self._log.durable, PATIENCE)
+            self._state.take_in(self._log.durable)
             partitions = self._state.index.partitions()
         chosen = [one for one in partitions if self._is_wanted(one, wanted, first_hour, last_hour)]
         # The ledger is asked first. What is confirmed meanwhile leaves the index too, and is then in the blob only.

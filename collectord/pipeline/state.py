@@ -24,6 +24,9 @@ from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
 from collectord.upload.records import Intent
 
+PATIENCE = 5.0
+"""Seconds to wait for what is durable and was not read yet."""
+
 
 class State:
     """Begins as the ledger has it."""
@@ -61,7 +64,7 @@ class State:
         self.work = True
         self.lock.notify_all()
 
-    def take_in(self, durable: Lsn, patience: float) -> None:
+    def take_in(self, durable: Lsn, patience: float = PATIENCE) -> None:
         """Has the log read up to there, and waits for it for so many seconds at most. With the lock held."""
         deadline = self._clock.monotonic() + patience
         while self.taken_to < durable and not self.stopping and self._clock.monotonic() < deadline:

@@ -197,15 +197,26 @@ def let_it_rest(running: Node, client: Client) -> None:
         wait_until(lambda: is_read(running) or running.pipeline._rests_until is not None)
 
 
-def test_while_little_comes_a_commit_does_not_wake_the_pipeline(
-    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
+Resting = Callable[[float], tuple[Node, Client]]
+
+
+@pytest.fixture
+def resting(node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> Resting:
+    """A node whose pipeline rests for so many seconds, in which nothing else wakes it by itself."""
+
+    def make(seconds: float) -> tuple[Node, Client]:
+        monkeypatch.setattr(journey, "REST_SECONDS", seconds)
+        monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
+        running, client = node(segment_bytes=4 << 20), Client(schema())
+        let_it_rest(running, client)
+        return running, client
+
+    return make
+
+
+def test_while_little_comes_a_commit_does_not_wake_the_pipeline(resting: Resting) -> None:
     """Who asks for the books, or a lot of bytes, wakes it all the same."""
-    monkeypatch.setattr(journey, "REST_SECONDS", 3600.0)
-    monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
-    running = node(segment_bytes=4 << 20)
-    client = Client(schema())
-    let_it_rest(running, client)
+    running, client = resting(3600.0)
     for _ in range(3):
         running.append(client.batch(1))
     assert not running.pipeline._state.work
@@ -232,27 +243,15 @@ def test_while_little_comes_a_commit_does_not_wake_the_pipeline(
     ],
     ids=["waiting", "books", "where", "streams", "rows", "end"],
 )
-def test_who_looks_sees_what_came_while_the_pipeline_rested(
-    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, look: Callable[[Pipeline], int]
-) -> None:
+def test_who_looks_sees_what_came_while_the_pipeline_rested(resting: Resting, look: Callable[[Pipeline], int]) -> None:
     """Rows that were acknowledged are there for whoever asks, at once."""
-    monkeypatch.setattr(journey, "REST_SECONDS", 3600.0)
-    monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
-    running = node()
-    client = Client(schema())
-    let_it_rest(running, client)
+    running, client = resting(3600.0)
     running.append(client.batch(3))
     assert look(running.pipeline) == len(client.ids)
 
 
-def test_what_came_while_the_pipeline_rested_is_read_by_itself(
-    node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No commit follows, and nothing else wakes it here."""
-    monkeypatch.setattr(journey, "REST_SECONDS", 0.5)
-    monkeypatch.setattr(upkeep, "RETIRE_EVERY", 3600.0)
-    running = node()
-    client = Client(schema())
-    let_it_rest(running, client)
+def test_what_came_while_the_pipeline_rested_is_read_by_itself(resting: Resting) -> None:
+    """No commit follows."""
+    running, client = resting(0.5)
     running.append(client.batch(1))
     wait_until(lambda: is_read(running))
