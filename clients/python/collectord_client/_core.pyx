@@ -12,7 +12,7 @@ per kind of array: see `_Shape.known_layout`.
 """
 
 cimport cython
-from cpython.array cimport array, clone
+from cpython.array cimport array
 from cpython.buffer cimport PyBUF_READ, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -39,6 +39,8 @@ cdef extern from "_clock.h":
 
 cdef extern from "_copies.h":
     void copy_values(char *to, const char *values, Py_ssize_t size, bint fresh) noexcept nogil
+    void fetch_ends(const char *buffer, Py_ssize_t size) noexcept nogil
+    void fetch_next(const char *values, const char *note) noexcept nogil
     void write_big(unsigned char *to, unsigned long long value) noexcept nogil
     ctypedef struct Array:
         char *data
@@ -121,11 +123,13 @@ cdef object _request():
 cdef class Lock:
     """A lock that tells without a system call whether it is held."""
 
-    cdef object _inner
+    cdef object _inner, _acquire, _release
     cdef bint held
 
     def __cinit__(self):
         self._inner = allocate_lock()
+        # Bound once: when a page is full, whatever has to be looked for is in no cache.
+        self._acquire, self._release = self._inner.acquire, self._inner.release
 
     def acquire(self, blocking=True, timeout=-1):
         if self._inner.acquire(blocking, timeout):
@@ -147,13 +151,13 @@ cdef class Lock:
         self._leave()
 
     cdef int _enter(self) except -1:
-        self._inner.acquire()
+        self._acquire()
         self.held = True
         return 0
 
     cdef int _leave(self) except -1:
         self.held = False
-        self._inner.release()
+        self._release()
         return 0
 
 
@@ -352,6 +356,9 @@ cdef class Pending:
         Py_XDECREF(found)
 
 
+cdef bytearray _no_data = bytearray()
+
+
 cdef class Sheet:
     """What the short way writes of a page. Protected by its outbox's lock until the page is sealed."""
 
@@ -366,6 +373,7 @@ cdef class Sheet:
     the arrays do not have yet. Its values and notes take no more than a page may hold, so they never meet."""
     cdef readonly Py_ssize_t note_bytes
     cdef public array times
+    """None, as are counts, ids, requests and columns, where the page follows a full one, until `fold`."""
     cdef public array counts
     cdef public array first_rows
     cdef public bytearray ids
@@ -396,14 +404,9 @@ cdef class Sheet:
         page.hour = self.hour
         page.opened = ask_clock(CLOCK_MONOTONIC) / 1e9
         page.overhead = self.overhead
-        page.data = bytearray()
         page.buffer = buffer
-        page.columns = []
-        page.times = clone(self.times, 0, False)
-        page.counts = clone(self.counts, 0, False)
-        page.ids = bytearray()
-        page.requests = bytearray()
-        # Nothing is ever appended to these three.
+        # What else a page has, `fold` lays out. Nothing is ever appended to these four.
+        page.data = _no_data
         page.id_lengths = self.id_lengths
         page.request_lengths = self.request_lengths
         page.shares = self.shares
@@ -414,6 +417,10 @@ cdef class Sheet:
         cdef Py_ssize_t each = self.note_bytes
         cdef Py_ssize_t count, requests, ids, asked, at
         cdef char *note
+        if self.times is None:
+            self.columns, self.ids, self.requests, self.counts = [], bytearray(), bytearray(), array("I")
+            # Last: whatever failed for want of memory, the next call lays it out.
+            self.times = array("q")
         if not self.kept:
             return
         count = self.kept // each
@@ -562,6 +569,8 @@ cdef class Tray:
         if buffer is None or PyByteArray_GET_SIZE(buffer) < self.page_bytes:
             buffer = PyByteArray_FromStringAndSize(NULL, self.page_bytes)
             fresh = True
+        else:
+            fetch_ends(PyByteArray_AS_STRING(buffer), PyByteArray_GET_SIZE(buffer))
         page = full._follower(buffer)
         page.fresh = fresh
         self._open[page] = slot
@@ -641,6 +650,7 @@ cdef class Tray:
             memcpy(note + REQUEST_BYTES, PyBytes_AS_STRING(request), 16)
         copy_values(buffer + page.used, values, length, page.fresh)
         page.used += length
+        fetch_next(buffer + page.used, note)
         self._count(page, rows, size)
 
     cdef inline void _count(self, Sheet page, Py_ssize_t rows, Py_ssize_t size) noexcept:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from collections.abc import Callable
+
+_pack = struct.Struct(">QQ").pack
 
 
 class Uuid7:
@@ -22,10 +25,10 @@ class Uuid7:
     def reseed(self) -> None:
         """Begins at another random place, as a forked child must."""
         seed = int.from_bytes(os.urandom(10), "big")
-        self.head: int = (7 << 76) | ((seed & 0xFFF) << 64) | (2 << 62)
+        self.head: int = (7 << 12) | (seed & 0xFFF)
         # Starting in the lower half of 62 bits leaves 2**61 ids before the counter would reach the variant bits.
-        self.step: Callable[[], int] = itertools.count((seed >> 12) & ((1 << 61) - 1)).__next__
+        self.step: Callable[[], int] = itertools.count((2 << 62) | ((seed >> 12) & ((1 << 61) - 1))).__next__
 
     def make(self, time_ns: int) -> bytes:
         """16 bytes, big-endian as in the text form, for the scoring time `time_ns` (1970 to 2262)."""
-        return ((time_ns // 1_000_000 << 80 | self.head) + self.step()).to_bytes(16, "big")
+        return _pack(time_ns // 1_000_000 << 16 | self.head, self.step())
