@@ -60,4 +60,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """The test modules are imported by now, and with them the kernels."""
     found = objections(Path(session.config.rootpath))
     if found:
-        pytest.exit("the sanitizers would check nothing: " + "; ".join(found), returncode=3)
+        why = "the sanitizers would check nothing: " + "; ".join(found)
+        # Of a process that runs tests for another, pytest only tells that it has ended.
+        print(why, file=sys.stderr)
+        pytest.exit(why, returncode=3)

@@ -36,6 +36,8 @@ TESTS = (
 )
 WITHOUT = "tests/client/test_core.py::test_its_own_tests_pass_with_the_core_in_python"
 """It runs no kernel."""
+WORKERS = len(os.sched_getaffinity(0))
+"""Compilers, and processes for tests, of a flavour."""
 COMPILE = [
     "-std=c++17", "-O1", "-g", "-fno-omit-frame-pointer", "-D_GLIBCXX_ASSERTIONS",
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
@@ -82,9 +84,12 @@ def build(sources: Mapping[str, Path], place: Path, more: list[str]) -> dict[str
         )
         for module, path in sources.items()
     ]  # fmt: skip
-    made = cythonize(extensions, build_dir=str(place / "cpp"), compiler_directives=CHECKED, quiet=True)
+    made = cythonize(
+        extensions, build_dir=str(place / "cpp"), compiler_directives=CHECKED, quiet=True, nthreads=WORKERS
+    )
     command = Distribution({"ext_modules": made}).get_command_obj("build_ext")
     command.build_lib, command.build_temp = str(place / "lib"), str(place / "obj")
+    command.parallel = WORKERS
     command.ensure_finalized()
     command.run()
     return {module: Path(command.get_ext_fullpath(module)) for module in sources}
@@ -127,7 +132,7 @@ def run(flavour: str, environment: Mapping[str, str]) -> subprocess.CompletedPro
     # The report of a sanitizer goes to the file descriptor, which is therefore left alone.
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.sanitize.proof", "--capture=sys", "--timeout", "1800",
-         "--deselect", WITHOUT, *tests],
+         "--numprocesses", str(WORKERS), "--dist", "worksteal", "--deselect", WITHOUT, *tests],
         cwd=tree, env={**environment, "PYTHONPATH": f"{tree}:{tree / 'clients/python'}"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
