@@ -27,12 +27,11 @@ class Memory(NamedTuple):
 
 def look(proc: Path = PROC, cgroups: Path = CGROUPS) -> Memory:
     """As it is now. Raises nothing."""
-    return Memory(
-        _resident(proc), min([*_cgroup_limits(proc, cgroups), *_own_limits()], default=None), _available(proc)
-    )
+    return Memory(resident(proc), min([*_cgroup_limits(proc, cgroups), *_own_limits()], default=None), _available(proc))
 
 
-def _resident(proc: Path) -> int | None:
+def resident(proc: Path = PROC) -> int | None:
+    """Bytes of this process; None where the system does not say."""
     try:
         return int((proc / "self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

@@ -16,7 +16,7 @@ from collectord.config import unknown_environment
 from collectord.daemon import Daemon
 from collectord.errors import CallHuman
 from collectord.logs import catch_strays, event
-from collectord.malloc import tune_malloc
+from collectord.malloc import keep_within, tune_malloc
 from collectord.notes import note_failed_start
 from collectord.reloading import Reloading
 from collectord.settings import Settings
@@ -60,6 +60,7 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
     # What is there now stays: without it a full collection holds everybody up for 1 ms, not for 15.
     gc.collect()
     gc.freeze()
+    keep_within(lambda: daemon.settings.memory_budget)
     asyncio.run(_run_until_signal(daemon))
 
 

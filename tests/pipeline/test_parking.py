@@ -272,6 +272,8 @@ def test_a_kill_at_any_step_of_parking_loses_and_doubles_nothing(
     running = node(parked_disk=disk)
     sick, healthy = blocked(running)
     while not disk.fired:
+        # Who writes faster than is parked is refused at some point.
+        wait_until(lambda: disk.fired or running.log.used_bytes + 2 * SEGMENT < running.log.budget)
         running.append(healthy.batch(500), sick.batch(5))
     running.stop()
     again = node()
