@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from collectord.address import FRAMED
 from collectord.control.client import ControlClient, NoDaemon
 from collectord.ingest.framed import FRAME, MESSAGE
 from collectord.schema import schema_id
+
+FOLDER = "collectord-bench-"
+"""How the names of temporary folders begin."""
 
 
 @dataclass
@@ -58,13 +61,14 @@ class Running:
 
 
 @contextmanager
-def daemon(*options: str) -> Iterator[Running]:
+def daemon(*options: str, environment: Mapping[str, str] | None = None) -> Iterator[Running]:
     """A daemon with a directory store in a temporary folder, until the block is left."""
-    with tempfile.TemporaryDirectory(prefix="collectord-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as name:
         folder = Path(name)
         process = subprocess.Popen(
             [sys.executable, "-m", "collectord", "serve", "--spool", str(folder / "spool"), "--store",
              str(folder / "store"), "--listen", f"unix:{folder / 's'}", "--log-level", "warning", *options],
+            env={**os.environ, **(environment or {})},
         )  # fmt: skip
         running = Running(folder, folder / "s", process)
         try:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,10 +97,13 @@ class FloorSender:
 
 
 @contextmanager
-def floor(folder: Path) -> Iterator[Path]:
+def floor(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Path]:
     """The address of a running one, with its file in `folder`, until the block is left."""
     address = folder / "f"
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.ingest.floor", str(address), str(folder / "file")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.ingest.floor", str(address), str(folder / "file")],
+        env={**os.environ, **(environment or {})},
+    )
     try:
         for _ in range(200):
             if address.exists():

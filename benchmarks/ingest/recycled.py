@@ -6,7 +6,7 @@ to copy the rows. So the rows of a round land, unmeasured, before the next one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from benchmarks.daemon import Running, daemon
@@ -39,6 +39,6 @@ class Taking:
 
 
 @contextmanager
-def taking(*options: str) -> Iterator[Taking]:
-    with daemon(*OPTIONS, *options) as running:
+def taking(*options: str, environment: Mapping[str, str] | None = None) -> Iterator[Taking]:
+    with daemon(*OPTIONS, *options, environment=environment) as running:
         yield Taking(running)

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from benchmarks.daemon import daemon
+from benchmarks.slowdisk import slow_disk
 
 SENDER = Path(__file__).with_name("sender.py")
 FLOOR = Path(__file__).with_name("floor.py")
@@ -33,8 +34,9 @@ PACES = {
 """How many senders, and what each waits between an answer and its next payload, on average."""
 
 
-def sync_times(folder: Path, ends: float, pause: float) -> list[float]:
-    """Of a write of 4 KiB and its fdatasync, into a file that has its blocks already, as a segment of the log has."""
+def sync_times(folder: Path, ends: float, pause: float, delay: float = 0.0) -> list[float]:
+    """Of a write of 4 KiB and its fdatasync, into a file that has its blocks already, as a segment of the log has; with a `delay`,
+    as on a slow disk."""
     took = []
     path = folder / "sync"
     path.write_bytes(bytes(1 << 20))
@@ -44,6 +46,8 @@ def sync_times(folder: Path, ends: float, pause: float) -> list[float]:
         while time.monotonic() < ends:
             began = time.perf_counter()
             os.pwrite(descriptor, os.urandom(4096), len(took) % 256 * 4096)
+            if delay:
+                time.sleep(delay)
             os.fdatasync(descriptor)
             took.append(time.perf_counter() - began)
             time.sleep(pause)
@@ -52,9 +56,10 @@ def sync_times(folder: Path, ends: float, pause: float) -> list[float]:
     return took
 
 
+@pytest.mark.parametrize("slower", [0.0, 0.001], ids=["this disk", "a sync takes 1 ms more"])
 @pytest.mark.parametrize("rows", [10, 100])
 @pytest.mark.parametrize("pace", PACES)
-def test_answer_in_fdatasyncs(benchmark, pace: str, rows: int) -> None:
+def test_answer_in_fdatasyncs(benchmark, pace: str, rows: int, slower: float) -> None:
     """The median answer should take at most three times the median fdatasync; `floor_ratio` says what the machine allows.
 
     One fdatasync is measured beside the senders. The floor is the same senders' answer by a server that does nothing but
@@ -62,14 +67,20 @@ def test_answer_in_fdatasyncs(benchmark, pace: str, rows: int) -> None:
     """
     senders, pause = PACES[pace]
     port = free_port()
-    with daemon("--mdc", f"127.0.0.1:{port}", "--flush-interval", "86400", "--drain-deadline", "0") as running:
+    with (
+        slow_disk(slower) as environment,
+        daemon(
+            "--mdc", f"127.0.0.1:{port}", "--flush-interval", "86400", "--drain-deadline", "0",
+            environment=environment,
+        ) as running,
+    ):  # fmt: skip
         cpu = running.cpu_seconds()
-        took, beside = benchmark.pedantic(send, args=(running.folder, port, rows, senders, pause), rounds=1)
+        took, beside = benchmark.pedantic(send, args=(running.folder, port, rows, senders, pause, slower), rounds=1)
         cpu = running.cpu_seconds() - cpu
         with running.control() as control:
             assert sum(book.received for book in control.ledger()) == rows * len(took)
-        with floor(running.folder) as port:
-            floor_took, floor_beside = send(running.folder, port, rows, senders, pause)
+        with floor(running.folder, environment) as port:
+            floor_took, floor_beside = send(running.folder, port, rows, senders, pause, slower)
     answer, sync, least, sync_of_floor = map(statistics.median, (took, beside, floor_took, floor_beside))
     told = {
         "answer_ms": answer * 1e3,
@@ -82,10 +93,15 @@ def test_answer_in_fdatasyncs(benchmark, pace: str, rows: int) -> None:
         "daemon_cpu_ms": cpu / len(took) * 1e3,
     }
     benchmark.extra_info.update({name: round(value, 3) for name, value in told.items()})
-    print(f"\n{pace}, {rows} rows: " + ", ".join(f"{name} {value:.3g}" for name, value in told.items()))
+    print(
+        f"\n{pace}, {rows} rows{f', syncs {slower * 1e3:g} ms slower' if slower else ''}: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in told.items())
+    )
 
 
-def send(folder: Path, port: int, rows: int, number: int, pause: float) -> tuple[list[float], list[float]]:
+def send(
+    folder: Path, port: int, rows: int, number: int, pause: float, slower: float
+) -> tuple[list[float], list[float]]:
     """How long the answers took, and fdatasyncs in `folder` meanwhile."""
     begin = time.monotonic() + START_SECONDS
     times = [str(pause), str(begin), str(begin + SECONDS)]
@@ -94,7 +110,7 @@ def send(folder: Path, port: int, rows: int, number: int, pause: float) -> tuple
         for _ in range(number)
     ]
     time.sleep(begin - time.monotonic())
-    beside = sync_times(folder, begin + SECONDS, 0.01)
+    beside = sync_times(folder, begin + SECONDS, 0.01, slower)
     said: list[dict[str, Any]] = [json.loads(sender.communicate(timeout=60)[0]) for sender in senders]
     assert not any(sender["refused"] for sender in said)
     took = [second for sender in said for second in sender["took"]]
@@ -103,10 +119,12 @@ def send(folder: Path, port: int, rows: int, number: int, pause: float) -> tuple
 
 
 @contextmanager
-def floor(folder: Path) -> Iterator[int]:
+def floor(folder: Path, environment: Mapping[str, str]) -> Iterator[int]:
     """The port of the least that a door could be."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, FLOOR, str(port), str(folder / "floor")])
+    process = subprocess.Popen(
+        [sys.executable, FLOOR, str(port), str(folder / "floor")], env={**os.environ, **environment}
+    )
     try:
         for _ in range(200):
             with socket.socket() as probe:

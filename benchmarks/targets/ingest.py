@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.daemon import Sender
+from benchmarks.daemon import FOLDER, Sender
 from benchmarks.ingest.floor import FloorSender, floor
 from benchmarks.ingest.recycled import ROUND_BYTES, Taking, taking
 from benchmarks.ingest.test_ingest import COLUMNS, PAGE_ROWS, ROW_BYTES, most, most_of_all, paced
-from benchmarks.pairs import interval, ratio
+from benchmarks.pairs import Interval, interval, ratio
+from benchmarks.slowdisk import slow_disk
 from benchmarks.targets.figure import Figure, Measured, at_least, at_most
 from benchmarks.wal.test_log import Bench
 
@@ -36,6 +37,8 @@ ROWS = 1000
 """Of a batch, where waiting is measured."""
 BATCHES = 20
 PAYLOAD = bytes(ROW_BYTES * ROWS)
+SLOWER = 0.004
+"""Seconds: a sync of a cloud's disk takes some milliseconds."""
 PAUSE = 0.1
 """Seconds that a client rests on average between an answer and its next batch, where the daemon has little to do."""
 COUNT = 500
@@ -123,17 +126,39 @@ def _shares(pairs: int, framed: bool) -> list[float]:
 
 
 def _waiting(pairs: int) -> list[Figure]:
-    """What ten clients wait for an acknowledgement, each with one batch at a time, and what a sync of as much takes; the same of
-    raw sockets. Once as fast as they are answered, and once with a hundred batches a second in all."""
+    """On the disk that is there, and on one whose syncs take as long as those of a cloud's disk do."""
+    here, slow = _acks(pairs), _acks(max(3, pairs // 3), SLOWER)
+    calm = f"{STREAMS / PAUSE:.0f} batches a second in all"
+    slower = f"where a sync takes {SLOWER * 1e3:g} ms more"
+    return [
+        Figure("ack p99 at 10 streams / a median fdatasync", "×", here["p99"], at_most(3.0), "each waits for its ack, and sends the next"),
+        Figure("ack p50 at 10 streams / a median fdatasync", "×", here["p50"]),
+        Figure("ack p99 at 10 streams / the p99 of fdatasync", "×", here["tail"]),
+        Figure("the same from raw sockets: p99 / a median fdatasync", "×", here["raw p99"]),
+        Figure(f"ack p99 at 10 streams, {calm} / a median fdatasync", "×", here["calm p99"]),
+        Figure(f"ack p50 at 10 streams, {calm} / a median fdatasync", "×", here["calm p50"]),
+        Figure("the same from raw sockets: p99 / a median fdatasync", "×", here["calm raw p99"]),
+        Figure(f"ack p99 at 10 streams, {slower} / a median fdatasync", "×", slow["p99"]),
+        Figure("the same from raw sockets: p99 / a median fdatasync", "×", slow["raw p99"]),
+        Figure(f"ack p99 at 10 streams, {slower}, {calm} / a median fdatasync", "×", slow["calm p99"]),
+        Figure("the same from raw sockets: p99 / a median fdatasync", "×", slow["calm raw p99"]),
+    ]  # fmt: skip
+
+
+def _acks(pairs: int, slower: float = 0.0) -> dict[str, Interval]:
+    """What ten clients wait for an acknowledgement, each with one batch at a time, in times of what a sync of as much takes; the
+    same of raw sockets. Once as fast as they are answered, and once, `calm`, with a hundred batches a second in all. Syncs take
+    `slower` seconds more than they would."""
     rounds: dict[str, list[float]] = {}
     with (
-        tempfile.TemporaryDirectory(prefix="collectord-bench-") as folder,
-        taking() as daemon,
-        floor(Path(folder)) as at,
+        slow_disk(slower) as environment,
+        tempfile.TemporaryDirectory(prefix=FOLDER) as folder,
+        taking(environment=environment) as daemon,
+        floor(Path(folder), environment) as at,
     ):
         senders = senders_of(daemon, STREAMS, ROWS)
         floors = [FloorSender(at, PAYLOAD) for _ in range(STREAMS)]
-        sync = _syncing(Path(folder) / "synced")
+        sync = _syncing(Path(folder) / "synced", slower)
         for number in range(pairs + 1):
             for pause, name in ((0.0, ""), (PAUSE, "calm ")):
                 known = landed(daemon)
@@ -155,17 +180,7 @@ def _waiting(pairs: int) -> list[Figure]:
                         rounds.setdefault(name + key, []).append(value)
         for sender in (*senders, *floors):
             sender.close()
-    figures = {key: interval(values) for key, values in rounds.items()}
-    calm = f"{STREAMS / PAUSE:.0f} batches a second in all"
-    return [
-        Figure("ack p99 at 10 streams / a median fdatasync", "×", figures["p99"], at_most(3.0), "each waits for its ack, and sends the next"),
-        Figure("ack p50 at 10 streams / a median fdatasync", "×", figures["p50"]),
-        Figure("ack p99 at 10 streams / the p99 of fdatasync", "×", figures["tail"]),
-        Figure("the same from raw sockets: p99 / a median fdatasync", "×", figures["raw p99"]),
-        Figure(f"ack p99 at 10 streams, {calm} / a median fdatasync", "×", figures["calm p99"]),
-        Figure(f"ack p50 at 10 streams, {calm} / a median fdatasync", "×", figures["calm p50"]),
-        Figure("the same from raw sockets: p99 / a median fdatasync", "×", figures["calm raw p99"]),
-    ]  # fmt: skip
+    return {key: interval(values) for key, values in rounds.items()}
 
 
 def _one_by_one(senders: Sequence[Sender | FloorSender], pause: float = 0.0) -> list[float]:
@@ -189,8 +204,8 @@ def _one_by_one(senders: Sequence[Sender | FloorSender], pause: float = 0.0) -> 
     return waited
 
 
-def _syncing(path: Path) -> Callable[[], float]:
-    """Seconds for a batch's bytes, written into a file that is there and synced."""
+def _syncing(path: Path, slower: float) -> Callable[[], float]:
+    """Seconds for a batch's bytes, written into a file that is there and synced, which takes `slower` seconds more than it would."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     slots = 64
     os.pwrite(file, bytes(slots * len(PAYLOAD)), 0)
@@ -200,6 +215,8 @@ def _syncing(path: Path) -> Callable[[], float]:
     def sync() -> float:
         began = time.perf_counter()
         os.pwrite(file, PAYLOAD, next(turn) % slots * len(PAYLOAD))
+        if slower:
+            time.sleep(slower)
         os.fdatasync(file)
         return time.perf_counter() - began
 
