@@ -20,7 +20,7 @@ from benchmarks.daemon import FOLDER, Sender
 from benchmarks.ingest.floor import FloorSender, floor
 from benchmarks.ingest.recycled import ROUND_BYTES, Taking, taking
 from benchmarks.ingest.test_ingest import COLUMNS, PAGE_ROWS, ROW_BYTES, most, most_of_all, paced
-from benchmarks.pairs import Interval, interval, ratio
+from benchmarks.pairs import FEWEST, Interval, interval, ratio
 from benchmarks.slowdisk import slow_disk
 from benchmarks.targets.figure import Figure, Measured, at_least, at_most
 from benchmarks.wal.test_log import Bench
@@ -127,7 +127,7 @@ def _shares(pairs: int, framed: bool) -> list[float]:
 
 def _waiting(pairs: int) -> list[Figure]:
     """On the disk that is there, and on one whose syncs take as long as those of a cloud's disk do."""
-    here, slow = _acks(pairs), _acks(max(3, pairs // 3), SLOWER)
+    here, slow = _acks(pairs), _acks(max(FEWEST, pairs // 2), SLOWER)
     calm = f"{STREAMS / PAUSE:.0f} batches a second in all"
     slower = f"where a sync takes {SLOWER * 1e3:g} ms more"
     return [
