@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import re
 import sys
 import threading
@@ -12,9 +14,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from collectord.errors import described
+
+if TYPE_CHECKING:
+    import asyncio
+
+NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""What accept(2) fails with for want of descriptors or memory."""
 
 
 class _Formatter(logging.Formatter):
@@ -137,6 +145,23 @@ def catch_strays() -> None:
         log.error("an error that could not be raised", exc_info=stray.exc_value)
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = of_process, of_thread, unraisable
+
+
+def catch_strays_of(loop: asyncio.AbstractEventLoop) -> None:
+    """The same of an event loop. That no connection can be accepted is no fault of ours, and needs no traceback every second."""
+    log = logging.getLogger("collectord.process")
+
+    def of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in NOTHING_LEFT and "accept" in context["message"]:
+            event(
+                log, logging.ERROR, "no connection can be accepted for a second", why=os.strerror(error.errno or 0),
+                todo="raise the limit of open files (LimitNOFILE of a unit, ulimit -n), or set max_clients lower",
+            )  # fmt: skip
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(of_loop)
 
 
 def event(logger: logging.Logger, level: int, message: str, /, **fields: object) -> None:

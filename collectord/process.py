@@ -15,7 +15,7 @@ from collectord import coherence
 from collectord.config import unknown_environment
 from collectord.daemon import Daemon
 from collectord.errors import CallHuman
-from collectord.logs import catch_strays, event
+from collectord.logs import catch_strays, catch_strays_of, event
 from collectord.malloc import keep_within, tune_malloc
 from collectord.notes import note_failed_start
 from collectord.reloading import Reloading
@@ -66,6 +66,7 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
 
 async def _run_until_signal(daemon: Daemon) -> None:
     loop = asyncio.get_running_loop()
+    catch_strays_of(loop)
     stop: asyncio.Future[float | None] = loop.create_future()
 
     def on_signal() -> None:

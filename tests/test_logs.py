@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -146,3 +149,35 @@ def test_what_nobody_has_caught_is_logged_the_same_way(
     sys.unraisablehook(SimpleNamespace(exc_value=error))
     assert len(caplog.records) == 3
     assert "canary" not in "".join(record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED])
+def test_a_listener_without_descriptors_says_what_to_do_and_shows_no_traceback(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And whatever else goes wrong in the event loop is logged as ever."""
+    configure("console", "info")
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        logs.catch_strays_of(loop)
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        def refuse(_: object) -> None:
+            raise OSError(number, "of the test")
+
+        with monkeypatch.context() as patched, socket.socket() as door:
+            patched.setattr(socket.socket, "accept", refuse)
+            door.setblocking(False)
+            await loop.sock_connect(door, ("127.0.0.1", port))
+            await asyncio.sleep(0.2)
+        loop.call_exception_handler({"message": "another thing", "exception": ValueError("canary")})
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(scenario())
+    said = capsys.readouterr().err
+    assert ("no connection can be accepted" in said) is (number == errno.EMFILE)
+    assert ("LimitNOFILE" in said) is (number == errno.EMFILE)
+    assert said.count("Traceback") == 1 and "another thing" in said and "canary" not in said
