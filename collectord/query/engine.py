@@ -22,6 +22,8 @@ _JUDGE = "SELECT line FROM lines WHERE CASE WHEN json_valid(line) THEN json_type
 _THREADS = 4
 _ROWS = 10_000
 """Of a batch."""
+_AHEAD_KB = 1000
+"""Of an answer, that is made before somebody takes it. From its version 2 on DuckDB would make 10 MiB."""
 
 
 def _duckdb() -> Any:
@@ -84,6 +86,7 @@ class Engine:
             ":memory:", config={"memory_limit": f"{memory_mb}MB", "temp_directory": "", "threads": _THREADS}
         )
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET streaming_buffer_size = '{_AHEAD_KB}KB'")
         return connection
 
     def close(self) -> None:
