@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import re
 import sys
 import threading
@@ -20,9 +19,6 @@ from collectord.errors import described
 
 if TYPE_CHECKING:
     import asyncio
-
-NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""What accept(2) fails with for want of descriptors or memory."""
 
 
 class _Formatter(logging.Formatter):
@@ -148,14 +144,15 @@ def catch_strays() -> None:
 
 
 def catch_strays_of(loop: asyncio.AbstractEventLoop) -> None:
-    """The same of an event loop. That no connection can be accepted is no fault of ours, and needs no traceback every second."""
+    """The same of an event loop. That a listener finds no descriptor is no fault of ours, and needs no traceback every second."""
     log = logging.getLogger("collectord.process")
 
     def of_loop(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if isinstance(error, OSError) and error.errno in NOTHING_LEFT and "accept" in context["message"]:
+        # asyncio tells it a hundred times a second and more; the log, which holds warnings back, once in ten.
+        if isinstance(error, OSError) and error.errno == errno.EMFILE and "accept" in context["message"]:
             event(
-                log, logging.ERROR, "no connection can be accepted for a second", why=os.strerror(error.errno or 0),
+                log, logging.WARNING, "no connection can be accepted for now", why="too many open files",
                 todo="raise the limit of open files (LimitNOFILE of a unit, ulimit -n), or set max_clients lower",
             )  # fmt: skip
         else:
