@@ -68,7 +68,7 @@ def daemon(*options: str, environment: Mapping[str, str] | None = None) -> Itera
         process = subprocess.Popen(
             [sys.executable, "-m", "collectord", "serve", "--spool", str(folder / "spool"), "--store",
              str(folder / "store"), "--listen", f"unix:{folder / 's'}", "--log-level", "warning", *options],
-            env={**os.environ, **(environment or {})},
+            env=environment,
         )  # fmt: skip
         running = Running(folder, folder / "s", process)
         try:

@@ -5,7 +5,9 @@ The library that tests put between a process and its disk (`tests/faults/shim.c`
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +17,24 @@ from tests.faults.shim import Call, Shim
 
 
 @contextmanager
-def slow_disk(delay: float) -> Iterator[Mapping[str, str]]:
-    """The environment of processes whose syncs below a `daemon`'s folder take `delay` seconds longer, until the block is left."""
+def slow_disk(delay: float) -> Iterator[Mapping[str, str] | None]:
+    """The environment of processes whose syncs below a `daemon`'s folder take `delay` seconds longer, until the block is left;
+    None, which is our own, where there is no delay."""
     if not delay:
-        yield {}
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="collectord-disk-") as folder:
         shim = Shim(Path(folder) / "control")
         try:
             with shim.armed(Call.SYNC, FOLDER, 0, delay=delay):
-                yield shim.env
+                yield {**os.environ, **shim.env}
                 assert shim.fired, "no sync was slow"
         finally:
             shim.close()
+
+
+def sync(descriptor: int, delay: float) -> None:
+    """As such a process does it, in this one."""
+    if delay:
+        time.sleep(delay)
+    os.fdatasync(descriptor)

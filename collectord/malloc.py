@@ -31,12 +31,12 @@ def tune_malloc() -> None:
         mallopt(m_top_pad, 16 << 20)
 
 
-def keep_within(budget: Callable[[], int]) -> None:
+def keep_within(budget: Callable[[], int], *, sleep: Callable[[float], object] = time.sleep) -> None:
     """From now on, while the process comes near to `budget` bytes, what is free goes back to the system once a second."""
 
     def run() -> None:
         while True:
-            time.sleep(GIVEN_EVERY)
+            sleep(GIVEN_EVERY)
             give_back(int(GIVEN_FROM * budget()))
 
     threading.Thread(target=run, name="collectord-memory", daemon=True).start()

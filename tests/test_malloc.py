@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SCRIPT = """
-import time
+BLOCKS = """
+import threading
 
 from collectord import malloc, memory
 
@@ -17,27 +17,45 @@ full = memory.resident()
 del blocks[::2]
 kept = memory.resident()
 assert kept > full - (10 << 20), (full, kept)
-assert not malloc.give_back(beyond=kept + (1 << 20)) and memory.resident() > kept - (1 << 20)
-if {watched}:
-    budget = 2 * kept
-    malloc.keep_within(lambda: budget)
-    time.sleep(1.5 * malloc.GIVEN_EVERY)
-    assert memory.resident() > kept - (1 << 20), "there was room"
-    budget = kept
-    deadline = time.monotonic() + 20
-    while memory.resident() > kept - (40 << 20):
-        assert time.monotonic() < deadline, (full, kept, memory.resident())
-        time.sleep(0.05)
-else:
-    assert malloc.give_back(beyond=0)
-    assert memory.resident() < kept - (40 << 20), (full, kept, memory.resident())
-assert sum(map(len, blocks)) == 800 * 65536
+
+def given():
+    return kept - memory.resident()
+"""
+
+AT_ONCE = """
+assert not malloc.give_back(beyond=kept + (1 << 20)) and given() < 1 << 20
+assert malloc.give_back(beyond=0) and given() > 40 << 20, given()
+"""
+
+WATCHED = """
+looked, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+def sleep(seconds):
+    assert seconds == malloc.GIVEN_EVERY
+    looked.release()
+    go_on.acquire()
+
+budget = 2 * kept
+malloc.keep_within(lambda: budget, sleep=sleep)
+for _ in range(3):
+    assert looked.acquire(timeout=20)
+    assert given() < 1 << 20, "there was room"
+    go_on.release()
+assert looked.acquire(timeout=20)
+budget = kept
+go_on.release()
+assert looked.acquire(timeout=20)
+assert given() > 40 << 20, given()
+"""
+
+WHOLE = """
+assert all(block == b"x" * 65536 for block in blocks)
 """
 
 
 def test_what_is_free_goes_back_when_more_is_resident_than_asked_for() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT.format(watched=False)], check=True)
+    subprocess.run([sys.executable, "-c", BLOCKS + AT_ONCE + WHOLE], check=True)
 
 
 def test_a_process_is_kept_within_its_budget_once_it_comes_near() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT.format(watched=True)], check=True)
+    subprocess.run([sys.executable, "-c", BLOCKS + WATCHED + WHOLE], check=True)

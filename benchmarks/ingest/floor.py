@@ -102,7 +102,7 @@ def floor(folder: Path, environment: Mapping[str, str] | None = None) -> Iterato
     address = folder / "f"
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.ingest.floor", str(address), str(folder / "file")],
-        env={**os.environ, **(environment or {})},
+        env=environment,
     )
     try:
         for _ in range(200):

@@ -21,7 +21,7 @@ from benchmarks.ingest.floor import FloorSender, floor
 from benchmarks.ingest.recycled import ROUND_BYTES, Taking, taking
 from benchmarks.ingest.test_ingest import COLUMNS, PAGE_ROWS, ROW_BYTES, most, most_of_all, paced
 from benchmarks.pairs import FEWEST, Interval, interval, ratio
-from benchmarks.slowdisk import slow_disk
+from benchmarks.slowdisk import slow_disk, sync
 from benchmarks.targets.figure import Figure, Measured, at_least, at_most
 from benchmarks.wal.test_log import Bench
 
@@ -158,7 +158,7 @@ def _acks(pairs: int, slower: float = 0.0) -> dict[str, Interval]:
     ):
         senders = senders_of(daemon, STREAMS, ROWS)
         floors = [FloorSender(at, PAYLOAD) for _ in range(STREAMS)]
-        sync = _syncing(Path(folder) / "synced", slower)
+        syncing = _syncing(Path(folder) / "synced", slower)
         for number in range(pairs + 1):
             for pause, name in ((0.0, ""), (PAUSE, "calm ")):
                 known = landed(daemon)
@@ -170,7 +170,7 @@ def _acks(pairs: int, slower: float = 0.0) -> dict[str, Interval]:
                 for _ in range(STREAMS * BATCHES):
                     # A disk and a core that were idle answer later.
                     time.sleep(pause / STREAMS)
-                    synced.append(sync())
+                    synced.append(syncing())
                 if number:
                     median = statistics.median(synced)
                     for key, value in (
@@ -212,15 +212,13 @@ def _syncing(path: Path, slower: float) -> Callable[[], float]:
     os.fsync(file)
     turn = iter(range(1 << 30))
 
-    def sync() -> float:
+    def take() -> float:
         began = time.perf_counter()
         os.pwrite(file, PAYLOAD, next(turn) % slots * len(PAYLOAD))
-        if slower:
-            time.sleep(slower)
-        os.fdatasync(file)
+        sync(file, slower)
         return time.perf_counter() - began
 
-    return sync
+    return take
 
 
 def _log(pairs: int) -> list[Figure]:

@@ -65,7 +65,7 @@ class ShortWay:
         self._outbox = outbox
         self._pending = pending
         # Bound once: to find two methods takes as long as to set the variable.
-        self._leave = pending._variable.set
+        self._set_pending = pending._variable.set
         self._make_id = ids.make
         self._offers = designation == "inputs"
         self._takes = designation == "predictions"
@@ -133,7 +133,7 @@ class ShortWay:
                     if made is not None:
                         if self._offers:
                             if request is None:
-                                self._leave(made)
+                                self._set_pending(made)
                             else:
                                 self._pending.set(request, made)
                         elif self._takes:

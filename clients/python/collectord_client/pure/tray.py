@@ -113,8 +113,8 @@ class Tray:
             if (
                 page is None
                 or page.hour != time_ns // HOUR
-                or (filled := page.size + size) > self.page_bytes
-                or (held := self.bytes + size) > self.limit
+                or page.size + size > self.page_bytes
+                or self.bytes + size > self.limit
                 or self.closed
             ):
                 reason = self._make_room(slot, time_ns // HOUR, size)
@@ -122,7 +122,6 @@ class Tray:
                     return reason
                 page = slot.page
                 assert page is not None
-                filled, held = page.size + size, self.bytes + size
             # In Python, appending is cheaper than writing into a buffer; the compiled core begins one with the first 8 KiB.
             if page.buffer is None and (length < LARGE or len(self._open) > MOST_BUFFERS):
                 page.data += tensor
@@ -136,8 +135,8 @@ class Tray:
             if page.first_rows is not None:
                 page.first_rows.append(0)
             page.rows += rows
-            page.size = filled
-            self.bytes = held
+            page.size += size
+            self.bytes += size
             self.collected += rows
         if self._nudge:
             self._wake()
