@@ -47,9 +47,20 @@ def check_guarded(address: str, tls: bool, identified: bool) -> None:
     )
 
 
+def fits(path: Path) -> bool:
+    """Whether a socket's address has room for it."""
+    return len(os.fsencode(path)) <= MAX_SOCKET_PATH
+
+
+def shortest(path: Path) -> Path:
+    """An absolute path, or the same from the working directory where a socket's address has no room for it otherwise: for whoever
+    binds it, and never leaves that directory."""
+    return path if fits(path) else Path(os.path.relpath(path))
+
+
 def check_socket_path(path: Path) -> None:
-    """Raises ValueError where the kernel would cut the path, or refuse it with a riddle."""
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+    """Raises ValueError where the kernel would cut the path, an absolute one, or refuse it with a riddle."""
+    if not fits(shortest(path)):
         raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
 
 
@@ -66,4 +77,4 @@ def check_for_clients(path: Path) -> None:
 def framed_beside(path: Path) -> Path | None:
     """The socket without HTTP/2 beside the one at `path`; None where its path would be too long, so that there is none."""
     beside = path.with_name(path.name + FRAMED)
-    return beside if len(os.fsencode(beside)) <= MAX_SOCKET_PATH else None
+    return beside if fits(shortest(beside)) else None

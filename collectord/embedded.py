@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from collectord import config
-from collectord.address import MAX_SOCKET_PATH
+from collectord.address import fits
 from collectord.config import unknown_environment
 from collectord.daemon import STOP_GRACE, STOP_PATIENCE, Daemon
 from collectord.errors import SpoolInUse
@@ -56,7 +56,7 @@ class EmbeddedSettings(Settings):
     @property
     def admin_socket(self) -> Path:
         usual = super().admin_socket
-        if len(os.fsencode(usual)) <= MAX_SOCKET_PATH:
+        if fits(usual):
             return usual
         return Path(self.listen[0].removeprefix("unix:")).with_name(ADMIN_SOCKET)
 

@@ -252,7 +252,7 @@ LIMITS: Sequence[tuple[str, str, str, str, str]] = (
     ("events: read from the log and not delivered, per exporter", f"{delivery.HELD_ITEMS:,}; {_size(delivery.HELD_BYTES)}", "", "no more is read", "`collectord_export_lag_bytes`"),
     ("events: log that is kept for exporters alone", f"{_size(_setting('export_max_lag_bytes'))}, at most {lag.SHARE:.0%} of what it may use", "export_max_lag_bytes", "the oldest are given up", "`collectord_export_expired_total`"),
     ("events: waiting for an exporter's endpoint", f"{_setting('export_max_lag_hours'):g} hours", "export_max_lag_hours", "they are given up", "`collectord_export_expired_total`"),
-    ("path of a unix socket", f"{MAX_SOCKET_PATH} bytes", "listen", "the start is refused, the length named", ""),
+    ("path of a unix socket, absolute or from the working directory", f"{MAX_SOCKET_PATH} bytes", "listen", "the start is refused, the length named", ""),
 )  # fmt: skip
 
 TABLES: dict[str, Callable[[], str]] = {

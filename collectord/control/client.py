@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import grpc
 
 from collectord._pb import collector_pb2 as pb
+from collectord.address import fits
 from collectord.books import StreamBooks
 from collectord.errors import CallHuman, CollectordError, TryAgain
 
@@ -26,11 +28,26 @@ class NoDaemon(CallHuman):
     """Nobody answers on the admin socket."""
 
 
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """A path of the socket at `path` that can be connected to, in the block. Raises OSError."""
+    if fits(path) and "," not in str(path.parent):
+        yield str(path)
+        return
+    # A socket's address has no room for it, or gRPC would cut it at the comma. The directory has another path as long as it is open.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def listens(path: Path) -> bool:
     """Whether a daemon can be asked at this admin socket: one runs, and we may."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(str(path))
+            with _address(path) as address:
+                probe.connect(address)
         except OSError:
             return False
     return True
@@ -41,10 +58,15 @@ class ControlClient:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._folder: int | None = None
+        self._open = ExitStack()
+        try:
+            address = self._open.enter_context(_address(path))
+        except OSError:
+            raise self._nobody() from None
         # Without an authority of its own gRPC makes one of the path, and some paths make none.
         self._channel = grpc.insecure_channel(
-            self._address(), [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", MAX_ANSWER)]
+            f"unix:{quote(address)}",
+            [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", MAX_ANSWER)],
         )
 
     def __enter__(self) -> ControlClient:
@@ -54,8 +76,7 @@ class ControlClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._channel.close()
-        if self._folder is not None:
-            os.close(self._folder)
+        self._open.close()
 
     def status(self) -> dict[str, Any]:
         """The daemon's status document. Raises NoDaemon."""
@@ -134,16 +155,6 @@ class ControlClient:
             "DropQuarantined", pb.QuarantineRequest(ids=ids), pb.QuarantineResponse, 600.0
         )
         return answer
-
-    def _address(self) -> str:
-        if "," not in str(self._path.parent):
-            return f"unix:{quote(str(self._path))}"
-        # gRPC cuts a path at a comma. The same directory has a path without one as long as it is open.
-        try:
-            self._folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            raise self._nobody() from None
-        return f"unix:/proc/self/fd/{self._folder}/{quote(self._path.name)}"
 
     def _nobody(self) -> NoDaemon:
         return NoDaemon(

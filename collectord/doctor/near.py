@@ -39,7 +39,7 @@ def client(environment: Mapping[str, str], sockets: Sequence[str], settings: Set
         return Link("client", None, f"{endpoint} ({why}) needs no daemon: the process that scores collects by itself")
     target = endpoint.removeprefix(TLS)
     if endpoint.startswith("unix:"):
-        path = Path(endpoint[5:].removeprefix("//")).absolute()
+        path = Path(endpoint[5:].removeprefix("//"))
         target = f"unix:{path}"
         if not path.exists():
             todo = "mount the socket's directory, start the daemon, or set COLLECTORD_ENDPOINT"

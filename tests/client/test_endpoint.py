@@ -8,6 +8,8 @@ import pytest
 from collectord_client import Client, EndpointError
 from collectord_client.endpoint import DEFAULT_SOCKETS, check, directory_of, resolve
 
+from tests.client.fakedaemon import FakeDaemon
+
 
 @pytest.mark.parametrize(
     "good", ["unix:/run/x.sock", "unix:x.sock", "unix:///run/x.sock", "node:50051", "[::1]:80", "dir:/x"]
@@ -32,6 +34,21 @@ def test_a_path_over_107_bytes_says_so() -> None:
     check("unix:/" + "x" * 106)
     with pytest.raises(EndpointError, match=r"108 bytes.*at most 107"):
         check("unix:/" + "x" * 107)
+
+
+def test_such_a_path_is_taken_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("x" * 60) / ("y" * 60)
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert resolve("unix:./run/c.sock") == ("unix:run/c.sock", "run/c.sock")
+    assert resolve(f"unix:{deep.parent}/c.sock") == ("unix:../c.sock", "../c.sock")
+    for framed, transport in ((True, "framed"), (False, "grpc")):
+        daemon = FakeDaemon("unix:c.sock", framed=framed)
+        with Client("m", endpoint=f"unix:{deep}/c.sock") as client:
+            client.collect([1.0])
+            flushed, stats = client.flush(10), client.stats()
+        daemon.stop()
+        assert (flushed, stats["transport"]) == (True, transport), stats["last_error"]
 
 
 def test_a_directory_has_its_socket_in_its_own_spool_unless_the_path_is_too_long(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -46,6 +49,41 @@ def test_sigterm_uploads_what_waits_and_exits_with_0(make_daemon: MakeDaemon) ->
     assert daemon.terminate() == 0
     assert _numbers(landed.directory(daemon.folder / "store")) == Counter(range(1000))
     assert daemon.events("stopped")[-1]["complete"] is True
+
+
+def test_it_works_however_deep_the_working_directory_is(make_daemon: MakeDaemon, folder: Path) -> None:
+    """With the default places, whose sockets have no absolute path that an address has room for; who asks is shown as ever."""
+    deep = folder / ("x" * 60) / ("y" * 60)
+    deep.mkdir(parents=True)
+    script = (
+        "from collectord_client import Client\n"
+        "with Client('m') as client:\n"
+        "    client.collect([[1.0]] * 10)\n"
+        "    print(client.flush(30), client.stats()['transport'], flush=True)\n"
+        "    input()\n"
+    )
+    daemon = make_daemon(deep, spool=None, store=None, listen=None, flush_interval=3600).spawn()
+    eventually(lambda: collectord("status", cwd=deep).returncode == 0, "it answers", 30)
+    client = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=deep,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "True framed\n"
+        status = json.loads(collectord("status", "--json", cwd=deep).stdout)
+        assert [one["pid"] for one in status["clients"]] == [client.pid]
+        checked = collectord("doctor", cwd=deep).stdout
+        assert "BROKEN" not in checked, checked
+        assert "unix:./collectord-data/collectord.sock (the default) says Welcome" in checked
+        client.communicate("\n", timeout=30)
+    assert daemon.terminate() == 0
+    assert len(list(landed.rows(landed.directory(deep / "collectord-data" / "store")))) == 10
+    assert not [path for path in deep.rglob("*") if path.is_socket()], "none is left"
 
 
 def test_sigterm_ends_the_stream_of_a_client_that_is_connected(make_daemon: MakeDaemon) -> None:

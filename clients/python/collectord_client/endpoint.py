@@ -94,5 +94,9 @@ def _parse(endpoint: str) -> tuple[str, str | None]:
     path = os.path.abspath(path)  # noqa: PTH100
     size = len(os.fsencode(path))
     if size > MAX_SOCKET_PATH:
+        # Deep in somebody's home the socket beside the script still has a short name.
+        nearer = os.path.relpath(path)
+        if len(os.fsencode(nearer)) <= MAX_SOCKET_PATH:
+            return f"unix:{nearer}", nearer
         raise EndpointError(f"the socket path {path!r} has {size} bytes, a socket's has at most {MAX_SOCKET_PATH}")
     return f"unix:{path}", path
