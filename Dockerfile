@@ -20,7 +20,7 @@ RUN --mount=type=secret,id=ca,target=/run/secrets/ca.pem,required=false \
     export PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1; \
     for name in collectord client; do python3 -m venv /opt/$name; done && \
     /opt/collectord/bin/pip install '.[otlp]' && \
-    /opt/client/bin/pip install numpy ./clients/python && \
+    /opt/client/bin/pip install numpy './clients/python[grpc]' && \
     for name in collectord client; do \
         /opt/$name/bin/pip uninstall --quiet --yes setuptools wheel pip; \
         # Of their libraries what only their own builds and tests need.

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.docs import quickstart
+from tests.e2e.conftest import MakeDaemon, folder, make_daemon
+
+__all__ = ["folder", "make_daemon"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = {"collectord": ".", "collectord-client": "clients/python", "collectord-azureml": "clients/azureml"}
@@ -24,6 +27,19 @@ with Client(model="m", webservice="svc", endpoint="dir:./modeldata") as client:
 assert CORE == "compiled", CORE
 from azureml.monitoring import ModelDataCollector
 print(ModelDataCollector.__module__, client.stats()["acknowledged"])
+"""
+
+CLIENT = """
+import sys
+from importlib.util import find_spec
+from collectord_client import Client
+assert find_spec("grpc") is None
+for endpoint in sys.argv[1:]:
+    client = Client(model="m", endpoint=endpoint)
+    client.collect([[1.0, 2.0]])
+    client.flush(10 if endpoint.startswith("unix:") else 0.5)
+    print(client.stats()["acknowledged"], client.stats()["last_error"])
+    client.close(0)
 """
 
 
@@ -101,6 +117,19 @@ def test_they_work_in_an_empty_directory(built: Path, tmp_path: Path) -> None:
     assert "data.csv.zst" in run(command, "ls", "--store", "modeldata", cwd=empty)
     assert len(run(command, "cat", "--store", "modeldata", "default/", cwd=empty).splitlines()) == 101
     assert sorted(path.name for path in empty.iterdir()) == ["modeldata"]
+
+
+def test_the_client_alone_needs_no_grpcio_at_a_unix_socket(
+    built: Path, tmp_path: Path, make_daemon: MakeDaemon
+) -> None:
+    daemon = make_daemon().start()
+    python = tmp_path / "environment" / "bin" / "python"
+    run(sys.executable, "-m", "venv", tmp_path / "environment", cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", *built.glob("collectord_client-*.whl"), cwd=tmp_path)
+    assert run(python, "-c", CLIENT, daemon.endpoint, "localhost:9", cwd=tmp_path).splitlines() == [
+        "1 ",
+        "0 localhost:9 is reached over gRPC, and grpcio is not installed: pip install 'collectord-client[grpc]'",
+    ]
 
 
 def test_the_quick_start_of_a_laptop_works_with_them(built: Path, tmp_path: Path) -> None:

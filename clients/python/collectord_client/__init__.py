@@ -7,8 +7,8 @@
     context = inputs.collect(data)
     predictions.collect(model.predict(data), context=context)
 
-`collect()` copies the rows into memory and returns; a background thread sends them to a collectord daemon. Needs grpcio
-and protobuf, and loads them when there is something to send and somebody to send it to.
+`collect()` copies the rows into memory and returns; a background thread sends them to a collectord daemon. Needs protobuf,
+and grpcio where the daemon is reached over TCP; loads them when there is something to send and somebody to send it to.
 """
 
 from .client import Client

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from .endpoint import EndpointError
 from .notices import say, trace
 from .talk import Ended, Talk
 from .threadless import exchange, threads_can_start
 
+PACKAGE = "collectord-client[grpc]"
 METHOD = "/collectord.v1.Collector/Collect"
 LOOKING_EVERY = 5.0
 CHANNEL_OPTIONS = (
@@ -29,6 +31,15 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+
+
+def look_for_grpc(where: str) -> None:
+    """Raises EndpointError if grpcio, without which there is no way to the daemon at `where`, cannot be imported."""
+    try:
+        import grpc  # noqa: F401
+    except ImportError as error:
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+        raise EndpointError(f"{where} is reached over gRPC, and grpcio {why}: pip install '{PACKAGE}'") from None
 
 
 def dial(target: str, path: str | None, credentials: Any = None, name: str = "") -> Any:

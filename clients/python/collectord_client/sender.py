@@ -19,7 +19,7 @@ from .endpoint import EndpointError, directory_of, resolve
 from .link import Link
 from .notices import say, trace
 from .outbox import Outbox
-from .overgrpc import OverGrpc
+from .overgrpc import OverGrpc, look_for_grpc
 from .page import Page
 from .session import Session
 from .talk import Carrier, Ended
@@ -236,7 +236,7 @@ class Sender:
         try:
             return self._connect()
         except (EndpointError, AccessError) as error:
-            self._failed(str(error), isinstance(error, AccessError))
+            self._failed(str(error), needs_somebody=True)
         except Exception as error:  # noqa: BLE001
             self._failed(type(error).__name__)
             trace(error)
@@ -279,6 +279,7 @@ class Sender:
         and whether over TLS."""
         target, path = resolve(self.endpoint)
         if path is None:
+            look_for_grpc(target)
             secure = self._access.speaks_tls(self.endpoint)
             shown = (self._access.credentials(), self._access.server_name()) if secure else ()
             return OverGrpc(target, None, *shown), target, secure
@@ -291,7 +292,10 @@ class Sender:
             # Without a daemon, gRPC is not even loaded, and an attempt costs some microseconds.
             self._failed(found)
             return None, "", False
-        return found or OverGrpc(target, path), "", False
+        if found is not None:
+            return found, "", False
+        look_for_grpc(path)
+        return OverGrpc(target, path), "", False
 
     def _knock(self, path: str) -> framed.Framed | str | None:
         """A connection without HTTP/2; None: gRPC may get one; or why there is none."""
