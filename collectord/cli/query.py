@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MOST_SHOWN = 1000
 """Rows of a table on a terminal."""
 MEMORY = 512
+SQL = re.compile(r"\s*(select|with)\s", re.IGNORECASE)
+"""How a question begins that is no KQL."""
 LOG_SHARE = 8
 """This part of the memory, at most, is of the log."""
 
@@ -90,8 +93,20 @@ def query(
         elif sql:
             _write(questions.sql(sql), form)
         else:
-            _write(questions.kql(_stdin() if kql == "-" else kql), form)
+            _write_kql(questions, _stdin() if kql == "-" else kql, form)
         _tell(questions)
+
+
+def _write_kql(questions: Questions, text: str, form: str) -> None:
+    from collectord.query.errors import KqlError
+
+    try:
+        answer = questions.kql(text)
+    except KqlError:
+        if SQL.match(text):
+            _say("this looks like SQL, which is asked with --sql")
+        raise
+    _write(answer, form)
 
 
 def _stdin() -> str:

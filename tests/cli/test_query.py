@@ -108,6 +108,7 @@ def test_streams_that_differ_by_case_or_are_spelled_alike_are_not_taken_for_each
         (("traces", "--tables"), 2, "give one question"),
         (("traces", "--since", "yesterday"), 2, "'yesterday' is neither a time such as"),
         (("traces | where x == 1",), 1, "line 1, column 16: there is no column 'x'"),
+        (("select * from traces",), 1, "this looks like SQL, which is asked with --sql"),
         (("--sql", "SELECT 1; SELECT 2"), 1, "a question in SQL is one SELECT"),
         (("--sql", "SELECT * FROM '/etc/passwd'"), 1, "there is no table '/etc/passwd'"),
         (("traces", "--memory", "1"), 2, "1 is not in the range"),
