@@ -157,6 +157,15 @@ class ControlClient:
         return answer
 
     def _nobody(self) -> NoDaemon:
+        try:
+            self._path.stat()
+        except PermissionError:
+            return NoDaemon(
+                f"user {os.geteuid()} may not reach {self._path}: ask as the user that the daemon runs as, or name its spool "
+                "directory with --spool"
+            )
+        except OSError:
+            pass
         return NoDaemon(
             f"no daemon answers at {self._path}; start one with `collectord serve`, or name its spool directory "
             "with --spool"

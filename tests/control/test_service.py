@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,20 @@ def ask(path: Path, daemon: FakeDaemon, question: Callable[[ControlClient], T]) 
 def test_status_is_the_daemons_document(tmp_path: Path) -> None:
     daemon = FakeDaemon()
     assert ask(tmp_path, daemon, lambda client: client.status()) == daemon.status()
+
+
+def test_who_may_not_enter_the_spool_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user than the daemon's: nothing has to be started."""
+
+    def closed(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with ControlClient(tmp_path / "admin.sock") as client:
+        monkeypatch.setattr(Path, "stat", closed)
+        with pytest.raises(
+            NoDaemon, match=rf"^user {os.geteuid()} may not reach {tmp_path}/admin.sock: ask as the user"
+        ):
+            client.status()
 
 
 @pytest.mark.parametrize("name", ["a,b", "a b%2C,", ",a?#"])
