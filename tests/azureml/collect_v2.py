@@ -22,6 +22,7 @@ def frame(number: int) -> pd.DataFrame:
             "name": [f'{number}, "é" 漢 {at}' if at else None for at in range(ROWS)],
             "member": [at % 2 == 0 for at in range(ROWS)],
             "id": [2**63 + number + at for at in range(ROWS)],
+            "tags": [[number, at, {"é": None}] for at in range(ROWS)],
             "seen": pd.to_datetime([1_600_000_000_000 + at for at in range(ROWS)], unit="ms"),
         }
     )

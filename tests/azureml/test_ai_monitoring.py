@@ -56,6 +56,7 @@ def wanted(number: int) -> list[list[str]]:
             f'{number}, "é" 漢 {at}' if at else "",
             "true" if at % 2 == 0 else "false",
             str(2**63 + number + at),
+            f'[{number},{at},{{"é":null}}]',
             str(1_600_000_000_000 + at),
         ]
         for at in range(ROWS)
@@ -78,7 +79,7 @@ def test_what_the_unmodified_sdk_collects_lands_typed_and_joins(daemon: Daemon) 
         assert float(score) == 2 * float(row["income"])
     assert list(by_request) == printed["ids"]
     for number, id_ in enumerate(printed["ids"]):
-        assert [list(row.values())[:6] for row in by_request[id_]] == wanted(number)
+        assert [list(row.values())[:7] for row in by_request[id_]] == wanted(number)
     first = inputs[0]
     assert (first["$aml_model_name"], first["$aml_workspace"]) == ("credit", "default/default/ws")
     assert abs(datetime.fromisoformat(first["$aml_dc_scoring_timestamp"] + "+00:00") - before).total_seconds() < 120

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import json
 import math
 import struct
 import sys
@@ -26,6 +27,8 @@ from collectord_client.page import bitmap
 from tests.client.fakedaemon import FakeDaemon
 
 DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
 ORDERS = ["C", "F", "strided", "reversed", "readonly", "swapped"]
 
 
@@ -520,6 +523,71 @@ def test_one_value_is_one_row(client: Client, daemon: FakeDaemon, kind: Any) -> 
     assert arrived(client, daemon) == [(0.5,)]
 
 
+NESTED = [[1, 2.5, None, True], {"role": "user", "ü": ["a,b", '"']}, [], None]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pd.DataFrame({"x": NESTED}),
+        pd.DataFrame({"x": [tuple(NESTED[0]), *NESTED[1:]]}),  # type: ignore[arg-type]
+        {"x": NESTED},
+        [{"x": value} for value in NESTED],
+        pd.Series(NESTED, name="x"),
+        np.array([*NESTED, 0], "O")[:-1].reshape(-1, 1),
+    ],
+    ids=["frame", "tuple", "columns", "dictionaries", "series", "array"],
+)
+def test_what_holds_other_values_is_json(client: Client, daemon: FakeDaemon, data: Any) -> None:
+    """As the v2 SDK sends it, and as the daemon's v2 door keeps it."""
+    client.collect(data, feature_names=["x"])
+    rows = arrived(client, daemon)
+    assert rows == [("[1,2.5,null,true]",), ('{"role":"user","ü":["a,b","\\""]}',), ("[]",), (None,)]
+    assert [None if text is None else json.loads(text) for (text,) in rows] == NESTED
+
+
+def test_so_are_the_nested_types_of_arrow_and_polars(client: Client, daemon: FakeDaemon) -> None:
+    table = {"l": [[1, None], None], "s": [{"a": 1, "b": ["x"]}, {"a": None, "b": []}]}
+    expected = [("[1,null]", '{"a":1,"b":["x"]}'), (None, '{"a":null,"b":[]}')]
+    client.collect(pa.table(table))
+    client.collect(pl.DataFrame(table))
+    client.collect(pa.table({"m": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))}))
+    assert arrived(client, daemon) == [*expected, *expected, ('[["k",1]]',)]
+
+
+def test_in_json_is_what_would_stand_in_a_column(client: Client, daemon: FakeDaemon) -> None:
+    """What JSON has no form for: NaN and infinities are null, times, decimals and the like text, keys too."""
+    moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+    values: list[Any] = [
+        [math.nan, math.inf, 1.0],
+        np.array([0.5, math.nan]),
+        np.array([1, 2], "u1"),
+        np.array(["a", "b"]),
+        np.array(["2026-01-01T00:00:00.000000001", "NaT"], "M8[ns]"),
+        [moment, moment.date(), decimal.Decimal("1.10"), pd.NaT, pd.NA],
+        [np.float32(0.1), np.int8(3), np.bool_(True), uuid.UUID(int=1)],
+        {1: {("a", 2): {True: None}}},
+        [[np.array([1.5]), pd.Series([2])]],
+    ]
+    client.collect(pd.DataFrame({"x": values}))
+    assert [row[0] for row in arrived(client, daemon)] == [
+        "[null,null,1.0]",
+        "[0.5,null]",
+        "[1,2]",
+        '["a","b"]',
+        '["2026-01-01T00:00:00.000000001",null]',
+        '["2026-01-01T00:00:00.000000Z","2026-01-01","1.10",null,null]',
+        '[0.1,3,true,"00000000-0000-0000-0000-000000000001"]',
+        '{"1":{"(\'a\', 2)":{"true":null}}}',
+        "[[[1.5],[2]]]",
+    ]
+
+
+def test_beside_other_values_it_is_text_like_them(client: Client, daemon: FakeDaemon) -> None:
+    client.collect([["a", [1, 2]], ["b", 0.5], ["c", "d"]])
+    assert arrived(client, daemon) == [("a", "[1,2]"), ("b", "0.5"), ("c", "d")]
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -534,10 +602,13 @@ def test_one_value_is_one_row(client: Client, daemon: FakeDaemon, kind: Any) -> 
         (np.zeros(2, np.longdouble), "unsupported_type"),
         (np.zeros(2, [("a", "i4")]), "unsupported_type"),
         (1j, "unsupported_type"),
-        ([[1, [2]]], "unsupported_type"),
-        ([{"a": {"b": 1}}], "unsupported_type"),
-        (pa.table({"x": [[1]]}), "unsupported_type"),
-        (pd.DataFrame({"x": [[1]]}), "unsupported_type"),
+        ([[[1, 2], [3, 4]]], "unsupported_media"),
+        (pd.DataFrame({"x": [np.zeros((2, 2))]}), "unsupported_media"),
+        (pd.DataFrame({"x": [[np.zeros((2, 2))]]}), "unsupported_media"),
+        (pd.DataFrame({"x": [[b"png"]]}), "unsupported_media"),
+        (pd.DataFrame({"x": [[{1, 2}]]}), "unsupported_type"),
+        (pd.DataFrame({"x": [CIRCLE]}), "unsupported_type"),
+        (pd.DataFrame({"x": [["\ud800"]]}), "invalid_utf8"),
         (object(), "unsupported_type"),
         (iter([1]), "unsupported_type"),
         (print, "unsupported_type"),

@@ -162,7 +162,7 @@ def _arrow_column(pyarrow: Any, data: Any) -> tuple[int, Part]:
     if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         raise CollectError("unsupported_media", "raw bytes are not collected", len(data))
     if types.is_nested(kind):
-        raise CollectError("unsupported_type", f"an Arrow column of type {kind} cannot be collected", len(data))
+        return values.column(data.to_pylist())
     if types.is_temporal(kind):
         return _arrow_time(pyarrow, data)
     numpy = sys.modules.get("numpy")

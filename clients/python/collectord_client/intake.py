@@ -138,6 +138,8 @@ def _sequence(
     if isinstance(first, (list, tuple)):
         if not all(isinstance(row, (list, tuple)) for row in data):
             raise CollectError("ragged", "rows and single values are mixed", len(data))
+        if first and all(isinstance(value, (list, tuple)) for value in first):
+            raise CollectError("unsupported_media", "lists of three dimensions are no table", len(data))
         return values.rows_of(data, memory), []
     if isinstance(first, Mapping):
         if not all(isinstance(row, Mapping) for row in data):

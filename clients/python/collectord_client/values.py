@@ -1,4 +1,5 @@
-"""Plain Python values become blocks: numbers, text, booleans, times, None, in lists, rows and dictionaries.
+"""Plain Python values become blocks: numbers, text, booleans, times, None, in lists, rows and dictionaries. What holds others is text
+(`nested.py`).
 
 A column of one kind of value keeps it. A column of whole and fractional numbers is float64. Any other mixture is text,
 and so is a column with a time that nanoseconds cannot hold: written as the CSV writes each value, so that a row looks the
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from . import nested
 from .block import BOOL, FLOAT64, INT64, STRING, TIMESTAMP, TIMESTAMP_UTC, UINT64, Block, Part
 from .errors import CollectError, unsupported_type
 
@@ -64,7 +66,8 @@ class Nanoseconds(int):
 
 
 def plain(value: Any) -> Any:
-    """`value` as one of None, bool, int, float, str, datetime. Raises CollectError for anything that is no scalar."""
+    """`value` as one of None, bool, int, float, str, datetime; one that holds others as JSON text. Raises CollectError for
+    anything else."""
     if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -85,6 +88,8 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, (decimal.Decimal, uuid.UUID)):
         return str(value)
+    if nested.holds_others(value):
+        return nested.as_json(value, _inner)
     module = type(value).__module__
     if module == "numpy":
         return _numpy_scalar(value)
@@ -93,9 +98,15 @@ def plain(value: Any) -> Any:
     raise unsupported_type(value)
 
 
+def _inner(value: Any) -> Any:
+    """A scalar inside of another value: what JSON has no form for is text, as it is in a column."""
+    found = plain(value)
+    return found if type(found) in _PLAIN else text(found)
+
+
 def _numpy_scalar(value: Any) -> Any:
-    if getattr(value, "shape", None) != ():
-        raise unsupported_type(value)
+    if value.shape:
+        raise CollectError("unsupported_media", f"an array of {value.ndim} dimensions is no value")
     kind = value.dtype.kind
     if kind in "SV":
         raise CollectError("unsupported_media", "raw bytes are not collected")

@@ -109,6 +109,14 @@ def test_more_than_frames_is_collected(make_v2: MakeV2, landed: Landed, kind: st
     assert [row.values for row in landed("model_inputs")] == [(1.0,), (2.0,)]
 
 
+def test_cells_that_hold_lists_and_dictionaries_are_json(make_v2: MakeV2, landed: Landed) -> None:
+    """The v2 SDK sends such frames: tokens, embeddings, conversations."""
+    inputs = make_v2()
+    inputs.collect(pd.DataFrame({"e": [[0.5, None], np.array([1, 2])], "m": [{"role": "user"}, None]}))
+    assert [row.values for row in landed("model_inputs")] == [("[0.5,null]", '{"role":"user"}'), ("[1,2]", None)]
+    assert inputs.stats()["dropped"] == {}
+
+
 def test_outputs_in_one_dimension_are_the_rows_of_their_inputs(make_v2: MakeV2, landed: Landed) -> None:
     context = make_v2().collect(FRAME)
     make_v2("model_outputs").collect(np.array([0.5, 0.25]), context)
