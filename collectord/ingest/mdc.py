@@ -229,15 +229,16 @@ class MdcDoor:
         except Rejected as rejected:
             return await self._refuse(Refusal.of(rejected), rows, rules, purse)
         columns.clear()
-        if purse.limited and not purse.take(len(raw), judged.rows, gate.clock.monotonic()):
-            gate.admission.waits("quota")
-            return Answer(503, f"the quota of the {purse.name} is used up; send it again", RETRY_SECONDS)
         unnamed = gate.why_unnamed(judged.schema.stream, purse)
         if unnamed is not None:
             return Answer(STATUSES[unnamed.reason], unnamed.detail, BLOCKED_SECONDS)
         if not gate.has_share(purse, len(raw)):
             gate.admission.waits("share")
             return Answer(503, f"the share of the {purse.name} in the spool is used up; send it again", RETRY_SECONDS)
+        # The last of these, so that nobody pays for what is not taken.
+        if purse.limited and not purse.take(len(raw), judged.rows, gate.clock.monotonic()):
+            gate.admission.waits("quota")
+            return Answer(503, f"the quota of the {purse.name} is used up; send it again", RETRY_SECONDS)
         purse.spare -= len(raw)
         answer = await self._store(client, raw, judged, purse)
         if answer is ACCEPTED:

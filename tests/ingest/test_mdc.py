@@ -13,7 +13,7 @@ from collectord.errors import LogUnavailable, SpoolFull
 from collectord.ingest import mdc
 from collectord.ingest.columns import covers
 from collectord.ingest.mdc import ASIDE_BYTES, MAX_BODY_BYTES, STATUSES, Answer, MdcDoor, new_id
-from collectord.ingest.purses import HELD_REPORTS
+from collectord.ingest.purses import HELD_REPORTS, Purses
 from collectord.ingest.remembered import client_of, is_ours
 from collectord.ingest.shares import Names
 from collectord.ingest.validate import Refusal
@@ -105,6 +105,24 @@ async def test_its_rows_have_the_ids_and_names_that_its_headers_say() -> None:
         "$aml_model_version": "3", "$aml_request_id": "a-request", "$aml_dc_row": "0",
     }  # fmt: skip
     assert second == first | {"a": "2", "b": "", "$aml_dc_row": "1"}
+
+
+@in_loop
+async def test_what_is_not_taken_costs_no_quota() -> None:
+    world = World(eager=True)
+    world.gate.purses = Purses(rows_per_second=1)
+    one = door(world)
+    world.room.left["service default"] = 0
+    world.gate.names = Names(0, 1.0)
+    for _ in range(3):
+        assert "names of streams" in (await post(one)).text
+    world.gate.names = Names(1 << 20, 1.0)
+    for _ in range(3):
+        assert "in the spool" in (await post(one)).text
+    world.room.left.clear()
+    assert (await post(one)).status == 202
+    answer = await post(one, trace_id="another")
+    assert (answer.status, answer.text) == (503, "the quota of the service default is used up; send it again")
 
 
 @in_loop
