@@ -52,15 +52,18 @@ def fits(path: Path) -> bool:
     return len(os.fsencode(path)) <= MAX_SOCKET_PATH
 
 
-def shortest(path: Path) -> Path:
-    """An absolute path, or the same from the working directory where a socket's address has no room for it otherwise: for whoever
-    binds it, and never leaves that directory."""
-    return path if fits(path) else Path(os.path.relpath(path))
+def bindable(path: Path) -> Path:
+    """An absolute path, or the same from the working directory where a socket's address has no room for it otherwise, or gRPC would
+    cut it at a comma: for whoever binds it, and never leaves that directory."""
+    if fits(path) and "," not in str(path):
+        return path
+    fitting = [one for one in (path, Path(os.path.relpath(path))) if fits(one)]
+    return next((one for one in fitting if "," not in str(one)), fitting[0] if fitting else path)
 
 
 def check_socket_path(path: Path) -> None:
     """Raises ValueError where the kernel would cut the path, an absolute one, or refuse it with a riddle."""
-    if not fits(shortest(path)):
+    if not fits(bindable(path)):
         raise ValueError(f"the socket path {path} is longer than {MAX_SOCKET_PATH} bytes; choose a shorter one")
 
 
@@ -77,4 +80,4 @@ def check_for_clients(path: Path) -> None:
 def framed_beside(path: Path) -> Path | None:
     """The socket without HTTP/2 beside the one at `path`; None where its path would be too long, so that there is none."""
     beside = path.with_name(path.name + FRAMED)
-    return beside if fits(shortest(beside)) else None
+    return beside if fits(bindable(beside)) else None

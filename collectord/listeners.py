@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from collectord._pb import collector_pb2 as pb
-from collectord.address import check_for_clients, check_socket_path, framed_beside, is_loopback, shortest, split_address
+from collectord.address import bindable, check_for_clients, check_socket_path, framed_beside, is_loopback, split_address
 from collectord.certificates import Certificates, Pair
 from collectord.errors import ConfigError
 from collectord.ingest.gate import MAX_MESSAGE_BYTES
@@ -49,7 +49,7 @@ class Listeners:
         if address.startswith("unix:"):
             path = socket_path(address)
             try:
-                check_for_clients(path)
+                check_for_clients(bindable(path))
             except ValueError as error:
                 raise ConfigError(f"listen: {error}") from None
             self._bind_socket(server, path, "listen", self._mode, self._group)
@@ -93,7 +93,7 @@ class Listeners:
             return None
         bound = socket.socket(socket.AF_UNIX)
         with self._making(path, "listen"):
-            bound.bind(str(shortest(path)))
+            bound.bind(str(bindable(path)))
         self._sockets.append((path, self._mode, self._group))
         return bound
 
@@ -103,7 +103,7 @@ class Listeners:
         except ValueError as error:
             raise ConfigError(f"{field}: {error}") from None
         with self._making(path, field, lock=True):
-            server.add_insecure_port(f"unix:{quote(str(shortest(path)))}")
+            server.add_insecure_port(f"unix:{quote(str(bindable(path)))}")
         self._sockets.append((path, mode, group))
 
     @contextmanager

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectord.address import shortest
+from collectord.address import bindable
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -66,7 +66,7 @@ class Peers:
 
 def connected(listeners: Iterable[tuple[str, Path]]) -> Peers:
     """Everybody who is connected to these sockets of this process, by address and path."""
-    addresses = {str(shortest(path)): address for address, path in listeners}
+    addresses = {str(bindable(path)): address for address, path in listeners}
     found = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         peer = _peer(int(name), addresses)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectord.address import is_loopback, split_address
+from collectord.address import bindable, is_loopback, split_address
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,20 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
 def test_loopback() -> None:
     assert [host for host in ("localhost", "127.0.0.1", "127.255.0.1", "::1") if not is_loopback(host)] == []
     assert [host for host in ("0.0.0.0", "::", "10.0.0.1", "a", "localhost.evil", "") if is_loopback(host)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/run/c.sock", "/run/c.sock"),
+        ("/a,b/c.sock", "c.sock"),
+        ("/a,b/d,e/c.sock", "/a,b/d,e/c.sock"),
+        (f"/a,b/{'x' * 120}/c.sock", f"/a,b/{'x' * 120}/c.sock"),
+        (f"/a,b/d,e/{'x' * 94}.sock", f"d,e/{'x' * 94}.sock"),
+        (f"/{'x' * 98}/,", f"/{'x' * 98}/,"),
+    ],
+)
+def test_a_socket_is_bound_by_the_name_that_can_be(monkeypatch: pytest.MonkeyPatch, path: str, name: str) -> None:
+    """One without a comma, where there is a choice, and in any case one that fits."""
+    monkeypatch.setattr("os.getcwd", lambda: "/a,b")
+    assert bindable(Path(path)) == Path(name)

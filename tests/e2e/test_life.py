@@ -51,9 +51,11 @@ def test_sigterm_uploads_what_waits_and_exits_with_0(make_daemon: MakeDaemon) ->
     assert daemon.events("stopped")[-1]["complete"] is True
 
 
-def test_it_works_however_deep_the_working_directory_is(make_daemon: MakeDaemon, folder: Path) -> None:
-    """With the default places, whose sockets have no absolute path that an address has room for; who asks is shown as ever."""
-    deep = folder / ("x" * 60) / ("y" * 60)
+@pytest.mark.parametrize("name", ["x" * 60 + "/" + "y" * 60, "Company, Inc, 100% ü'$x"], ids=["deep", "odd"])
+def test_it_works_in_whatever_working_directory(make_daemon: MakeDaemon, folder: Path, name: str) -> None:
+    """With the default places, whose sockets have absolute paths that no address has room for, or that gRPC would cut; who asks is
+    shown as ever."""
+    deep = folder / name
     deep.mkdir(parents=True)
     script = (
         "from collectord_client import Client\n"
