@@ -21,6 +21,22 @@ HOUR_NS = 3_600_000_000_000
 MINUTES_PER_DAY = 1440
 MINUTES_PER_HOUR = 60
 
+CORRELATION_COLUMN, REQUEST_COLUMN = "$aml_dc_correlation_id", "$aml_request_id"
+
+SYSTEM_COLUMNS = (
+    CORRELATION_COLUMN,
+    "$aml_dc_scoring_timestamp",
+    "$aml_dc_boundary",
+    "$aml_workspace",
+    "$aml_service_name",
+    "$aml_model_name",
+    "$aml_model_version",
+    REQUEST_COLUMN,
+    "$aml_dc_row",
+    "$aml_dc_sampling",
+)
+"""Written behind the user's columns; the last one only where rows were sampled."""
+
 
 class StreamKind(IntEnum):
     """What the rows of a stream are; all but ROWS are telemetry events."""

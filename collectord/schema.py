@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
 from collectord.kinds import problem_of
-from collectord.model import Column, ColumnType, IdLayout, Reason, Schema, Stream, StreamKind
+from collectord.model import SYSTEM_COLUMNS, Column, ColumnType, IdLayout, Reason, Schema, Stream, StreamKind
 
 MAX_COLUMNS = 10_000
 MAX_NAME_BYTES = 1024
@@ -22,20 +22,6 @@ MAX_STREAM_PART_BYTES = 255
 MAX_SCHEMA_BYTES = 1 << 20
 MAX_HEADER_TEXT = 960 << 10
 MAX_ROW_TEXT = 3 << 20
-
-SYSTEM_COLUMNS = (
-    "$aml_dc_correlation_id",
-    "$aml_dc_scoring_timestamp",
-    "$aml_dc_boundary",
-    "$aml_workspace",
-    "$aml_service_name",
-    "$aml_model_name",
-    "$aml_model_version",
-    "$aml_request_id",
-    "$aml_dc_row",
-    "$aml_dc_sampling",
-)
-"""Written behind the user's columns; the last one only where rows were sampled."""
 
 _STREAM_PARTS = (
     "subscription", "resource_group", "workspace", "webservice", "model", "version", "designation", "collection",

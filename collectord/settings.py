@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from collectord import coherence
 from collectord.address import check_for_clients, check_socket_path, is_loopback, split_address
-from collectord.model import Stream
+from collectord.model import CORRELATION_COLUMN, REQUEST_COLUMN, SYSTEM_COLUMNS, Stream
 from collectord.notation import MaskedStr, Mode, Names, Size, is_secret, parse_pairs
 from collectord.patterns import StreamPatterns
 from collectord.telemetry import connection
@@ -28,6 +28,8 @@ QUARANTINE_SHARE = 0.05
 MDC_PORT = 50011
 """Where the v2 SDK sends to unless AZUREML_MDC_PORT says otherwise."""
 COLUMN_ACTS = ("drop", "mask", "hmac")
+ID_ACTS = {CORRELATION_COLUMN: ("hmac",), REQUEST_COLUMN: ("hmac", "drop")}
+"""What may be done to ids, as in the clients: whatever else took away what joins the rows."""
 STREAM_NAMES = ("subscription", "resource_group", "workspace", "webservice", "model", "version")
 UNSHOWN = ("otlp_endpoint",)
 """Besides secrets: what is wrong there may be a user's password."""
@@ -357,7 +359,13 @@ class Settings(BaseSettings):
     @field_validator("columns")
     @classmethod
     def _columns_are_rules(cls, value: str) -> str:
-        parse_pairs(value, f"COLUMN= and one of {', '.join(COLUMN_ACTS)}", COLUMN_ACTS)
+        rules = parse_pairs(value, f"COLUMN= and one of {', '.join(COLUMN_ACTS)}", COLUMN_ACTS)
+        for name in rules.keys() & set(SYSTEM_COLUMNS):
+            if rules[name] not in ID_ACTS.get(name, ()):
+                allowed = " or ".join(ID_ACTS.get(name, ()))
+                raise ValueError(
+                    f"{name!r} " + (f"can only be {allowed}" if allowed else "is added later: no rule reaches it")
+                )
         return value
 
     @field_validator("app_insights", "app_insights_key")

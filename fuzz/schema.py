@@ -9,8 +9,8 @@ from collectord import batch
 from collectord._pb import collector_pb2 as pb
 from collectord.encode.csv import CsvPlan, header_of
 from collectord.errors import Rejected
-from collectord.model import Partition
-from collectord.schema import MAX_HEADER_TEXT, SYSTEM_COLUMNS, parse_schema, schema_id
+from collectord.model import SYSTEM_COLUMNS, Partition
+from collectord.schema import MAX_HEADER_TEXT, parse_schema, schema_id
 from collectord.upload.naming import Layout
 from collectord.upload.template import MAX_LEVEL, MAX_NAME
 from fuzz.target import Target

@@ -73,6 +73,21 @@ def test_a_rule_that_is_none_stops_the_start(given: str) -> None:
         load(overrides={"columns": given})
 
 
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("$aml_dc_correlation_id=drop", "can only be hmac"),
+        ("$aml_request_id=mask", "can only be hmac or drop"),
+        ("$aml_dc_row=drop", "no rule reaches it"),
+    ],
+)
+def test_a_rule_that_would_break_our_own_columns_stops_the_start(given: str, why: str) -> None:
+    """In the clients' words: they know the same setting."""
+    with pytest.raises(ConfigError, match=why):
+        load(overrides={"columns": given, "columns_key": "k"})
+    load(overrides={"columns": "$aml_dc_correlation_id=hmac,$aml_request_id=drop", "columns_key": "k"})
+
+
 def test_hmac_without_a_key_or_with_two_stops_the_start(tmp_path: Path) -> None:
     file = tmp_path / "key"
     with pytest.raises(ConfigError, match="COLLECTORD_COLUMNS_KEY_FILE"):

@@ -12,14 +12,13 @@ from collectord._pb import collector_pb2 as pb
 from collectord.batch import Rules
 from collectord.errors import Rejected
 from collectord.kinds import EVENTS
-from collectord.model import Column, ColumnType, IdLayout, Reason, Stream, StreamKind
+from collectord.model import SYSTEM_COLUMNS, Column, ColumnType, IdLayout, Reason, Stream, StreamKind
 from collectord.schema import (
     MAX_COLUMNS,
     MAX_HEADER_TEXT,
     MAX_NAME_BYTES,
     MAX_ROW_TEXT,
     MAX_SCHEMA_BYTES,
-    SYSTEM_COLUMNS,
     parse_schema,
     schema_id,
     stream_of,

@@ -14,13 +14,13 @@ Everything here is pure.
 from __future__ import annotations
 
 import struct
-import uuid
 import zlib
 from typing import NamedTuple
 
 import xxhash
 
 from collectord.model import MAX_FILTER, FrameIds, IdLayout
+from collectord.uuids import is_v7, milliseconds, raw_uuid
 
 MAGIC = b"cdI1"
 PROBES = 5
@@ -82,25 +82,6 @@ def may_hold(ids: FrameIds, wanted: str) -> bool:
     if ids.layout is IdLayout.UUID and is_v7(one):
         return ids.first_ms <= milliseconds(one) <= ids.last_ms
     return bool(ids.filter) and _in_filter(ids.filter, one)
-
-
-def raw_uuid(text: str) -> bytes | None:
-    """The 16 bytes that a client may have sent for an id with this text; None if it cannot have been a uuid."""
-    try:
-        known = uuid.UUID(text)
-    except ValueError:
-        return None
-    return known.bytes if str(known) == text else None
-
-
-def is_v7(raw: bytes) -> bool:
-    """Whether these 16 bytes are a uuid of version 7 (RFC 9562, section 5.7)."""
-    return raw[6] >> 4 == 7 and raw[8] >> 6 == 2
-
-
-def milliseconds(raw: bytes) -> int:
-    """When a UUIDv7 was made, since 1970."""
-    return int.from_bytes(raw[:6], "big")
 
 
 def _in_filter(bits: bytes, one: bytes) -> bool:

@@ -15,7 +15,7 @@ from collectord.ingest.heading import Heading
 from collectord.ingest.payload import BadPayload
 from collectord.ingest.records import Packed
 from collectord.ingest.validate import weight
-from collectord.model import Stream
+from collectord.model import IdLayout, Stream
 from collectord.schema import MAX_COLUMNS, parse_schema, stream_message
 
 MAX_FORMS = 1000
@@ -30,8 +30,15 @@ class Forms:
     """The schemas used last."""
 
     def __init__(
-        self, number: int = MAX_FORMS, size: int = MAX_FORMS_BYTES, value_bytes: int = batch.MAX_VALUE_BYTES
+        self,
+        number: int = MAX_FORMS,
+        size: int = MAX_FORMS_BYTES,
+        value_bytes: int = batch.MAX_VALUE_BYTES,
+        *,
+        requests: bool = True,
     ) -> None:
+        """`requests`: whether rows have request ids."""
+        self._requests = requests
         self._value_bytes = value_bytes
         self._number = number
         self._size = size
@@ -52,7 +59,7 @@ class Forms:
         if rules is not None:
             self._rules.move_to_end(key)
             return rules
-        rules = batch.Rules.of(parse_schema(_raw_schema(stream, columns)), self._value_bytes)
+        rules = batch.Rules.of(parse_schema(self._raw_schema(stream, columns)), self._value_bytes)
         self._rules[key] = rules
         self._used += weight(rules.schema)
         while len(self._rules) > 1 and (len(self._rules) > self._number or self._used > self._size):
@@ -60,9 +67,27 @@ class Forms:
             self._used -= weight(dropped.schema)
         return rules
 
+    def _raw_schema(self, stream: Stream, columns: Sequence[Packed]) -> bytes:
+        if len(columns) > MAX_COLUMNS:
+            raise BadPayload(f"{len(columns)} columns are too many: {MAX_COLUMNS} are allowed", status=413)
+        return pb.Schema(
+            stream=stream_message(stream),
+            columns=[pb.Column(name=column.name, type=f"COLUMN_TYPE_{column.type.name}") for column in columns],
+            layout=pb.LAYOUT_COLUMNS,
+            correlation=pb.ID_LAYOUT_TEXT,
+            request=pb.ID_LAYOUT_TEXT if self._requests else pb.ID_LAYOUT_NONE,
+        ).SerializeToString(deterministic=True)
 
-def payload(rules: batch.Rules, heading: Heading, correlation_id: str, rows: int, columns: Sequence[Packed]) -> bytes:
-    """The serialized batch.
+
+def payload(
+    rules: batch.Rules,
+    heading: Heading,
+    correlation_id: str,
+    rows: int,
+    columns: Sequence[Packed],
+    request_id: str | None = None,
+) -> bytes:
+    """The serialized batch. Without a `request_id`, that is the correlation id too, if the schema has any.
 
     Raises:
         BadPayload: it would be too large.
@@ -70,8 +95,9 @@ def payload(rules: batch.Rules, heading: Heading, correlation_id: str, rows: int
     size = sum(len(column.validity) + len(column.offsets) + len(column.data) for column in columns)
     if size > MAX_PAYLOAD_BYTES:
         raise BadPayload(f"the rows need {size} bytes; {MAX_PAYLOAD_BYTES} are allowed", status=413)
-    id_ = correlation_id.encode()
-    offsets = bytes(4) + len(id_).to_bytes(4, "little")
+    correlation, request = correlation_id.encode(), (request_id or correlation_id).encode()
+    if rules.schema.request is IdLayout.NONE:
+        request = b""
     return pb.Batch(
         sequence=1,
         schema_id=rules.schema.id,
@@ -79,10 +105,10 @@ def payload(rules: batch.Rules, heading: Heading, correlation_id: str, rows: int
         requests=pb.Requests(
             times=heading.time_ns.to_bytes(8, "little", signed=True),
             row_counts=rows.to_bytes(4, "little"),
-            correlation_ids=id_,
-            correlation_offsets=offsets,
-            request_ids=id_,
-            request_offsets=offsets,
+            correlation_ids=correlation,
+            correlation_offsets=_offsets(correlation),
+            request_ids=request,
+            request_offsets=_offsets(request) if request else b"",
         ),
         columns=[
             pb.ColumnData(validity=column.validity, offsets=column.offsets, data=column.data) for column in columns
@@ -90,13 +116,6 @@ def payload(rules: batch.Rules, heading: Heading, correlation_id: str, rows: int
     ).SerializeToString()
 
 
-def _raw_schema(stream: Stream, columns: Sequence[Packed]) -> bytes:
-    if len(columns) > MAX_COLUMNS:
-        raise BadPayload(f"{len(columns)} columns are too many: {MAX_COLUMNS} are allowed", status=413)
-    return pb.Schema(
-        stream=stream_message(stream),
-        columns=[pb.Column(name=column.name, type=f"COLUMN_TYPE_{column.type.name}") for column in columns],
-        layout=pb.LAYOUT_COLUMNS,
-        correlation=pb.ID_LAYOUT_TEXT,
-        request=pb.ID_LAYOUT_TEXT,
-    ).SerializeToString(deterministic=True)
+def _offsets(text: bytes) -> bytes:
+    """Of one text."""
+    return bytes(4) + len(text).to_bytes(4, "little")

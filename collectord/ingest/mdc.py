@@ -8,8 +8,6 @@ Belongs to the event loop.
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from typing import Final, Protocol
 from collectord import batch
 from collectord.errors import Rejected, Unauthenticated
 from collectord.ingest.admission import Account, Admission
+from collectord.ingest.columns import ids
 from collectord.ingest.forms import Forms, payload
 from collectord.ingest.gate import ENTRY_OVERHEAD, Gate, Outcome
 from collectord.ingest.heading import Heading, read_heading
@@ -26,8 +25,9 @@ from collectord.ingest.purses import Purse
 from collectord.ingest.records import Cover, Packed, read, weight
 from collectord.ingest.remembered import client_of, untraced_client
 from collectord.ingest.validate import Judged, Refusal, judge
-from collectord.model import ENTRY_BYTES, Entry, EntryKind, Reason, Stream
+from collectord.model import ENTRY_BYTES, REQUEST_COLUMN, Entry, EntryKind, Reason, Stream
 from collectord.tenants import Tenant
+from collectord.uuids import new_v7
 
 PATH = "/modeldata/log"
 LISTENER = "mdc"
@@ -128,7 +128,9 @@ class MdcDoor:
         self._gate = gate
         self._names = names
         self._covers = covers or {}
-        self._forms = Forms(value_bytes=gate.schemas.max_value_bytes)
+        self._forms = Forms(
+            value_bytes=gate.schemas.max_value_bytes, requests=self._covers.get(REQUEST_COLUMN, str) is not None
+        )
         self._room = Admission(memory_budget // HELD_SHARE)
         # One thread: what the libc keeps for each that has read a large body is several times the body.
         self._aside = ThreadPoolExecutor(1, "collectord-mdc")
@@ -224,7 +226,8 @@ class MdcDoor:
             rules = self._forms.rules(heading.stream, columns)
             if (refusal := gate.schemas.too_large(rules.schema)) is not None:
                 return await self._refuse(refusal, rows, rules, purse)
-            raw = payload(rules, heading, heading.correlation_id or new_id(now_ns), rows, columns)
+            correlation_id, request_id = ids(heading.correlation_id or new_v7(now_ns), self._covers)
+            raw = payload(rules, heading, correlation_id, rows, columns, request_id)
             judged = judge(raw, batch.find(raw), rules, gate.window, now_ns)
         except Rejected as rejected:
             return await self._refuse(Refusal.of(rejected), rows, rules, purse)
@@ -316,13 +319,6 @@ async def _acquire(admission: Admission, account: Account, size: int) -> bool:
     except asyncio.TimeoutError:
         return False
     return True
-
-
-def new_id(now_ns: int) -> str:
-    """A UUIDv7 (RFC 9562): the id alone tells the day."""
-    chance = int.from_bytes(os.urandom(10), "big")
-    high = (now_ns // 1_000_000 & (1 << 48) - 1) << 16 | 7 << 12 | chance >> 68
-    return str(uuid.UUID(int=high << 64 | 2 << 62 | chance & (1 << 62) - 1))
 
 
 def _token(headers: Mapping[str, str]) -> str:

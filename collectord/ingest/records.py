@@ -2,8 +2,8 @@
 
 Records are what `DataFrame.to_json(orient="records")` writes: an array of flat objects. Whatever is done for each row or
 value is done by C code that Python only sets going (`map`, `array`, `bytes`, `join`); what runs in Python itself runs once
-per column. The exceptions are columns of mixed types, and a body that is read a second time because the fast reader may
-not have told a number or a key exactly.
+per column. The exceptions are columns of mixed types, a body that is read a second time because the fast reader may
+not have told a number or a key exactly, and one with the largest double.
 
 Types: bools are bool, integers int64 (uint64 where all fit only that), floats float64, texts string; a column of integers
 and floats is float64 if that loses nothing. Everything else becomes text as it would stand in the CSV, nested values as
@@ -13,6 +13,7 @@ JSON. A missing key is a null.
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,12 @@ MAX_CELLS: Final = 4 << 20
 OBJECT_WEIGHT: Final = 200
 """Bytes of memory, for one of JSON: nothing weighs more."""
 
+ROUNDED: Final = b"1.797693135e+308"
+"""What pandas writes for the largest double, which is what `numpy.nan_to_num` makes of infinity: rounded to ten digits it is
+beyond all doubles, and no reader takes it."""
+LARGEST: Final = b"1.7976931348623157e+308"
+
+_TOKENS: Final = re.compile(rb'\\.|"|' + re.escape(ROUNDED), re.DOTALL)
 _BITS: Final = bytes((0x30, 0x31)) + bytes(254)
 _NONE: Final = type(None)
 
@@ -67,6 +74,8 @@ def read(body: bytes | bytearray, covers: Mapping[str, Cover | None]) -> tuple[i
         BadPayload: it is not a JSON array of objects, it is empty, an object names a column twice, there are no columns,
             or too many values.
     """
+    if ROUNDED in body:
+        body = _with_largest(body)
     records = parse(body)
     count = len(records)
     try:
@@ -81,6 +90,18 @@ def read(body: bytes | bytearray, covers: Mapping[str, Cover | None]) -> tuple[i
 def weight(body: bytes | bytearray) -> int:
     """The bytes of memory that the records of a body take, about and at most; what is in texts counts as if it were JSON."""
     return len(body) + OBJECT_WEIGHT * body.count(b"{") + 64 * body.count(b"[") + 40 * body.count(b",")
+
+
+def _with_largest(body: bytes | bytearray) -> bytes:
+    """The body with the largest double where pandas has rounded it up; texts stay as they are."""
+    pieces, at, in_text = [], 0, False
+    for token in _TOKENS.finditer(body):
+        if token[0] == b'"':
+            in_text = not in_text
+        elif token[0] == ROUNDED and not in_text:
+            pieces += [body[at : token.start()], LARGEST]
+            at = token.end()
+    return b"".join([*pieces, body[at:]])
 
 
 def parse(body: bytes | bytearray) -> list[Record]:

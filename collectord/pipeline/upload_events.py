@@ -20,7 +20,6 @@ import orjson
 
 from collectord._pb import collector_pb2 as pb
 from collectord.clock import Clock
-from collectord.ingest.mdc import new_id
 from collectord.ingest.openings import Openings
 from collectord.ingest.purses import service_name
 from collectord.kinds import EVENTS
@@ -39,6 +38,7 @@ from collectord.model import (
 )
 from collectord.schema import parse_schema, stream_message
 from collectord.upload.store import BlobStore
+from collectord.uuids import new_v7
 from collectord.wal.writer import LogWriter
 
 _KIND = StreamKind.DEPENDENCY
@@ -89,7 +89,7 @@ class UploadEvents:
         if self._openings.let_in(partition, service_name(stream.webservice)):
             return
         kind, target = _target(self._store, blob)
-        item_id = uuid.UUID(new_id(began_ns)).bytes
+        item_id = uuid.UUID(new_v7(began_ns)).bytes
         values: dict[str, Any] = {
             "operation_Id": item_id.hex(), "cloud_RoleInstance": self._node, "id": item_id[8:].hex(), "type": kind,
             "target": target, "name": f"append {blob.rpartition('/')[2]}", "data": blob, "duration": 1000 * seconds,

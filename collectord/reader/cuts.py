@@ -33,6 +33,7 @@ from collectord.reader.where import pieces_of_text, records
 from collectord.telemetry.large import FOLDER as LARGE
 from collectord.upload.naming import TELEMETRY_PREFIX, codec_of
 from collectord.upload.store import BlobStore
+from collectord.uuids import raw_uuid
 
 Needles = tuple[tuple[bytes, bool], ...]
 """Bytes, and whether they count only where no letter or digit touches them."""
@@ -259,7 +260,7 @@ def _telemetry_needles(ids: tuple[str, ...]) -> Needles:
     for one in ids:
         once = json.dumps(one, ensure_ascii=False)[1:-1]
         texts = [once.encode(), json.dumps(once, ensure_ascii=False)[1:-1].encode(), json.dumps(one)[1:-1].encode()]
-        raw = frame_index.raw_uuid(one)
+        raw = raw_uuid(one)
         if raw is not None:
             texts.append(raw.hex().encode())
         for text in texts:

@@ -24,6 +24,7 @@ from collectord.reader.blobs import READ_BYTES, BlobFile
 from collectord.reader.verify import RecordCounter
 from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
+from collectord.uuids import is_v7, milliseconds, raw_uuid
 
 _NAMED_DAY = re.compile(r"/\d{4}/\d\d/\d\d/")
 
@@ -56,10 +57,10 @@ class Effort:
 
 def time_of(wanted: str) -> datetime | None:
     """When a UUIDv7 was made; None for any other id."""
-    raw = frame_index.raw_uuid(wanted)
-    if raw is None or not frame_index.is_v7(raw):
+    raw = raw_uuid(wanted)
+    if raw is None or not is_v7(raw):
         return None
-    return datetime.fromtimestamp(frame_index.milliseconds(raw) / 1000, timezone.utc)
+    return datetime.fromtimestamp(milliseconds(raw) / 1000, timezone.utc)
 
 
 def days_of(wanted: str, first: date | None, count: int | None, today: date) -> list[date]:
@@ -83,7 +84,7 @@ def may_hold(name: str, day: date) -> bool:
 
 def needles(wanted: str) -> list[bytes]:
     """The id as the log may hold it: as text, and the 16 bytes of a uuid in canonical form."""
-    raw = frame_index.raw_uuid(wanted)
+    raw = raw_uuid(wanted)
     return [wanted.encode()] if raw is None else [wanted.encode(), raw]
 
 

@@ -568,6 +568,8 @@ def test_in_json_is_what_would_stand_in_a_column(client: Client, daemon: FakeDae
         [np.float32(0.1), np.int8(3), np.bool_(True), uuid.UUID(int=1)],
         {1: {("a", 2): {True: None}}},
         [[np.array([1.5]), pd.Series([2])]],
+        np.array([[1, 2], [3, 4]]),
+        math.nan,
     ]
     client.collect(pd.DataFrame({"x": values}))
     assert [row[0] for row in arrived(client, daemon)] == [
@@ -580,6 +582,8 @@ def test_in_json_is_what_would_stand_in_a_column(client: Client, daemon: FakeDae
         '[0.1,3,true,"00000000-0000-0000-0000-000000000001"]',
         '{"1":{"(\'a\', 2)":{"true":null}}}',
         "[[[1.5],[2]]]",
+        "[[1,2],[3,4]]",
+        None,
     ]
 
 
@@ -603,8 +607,8 @@ def test_beside_other_values_it_is_text_like_them(client: Client, daemon: FakeDa
         (np.zeros(2, [("a", "i4")]), "unsupported_type"),
         (1j, "unsupported_type"),
         ([[[1, 2], [3, 4]]], "unsupported_media"),
-        (pd.DataFrame({"x": [np.zeros((2, 2))]}), "unsupported_media"),
-        (pd.DataFrame({"x": [[np.zeros((2, 2))]]}), "unsupported_media"),
+        (pd.DataFrame({"x": [np.zeros((2, 2, 3))]}), "unsupported_media"),
+        (pd.DataFrame({"x": [[np.zeros((2, 2, 3))]]}), "unsupported_media"),
         (pd.DataFrame({"x": [[b"png"]]}), "unsupported_media"),
         (pd.DataFrame({"x": [[{1, 2}]]}), "unsupported_type"),
         (pd.DataFrame({"x": [CIRCLE]}), "unsupported_type"),

@@ -17,7 +17,7 @@ import pyarrow.dataset
 import pytest
 
 from collectord.encode.frame import CODECS, FrameEncoder
-from collectord.schema import SYSTEM_COLUMNS
+from collectord.model import SYSTEM_COLUMNS
 from tests.docs import blobs
 
 ROOT = Path(__file__).resolve().parents[2]

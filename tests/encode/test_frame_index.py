@@ -16,12 +16,10 @@ from collectord.encode.frame_index import (
     FrameIndex,
     decode_index,
     encode_index,
-    is_v7,
     may_hold,
-    milliseconds,
-    raw_uuid,
 )
 from collectord.model import MAX_FILTER, FrameIds, FrameTag, IdLayout
+from collectord.uuids import milliseconds
 
 V7 = UUID("019a9f3e-7c1b-7abc-8000-000000000001")
 V4 = UUID("019a9f3e-7c1b-4abc-8000-000000000001")
@@ -95,15 +93,12 @@ def test_an_index_that_cannot_be_is_refused() -> None:
 
 
 def test_a_uuid_of_version_7_is_known_by_its_time_and_nothing_else() -> None:
-    """RFC 9562's bits; a text that looks like one has no time."""
+    """A text that looks like one has no time."""
     at = milliseconds(V7.bytes)
-    assert at == 0x019A9F3E7C1B
     full = b"\xff" * 8
     for first, last, may in ((at, at, True), (at - 1, at - 1, False), (at + 1, at + 9, False), (*NONE, False)):
         assert may_hold(FrameIds(IdLayout.UUID, first, last, full), str(V7)) is may
-    assert is_v7(V7.bytes)
     for other in (V4, UUID(int=V7.int ^ 1 << 63), UUID(int=V7.int ^ 1 << 62)):
-        assert not is_v7(other.bytes), other
         assert may_hold(FrameIds(IdLayout.UUID, *NONE, full), str(other))
         assert not may_hold(FrameIds(IdLayout.UUID, 0, 2**64 - 1, b""), str(other))
     assert may_hold(FrameIds(IdLayout.TEXT, *NONE, full), str(V7))
@@ -112,8 +107,6 @@ def test_a_uuid_of_version_7_is_known_by_its_time_and_nothing_else() -> None:
 
 def test_only_the_canonical_text_of_a_uuid_is_one() -> None:
     """Rows of uuids are written so, and no other text finds them."""
-    assert raw_uuid(str(V4)) == V4.bytes
     for text in (str(V4).upper(), V4.hex, f"{{{V4}}}", "order-1", ""):
-        assert raw_uuid(text) is None
         assert not may_hold(FrameIds(IdLayout.UUID, 0, 2**64 - 1, b"\xff" * 8), text)
         assert may_hold(FrameIds(IdLayout.TEXT, *NONE, b"\xff" * 8), text)

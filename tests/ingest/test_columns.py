@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from collectord.ingest.columns import covers
+from collectord.ingest.columns import covers, ids
 from collectord.ingest.payload import BadPayload
 from collectord.ingest.records import Packed, read
 from collectord.model import ColumnType
@@ -57,6 +57,29 @@ def test_the_hmac_is_that_of_the_text_in_the_csv(values: str, kept: list[str]) -
 
 def _split(values: str) -> list[str]:
     return [json.dumps(value) for value in json.loads(f"[{values}]")]
+
+
+GENERATED = "0190f5a0-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("rules", "given", "kept"),
+    [
+        ({}, "loan-7", ("loan-7", "loan-7")),
+        ({"loan-7": "hmac", "email": "mask"}, "loan-7", ("loan-7", "loan-7")),
+        ({"$aml_dc_correlation_id": "hmac"}, "loan-7", (digest("loan-7"), "loan-7")),
+        ({"$aml_request_id": "hmac"}, "loan-7", ("loan-7", digest("loan-7"))),
+        ({"$aml_request_id": "drop"}, "loan-7", ("loan-7", "")),
+        (
+            {"$aml_dc_correlation_id": "hmac", "$aml_request_id": "hmac"},
+            GENERATED,
+            (GENERATED, digest(GENERATED)),
+        ),
+    ],
+)
+def test_ids_have_rules_by_our_columns(rules: dict[str, str], given: str, kept: tuple[str, str]) -> None:
+    """As in the clients, where a UUIDv7 stays as the correlation id."""
+    assert ids(given, covers(rules, KEY)) == kept
 
 
 def test_a_rule_for_a_column_that_is_not_there_does_nothing() -> None:

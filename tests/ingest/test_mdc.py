@@ -12,7 +12,7 @@ import pytest
 from collectord.errors import LogUnavailable, SpoolFull
 from collectord.ingest import mdc
 from collectord.ingest.columns import covers
-from collectord.ingest.mdc import ASIDE_BYTES, MAX_BODY_BYTES, STATUSES, Answer, MdcDoor, new_id
+from collectord.ingest.mdc import ASIDE_BYTES, MAX_BODY_BYTES, STATUSES, Answer, MdcDoor
 from collectord.ingest.purses import HELD_REPORTS, Purses
 from collectord.ingest.remembered import client_of, is_ours
 from collectord.ingest.shares import Names
@@ -20,6 +20,7 @@ from collectord.ingest.validate import Refusal
 from collectord.model import EntryKind, Reason, Stream
 from collectord.switches import Rules
 from collectord.tenants import ANYBODY
+from collectord.uuids import new_v7
 from tests.ingest.fakes import World, in_loop
 from tests.ingest.payloads import headers, rows
 from tests.reference_batch import NOW
@@ -227,17 +228,8 @@ async def test_without_a_correlation_id_the_rows_get_one_that_tells_the_day() ->
     assert entry.schema is not None
     ids = {row["$aml_dc_correlation_id"] for row in rows(entry.schema, bytes(entry.payload))}
     assert len(ids) == 1
-    assert ids.pop()[:13] == new_id(NOW)[:13]
+    assert ids.pop()[:13] == new_v7(NOW)[:13]
     assert counted(world, "collectord_mdc_incomplete_total") == {'{cause="correlation"}': 1}
-
-
-def test_a_generated_id_is_a_uuid_of_version_7() -> None:
-    import uuid
-
-    made = uuid.UUID(new_id(1_600_000_000_123_456_789))
-    assert (made.version, made.variant) == (7, uuid.RFC_4122)
-    assert made.int >> 80 == 1_600_000_000_123
-    assert new_id(NOW) != new_id(NOW)
 
 
 @pytest.mark.parametrize(
@@ -496,6 +488,19 @@ async def test_column_rules_act_before_anything_is_written() -> None:
     assert b"example" not in written
     (row,) = rows(entry.schema, bytes(entry.payload))
     assert (row["email"], row["x"]) == ("***", "1")
+
+
+@in_loop
+async def test_rules_for_our_columns_act_on_the_ids_of_the_headers() -> None:
+    world = World(eager=True)
+    rules = covers({"$aml_dc_correlation_id": "hmac", "$aml_request_id": "drop"}, b"k")
+    assert (await post(door(world, covers=rules), ce_x_request_id="Customer-77")).status == 202
+    (entry,) = world.log.entries
+    assert entry.schema is not None
+    assert b"Customer-77" not in bytes(entry.payload)
+    assert {
+        (row["$aml_dc_correlation_id"], row["$aml_request_id"]) for row in rows(entry.schema, bytes(entry.payload))
+    } == {("ea5f41c1df69c27dcfae22d5a524cf54b619b6a4262177e3e47ced03550333a3", "00000000-0000-0000-0000-000000000000")}
 
 
 @in_loop

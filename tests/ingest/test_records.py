@@ -199,3 +199,17 @@ def test_a_number_is_the_same_double_again() -> None:
     values = [0.1 + 0.2, 5e-324, math.pi, 1.7976931348623157e308, -0.0]
     (column,) = read(json.dumps([{"x": value} for value in values]).encode(), {})[1]
     assert column.data == struct.pack("<5d", *values)
+
+
+def test_the_largest_double_is_what_it_was_before_pandas_rounded_it_up() -> None:
+    """`numpy.nan_to_num` makes it of infinity, and `to_json` writes it with ten digits, which no double holds."""
+    body = (
+        rb'[{"x":1.797693135e+308,"y":[-1.797693135e+308],"z":"\\\"1.797693135e+308"},'
+        rb'{"x":-1.797693135e+308,"y":null,"z":",1.797693135e+308,"}]'
+    )
+    assert columns(body) == {"x": ColumnType.FLOAT64, "y": ColumnType.STRING, "z": ColumnType.STRING}
+    assert land(body) == [
+        {"x": "1.7976931348623157e+308", "y": "[-1.7976931348623157e+308]", "z": '\\"1.797693135e+308'},
+        {"x": "-1.7976931348623157e+308", "y": "", "z": ",1.797693135e+308,"},
+    ]
+    assert read(bytearray(body), {})[1] == read(body, {})[1]

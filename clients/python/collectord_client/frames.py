@@ -90,7 +90,8 @@ def _pandas_column(data: Any) -> tuple[int, Part]:
         return values.column(items)
     null = data.isna().tolist()
     if any(null):
-        number = name != "CategoricalDtype" and not any(issubclass(kind, (str, bool)) for kind in types)
+        textual = (str, bool, list, tuple, dict, numpy.ndarray)
+        number = name != "CategoricalDtype" and not any(issubclass(kind, textual) for kind in types)
         # In a column of text, pandas' missing value is a float; in one of numbers NaN is a number like another.
         items = [
             None if gone and not (number and isinstance(value, float)) else value

@@ -27,10 +27,10 @@ def tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory) 
     block, notes = _tabulate(data, names, request_rows, memory)
     if block.changed:
         notes = [*notes, "types_changed"]
-    if not block.types:
-        raise CollectError("no_columns", "there are no columns", max(1, block.rows))
     if not block.rows:
         raise CollectError("no_rows", "there are no rows")
+    if not block.types:
+        raise CollectError("no_columns", "there are no columns", block.rows)
     if len(block.types) > MAX_COLUMNS:
         raise CollectError("too_many_columns", f"{len(block.types)} columns, at most {MAX_COLUMNS}", block.rows)
     return block, notes

@@ -13,17 +13,17 @@ MAX_DEPTH = 100
 
 
 def holds_others(value: Any) -> bool:
-    """True for lists, tuples, dictionaries, and for arrays of one dimension, of numpy or alike."""
-    return isinstance(value, (list, tuple, Mapping)) or (_dimensions(value) == 1 and hasattr(value, "tolist"))
+    """True for lists, tuples, dictionaries, and for arrays, of numpy or alike."""
+    return isinstance(value, (list, tuple, Mapping)) or (_dimensions(value) > 0 and hasattr(value, "tolist"))
 
 
 def as_json(value: Any, scalar: Callable[[Any], Any]) -> str:
     """The JSON text of a value that holds others, without spaces: NaN and infinities are null, keys are text.
 
     `scalar` makes of anything else None, a bool, a number or a text. Raises CollectError: what `scalar` raises,
-    `unsupported_media` for arrays of more dimensions, `unsupported_type` for more than `MAX_DEPTH` levels.
+    `unsupported_media` for arrays of more than two dimensions, `unsupported_type` for more than `MAX_DEPTH` levels.
     """
-    if _dimensions(value) == 1 and value.dtype.kind in "biuf":
+    if _dimensions(value) in (1, 2) and value.dtype.kind in "biuf":
         value = value.tolist()
     try:
         # As nearly always: nothing but what JSON knows.
@@ -48,10 +48,10 @@ def _tree(value: Any, scalar: Callable[[Any], Any], levels: int) -> Any:
             (key if key is None or isinstance(key, (str, int)) else str(key), inner) for key, inner in value.items()
         )
         return {key: _tree(inner, scalar, levels - 1) for key, inner in named}
-    if isinstance(value, (list, tuple)) or _dimensions(value) == 1:
-        return [_tree(inner, scalar, levels - 1) for inner in value]
-    if _dimensions(value) > 1:
+    if _dimensions(value) > 2:
         raise CollectError("unsupported_media", f"an array of {_dimensions(value)} dimensions is no value")
+    if isinstance(value, (list, tuple)) or _dimensions(value):
+        return [_tree(inner, scalar, levels - 1) for inner in value]
     plain = scalar(value)
     return None if isinstance(plain, float) and plain - plain != 0 else plain
 

@@ -105,8 +105,6 @@ def _inner(value: Any) -> Any:
 
 
 def _numpy_scalar(value: Any) -> Any:
-    if value.shape:
-        raise CollectError("unsupported_media", f"an array of {value.ndim} dimensions is no value")
     kind = value.dtype.kind
     if kind in "SV":
         raise CollectError("unsupported_media", "raw bytes are not collected")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import threading
 import types
@@ -200,10 +202,11 @@ def test_a_rate_of_nothing_collects_nothing(make_v2: MakeV2, monkeypatch: pytest
     assert not errors
 
 
-def test_an_empty_frame_is_no_error(make_v2: MakeV2) -> None:
+@pytest.mark.parametrize("frame", [FRAME[:0], pd.DataFrame()], ids=["no rows", "nothing"])
+def test_an_empty_frame_is_no_error(make_v2: MakeV2, frame: pd.DataFrame) -> None:
     errors: list[Exception] = []
     inputs = make_v2(on_error=errors.append)
-    inputs.collect(FRAME[:0])
+    inputs.collect(frame)
     assert not errors
     assert inputs.stats()["dropped"] == {"no_rows": 1}
 
@@ -300,6 +303,17 @@ def test_local_mode_prints_what_would_be_sent(
     assert capsys.readouterr().out == ""
     assert inputs.flush()
     assert not daemon.rows
+
+
+def test_local_mode_prints_where_stdout_has_no_unicode(make_v2: MakeV2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In v2's form the records are ASCII: a console of Windows has a code page of its own."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setenv("AZUREML_MDC_LOCAL_CAPTURE", "true")
+    errors: list[Exception] = []
+    make_v2(on_error=errors.append).collect(pd.DataFrame({"é": ["漢"]}))
+    assert not errors
+    assert written.getvalue().endswith(rb'| [{"\u00e9":"\u6f22"}]' + os.linesep.encode())
 
 
 def test_column_rules_hold_for_what_is_printed_too(

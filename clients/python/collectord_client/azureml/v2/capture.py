@@ -23,15 +23,15 @@ _lock = threading.Lock()
 
 
 def show(collection: str, data: Any, context: Context, rules: Rules | None = None) -> int:
-    """Prints `data`, as the column rules leave it, as one line with a JSON array of records, and returns how many rows it has.
-    Raises CollectError."""
+    """Prints `data`, as the column rules leave it, as one line with a JSON array of records, in ASCII as the v2 SDK has them, and
+    returns how many rows it has. Raises CollectError."""
     names, block = landing(data, None, context._request_rows, rules)
     id = context._id if rules is None else rules.id(context._id)
     columns = [
         [_value(cell, kind in QUOTED) for cell in column]
         for kind, column in zip(block.types, columns_of(block), strict=True)
     ]
-    keys = [json.dumps(name, ensure_ascii=False) for name in names]
+    keys = [json.dumps(name) for name in names]
     records = [
         "{" + ",".join([f"{key}:{value}" for key, value in zip(keys, row, strict=True)]) + "}"
         for row in zip(*columns, strict=True)
@@ -51,4 +51,4 @@ def show(collection: str, data: Any, context: Context, rules: Rules | None = Non
 def _value(cell: str | None, quoted: bool) -> str:
     if cell is None or (not quoted and cell in NO_NUMBERS):
         return "null"
-    return json.dumps(cell, ensure_ascii=False) if quoted else cell
+    return json.dumps(cell) if quoted else cell
