@@ -201,6 +201,15 @@ def test_rows_with_an_id_each(make: Any, daemon: FakeDaemon, data: Any) -> None:
     assert seen == [(r.correlation, r.row, r.time_ns, r.request, r.values) for r in whole if oracle(r.correlation, 0.5)]
 
 
+def test_rows_with_an_id_each_of_a_frame_whose_columns_are_counted(make: Any, daemon: FakeDaemon) -> None:
+    client = make(sampling=0.5)
+    ids = [f"id-{number}" for number in range(64)]
+    frame = pd.DataFrame(np.arange(128.0).reshape(64, 2))
+    client.collector("inputs", ["a"]).collect(frame, correlation_id=ids)
+    assert {row.names for row in rows(client, daemon, "inputs")} == {("a", "column_2")}
+    assert client.stats()["notes"] == {"more_values_than_names": 1}
+
+
 def test_predictions_of_inputs_with_an_id_each(make: Any, daemon: FakeDaemon) -> None:
     client = make(strict=True, sampling=0.5)
     keys = [f"key-{at}" for at in range(30)]

@@ -109,6 +109,24 @@ def test_a_fast_call_after_another_shape_or_dtype(client: Client, daemon: FakeDa
     assert sorted(arrived(client, daemon)) == sorted(expected)
 
 
+@pytest.mark.parametrize("values", [[1, 2], [0.5, 1.5], [1, "x"], [None, 2.5]])
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (2,)])
+def test_an_array_of_objects_is_never_copied_as_it_lies_there(
+    client: Client, daemon: FakeDaemon, values: list[Any], shape: tuple[int, ...]
+) -> None:
+    """It holds addresses: the second call of one with nothing but numbers sent these."""
+    objects, lists = (client.collector(name, feature_names=["a"]) for name in ("inputs", "general"))
+    for _ in range(3):
+        for one in ([1, 2], values):
+            data = np.array(one, dtype=object).reshape(shape)
+            objects.collect(data)
+            lists.collect(data.tolist())
+    assert client.flush(10)
+    got, wanted = ([row.values for row in daemon.rows if row.designation == name] for name in ("inputs", "general"))
+    assert got == wanted
+    assert len(got) == 6 * (1 if shape == (1, 2) else 2)
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -148,6 +166,13 @@ def test_a_fast_call_after_another_shape_or_dtype(client: Client, daemon: FakeDa
         (np.float32(0.5), [(0.5,)]),
         (np.array(5), [(5,)]),
         (np.ma.masked_array([[1.0, 2.0]], [[False, True]]), [(1.0, None)]),
+        (np.ma.masked_array(np.array([5, 7], "M8[ns]"), [False, True]), [(5, None)]),
+        (np.ma.masked_array(np.array([5, 7], "m8[ns]"), [False, True]), [("0 days 00:00:00.000000005", None)]),
+        ([np.ma.masked_array([1.0, 2.0], [False, True]), np.array([3.0, 4.0])], [(1.0, None), (3.0, 4.0)]),
+        (np.array([["a", "b"]]).view(np.matrix), [("a", "b")]),
+        (np.array([["1971", "1969"]], "M8[Y]").view(np.matrix), [(365 * 86_400 * 10**9, -365 * 86_400 * 10**9)]),
+        ({"a": np.array([5, "NaT"], "M8[ns]"), "b": ["x", None]}, [(5, "x"), (None, None)]),
+        ({"a": np.float32(0.1), "b": np.datetime64(5, "ns"), "c": np.int8(3)}, [(0.1, 5, 3)]),
         (uuid.UUID(int=5), [(str(uuid.UUID(int=5)),)]),
         (enum.Enum("Colour", {"RED": "red"}).RED, [("red",)]),
     ],
@@ -158,6 +183,32 @@ def test_python_values(client: Client, daemon: FakeDaemon, data: Any, expected: 
     got = arrived(client, daemon)
     assert got == expected
     assert [[type(v) is bool for v in row] for row in got] == [[type(v) is bool for v in row] for row in expected]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"a": np.array([0.1, 0.2], "f4")},
+        {"a": pd.Series([0.1, None], dtype="Float32")},
+        {"a": np.ma.masked_array(np.array([0.1, 0.2], ">f4"), [False, True])},
+        np.ma.masked_array(np.array([[0.1], [0.2]], "f4"), [[False], [True]]),
+    ],
+    ids=repr,
+)
+def test_a_float32_is_none_of_64_bits(client: Client, daemon: FakeDaemon, data: Any) -> None:
+    """Which would be written with digits that it never had."""
+    client.collect(data)
+    assert arrived(client, daemon)[0] == (float(np.float32(0.1)),)
+    assert {row.types for row in daemon.rows} == {(11,)}
+
+
+def test_what_comes_with_its_type_says_nothing_of_lists(client: Client, daemon: FakeDaemon) -> None:
+    for column in ([1, 2], np.array([0.1], "f4"), [None], np.array([5], "M8[ns]"), [3]):
+        client.collect({"a": column, "b": ["x"] * len(column)})
+        assert client.flush(10)
+    assert [values[0] for values in arrived(client, daemon)] == [1, 2, float(np.float32(0.1)), None, 5, 3]
+    assert [row.types[0] for row in daemon.rows] == [5, 5, 11, 5, 14, 5]
+    assert client.stats()["notes"] == {}
 
 
 @hypothesis.settings(

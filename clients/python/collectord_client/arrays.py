@@ -126,6 +126,26 @@ def spans(values: Array) -> tuple[int, Part]:
     return plain.texts([None if gone else plain.span(ns) for ns, gone in zip(whole, missing, strict=True)])
 
 
+def masked_table(values: Any) -> Block | None:
+    """The block of a 2-D masked array, null where it is masked; None for what is neither numbers nor times."""
+    if values.dtype.kind not in "Mm" and column_type(values.dtype) is None:
+        return None
+    rows, width = values.shape
+    parts = [masked_column(values[:, at]) for at in range(width)]
+    return Block(None, tuple([kind for kind, _ in parts]), rows, None, tuple([part for _, part in parts]))
+
+
+def masked_column(values: Any) -> tuple[int, Part]:
+    """A masked array of numbers or times, null where it is masked."""
+    numpy: Any = sys.modules["numpy"]
+    plain_values, null = numpy.asarray(values), numpy.ma.getmaskarray(values)
+    if values.dtype.kind in "Mm":
+        plain_values = plain_values.copy()
+        plain_values[null] = "NaT"
+        return column(plain_values)
+    return masked(plain_values, null)
+
+
 def masked(values: Array, null: Array) -> tuple[int, Part]:
     """A column of a plain dtype beside a mask that is True where the value is null."""
     kind, part = column(values)

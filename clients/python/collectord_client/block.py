@@ -104,8 +104,10 @@ class Block:
         cuts = [(at, end) for at, end in pairwise([0, *edges, self.rows]) if taken[at]]
         rows = sum([end - at for at, end in cuts])
         if self.tensor is not None:
-            return Block(self.names, self.types, rows, _take(self.tensor, len(self.tensor) // self.rows, cuts))
-        return Block(self.names, self.types, rows, None, tuple([part.take(cuts, self.rows) for part in self.parts]))
+            tensor = _take(self.tensor, len(self.tensor) // self.rows, cuts)
+            return Block(self.names, self.types, rows, tensor, (), self.positional)
+        parts = tuple([part.take(cuts, self.rows) for part in self.parts])
+        return Block(self.names, self.types, rows, None, parts, self.positional)
 
     def cut(self, page_bytes: int) -> list[tuple[int, Block]]:
         """The rows in pieces of about `page_bytes`, each with the index of its first row.

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from . import process
+from .arrays import column_type
 from .block import Block
 from .call import Call, refusal
 from .columns import Plan, outcome
@@ -428,6 +429,9 @@ class Collector(ShortWay):
         if type(array) is not numpy.ndarray or (
             array.ndim != 2 and (array.ndim != 1 or self._names is None or len(self._names) != 1)
         ):
+            return
+        # What an array of objects holds are addresses, though they may be those of numbers, of which the block is a tensor.
+        if column_type(array.dtype) is None:
             return
         # Only numpy's own dtype objects are one per type, so that identity is enough on the short way.
         if not array.dtype.isnative or array.dtype is not numpy.dtype(array.dtype.type):

@@ -26,7 +26,7 @@ def frame(data: Any) -> Block:
     if arrays.is_plain(first) and dtypes.count(first) == len(dtypes):
         block = arrays.table(data.to_numpy())
     else:
-        columns = [_pandas_column(column) for _, column in data.items()]
+        columns = [pandas_column(column) for _, column in data.items()]
         block = Block(None, tuple([kind for kind, _ in columns]), rows, None, tuple([part for _, part in columns]))
     block.names = names
     block.positional = values.are_positions(labels)
@@ -42,7 +42,7 @@ def series(data: Any, column: bool, names: tuple[str, ...] | None, memory: Memor
     if not column and names is None:
         column = not all(isinstance(label, str) for label in data.index.tolist()) or not len(data)
     if column:
-        kind, part = _pandas_column(data)
+        kind, part = pandas_column(data)
         name = None if data.name is None else (str(data.name),)
         # The name of a series is no name of a column, unless the collector has one like it.
         positional = name is None or names is None or name[0] not in names
@@ -56,7 +56,8 @@ def series(data: Any, column: bool, names: tuple[str, ...] | None, memory: Memor
     return values.rows_of([data.tolist()], memory, own)
 
 
-def _pandas_column(data: Any) -> tuple[int, Part]:
+def pandas_column(data: Any) -> tuple[int, Part]:
+    """The column of a Series of any type. Raises CollectError where there is no column type for it."""
     dtype = data.dtype
     kind = getattr(dtype, "kind", "O")
     numpy = sys.modules["numpy"]
@@ -67,7 +68,7 @@ def _pandas_column(data: Any) -> tuple[int, Part]:
     if name == "DatetimeTZDtype":
         return arrays.times(data.dt.tz_convert(None).to_numpy(), True)
     if name == "SparseDtype":
-        return _pandas_column(data.sparse.to_dense())
+        return pandas_column(data.sparse.to_dense())
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is not None and (name == "ArrowDtype" or getattr(dtype, "storage", "") == "pyarrow"):
         return _arrow_column(pyarrow, data.array.__arrow_array__())

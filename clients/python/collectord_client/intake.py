@@ -41,7 +41,9 @@ def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory)
         return values.rows_of([[data]], memory), []
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
-        return _array(numpy, numpy.asanyarray(data), names, request_rows, memory)
+        # Of the subclasses, a matrix has columns of two dimensions, which are no columns here.
+        masked = isinstance(data, numpy.ma.MaskedArray)
+        return _array(numpy, data if masked else numpy.asarray(data), names, request_rows, memory)
     if isinstance(data, Mapping):
         return values.named(data, memory), []
     if isinstance(data, (list, tuple)):
@@ -124,6 +126,10 @@ def _array(numpy: Any, data: Any, names: Names, request_rows: int | None, memory
         return Block(None, (BOOL,) * data.shape[1], data.shape[0], b""), notes
     if data.shape[1] > MAX_COLUMNS:
         raise CollectError("too_many_columns", f"{data.shape[1]} columns, at most {MAX_COLUMNS}", len(data))
+    if isinstance(data, numpy.ma.MaskedArray):
+        block = arrays.masked_table(data)
+        if block is not None:
+            return block, notes
     if isinstance(data, numpy.ma.MaskedArray) or data.dtype.kind == "O":
         return values.rows_of(data.tolist(), memory), notes
     return arrays.table(data), notes
@@ -154,9 +160,10 @@ def _sequence(
     if numpy is not None and isinstance(first, numpy.ndarray):
         if not all(isinstance(row, numpy.ndarray) and row.shape == first.shape for row in data):
             raise CollectError("ragged", "the rows differ in shape", len(data))
-        if first.ndim == 0:
-            return _array(numpy, numpy.stack(data), names, request_rows, memory)
-        return _array(numpy, numpy.stack(data), names, len(data), memory)
+        # Of masked arrays, numpy's own forgets the masks.
+        masked = any(isinstance(row, numpy.ma.MaskedArray) for row in data)
+        stacked = (numpy.ma if masked else numpy).stack(data)
+        return _array(numpy, stacked, names, request_rows if first.ndim == 0 else len(data), memory)
     column, notes = as_rows(len(data), names, request_rows)
     return values.rows_of([[value] for value in data] if column else [data], memory), notes
 

@@ -12,6 +12,7 @@ import datetime
 import decimal
 import enum
 import struct
+import sys
 import uuid
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -287,6 +288,19 @@ def _exact(values: Iterable[Any]) -> bool:
     return all(-EXACT <= v <= EXACT for v in values if type(v) is int)
 
 
+class Typed:
+    """A column that has its type already."""
+
+    __slots__ = ("column", "rows")
+
+    def __init__(self, column: tuple[int, Part], rows: int) -> None:
+        self.column = column
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+
 def rows_of(table: Sequence[Sequence[Any]], memory: Memory, names: tuple[str, ...] | None = None) -> Block:
     """Rows of scalars. `memory` knows the types the columns had in earlier calls, and is brought up to date.
 
@@ -321,7 +335,7 @@ def rows_of(table: Sequence[Sequence[Any]], memory: Memory, names: tuple[str, ..
 
 
 def _columns(
-    table: Sequence[Sequence[Any]],
+    table: Sequence[Sequence[Any] | Typed],
     count: int,
     memory: Memory,
     key: tuple[str, ...] | int,
@@ -329,16 +343,19 @@ def _columns(
 ) -> Block:
     known = memory.types(key)
     try:
-        found = [column(values, prefer) for values, prefer in zip(table, known, strict=True)]
+        found = [
+            values.column if isinstance(values, Typed) else column(values, prefer)
+            for values, prefer in zip(table, known, strict=True)
+        ]
     except CollectError as error:
         error.rows = count
         raise
     types = tuple([kind for kind, _ in found])
-    # A column of nothing but nulls tells nothing.
+    # A column of nothing but nulls tells nothing, and one that comes with its type nothing of lists.
     seen = tuple(
         [
-            kind if part.mask is None or any(part.mask) else before
-            for (kind, part), before in zip(found, known, strict=True)
+            before if isinstance(values, Typed) or (part.mask is not None and not any(part.mask)) else kind
+            for values, (kind, part), before in zip(table, found, known, strict=True)
         ]
     )
     if seen != known:
@@ -355,8 +372,8 @@ def named(table: Mapping[Any, Any], memory: Memory) -> Block:
     names = tuple([str(name) for name in table])
     if not names:
         raise CollectError("no_columns", "the dictionary is empty")
-    columns = [value.tolist() if hasattr(value, "tolist") else value for value in table.values()]
-    lists = [isinstance(value, (list, tuple)) for value in columns]
+    columns = [_listed(value) for value in table.values()]
+    lists = [isinstance(value, (list, tuple, Typed)) for value in columns]
     if not any(lists):
         block = rows_of([columns], memory, names)
     else:
@@ -370,6 +387,25 @@ def named(table: Mapping[Any, Any], memory: Memory) -> Block:
         block = _columns(columns, count, memory, names, names)
     block.positional = are_positions(table)
     return block
+
+
+def _listed(value: Any) -> Any:
+    """An array or a series in a dictionary as a list; typed, where a list would be other values: of times in nanoseconds it has
+    whole numbers, and of a float32 digits that nobody wrote. Anything else as it is, numpy's scalars too."""
+    if not hasattr(value, "tolist") or getattr(value, "shape", None) == ():
+        return value
+    dtype: Any = getattr(value, "dtype", None)
+    kind = getattr(dtype, "kind", "")
+    if getattr(value, "ndim", 0) != 1 or not (kind in ("M", "m") or (kind == "f" and dtype.itemsize < 8)):
+        return value.tolist()
+    from . import arrays, frames
+
+    numpy, pandas = sys.modules["numpy"], sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)):
+        return Typed(frames.pandas_column(pandas.Series(value)), len(value))
+    if isinstance(value, numpy.ma.MaskedArray):
+        return Typed(arrays.masked_column(value), len(value))
+    return Typed(arrays.column(numpy.asarray(value)), len(value))
 
 
 def are_positions(labels: Iterable[Any]) -> bool:
