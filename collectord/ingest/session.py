@@ -65,7 +65,8 @@ class Session:
         self._named: set[bytes] = set()
         """Schemas that refusals have named."""
         self._rejects: deque[tuple[int, Refusal, int]] = deque()
-        self._refused_pending = 0
+        self._refused: deque[int] = deque()
+        """Sequence numbers of refusals that the log has not answered yet, as far as we have heard."""
         self._told = asyncio.Event()
         self._pending = 0
         self._hung_up = False
@@ -127,6 +128,10 @@ class Session:
                 reject=pb.Reject(sequence=sequence, reason=str(refusal.reason), detail=refusal.detail, rows=rows)
             ).SerializeToString()
         durable = gate.marks.durable(self.client)
+        if self._refused:
+            # The log moves the mark from its own thread, and we hear of it later: an Ack that passed a Reject would say that
+            # its rows were taken.
+            durable = min(durable, min(self._refused) - 1)
         if durable != self._acked:
             self._acked = durable
             yield pb.ServerMessage(ack=pb.Ack(sequence=durable)).SerializeToString()
@@ -156,7 +161,7 @@ class Session:
         """The log has answered; on the loop."""
         self._pending -= 1
         if outcome.refusal is not None:
-            self._refused_pending -= 1
+            self._refused.popleft()
             self._told.set()
         if outcome.error is not None:
             self._stall.begin(outcome.error)
@@ -290,7 +295,7 @@ class Session:
         if purse.limited:
             await self._within_quota(purse, size, min(found.rows, size))
         purse.spare -= size
-        while len(self._rejects) + self._refused_pending >= MAX_UNREAD_REJECTS:
+        while len(self._rejects) + len(self._refused) >= MAX_UNREAD_REJECTS:
             self._told.clear()
             await self._told.wait()
         if refusal is None:
@@ -409,12 +414,14 @@ class Session:
                     return False
                 outcome.epoch = marks.take(self.client, entry.sequence)
             self._pending += 1
-            self._refused_pending += outcome.refusal is not None
+            if outcome.refusal is not None:
+                self._refused.append(entry.sequence)
             try:
                 gate.log.append([entry], gate.done(outcome))
             except BaseException:
                 self._pending -= 1
-                self._refused_pending -= outcome.refusal is not None
+                if outcome.refusal is not None:
+                    self._refused.pop()
                 if entry.sequence:
                     marks.give_back(self.client, outcome.epoch)
                 raise

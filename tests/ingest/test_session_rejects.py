@@ -67,6 +67,25 @@ async def test_a_rejection_is_told_only_when_it_is_durable() -> None:
 
 
 @in_loop
+async def test_no_ack_comes_before_the_rejection_that_it_passes() -> None:
+    """The log moves the mark from its own thread; whatever the loop says before it hears of that, the client would count the rows
+    as acknowledged."""
+    world = World()
+    session = await world.greeted()
+    for raw in (send(1), bad(2), send(3), bad(4)):
+        await session.receive(raw)
+    world.log.commit(3)
+    assert words(session) == ["ack 1"]
+    await turn()
+    assert words(session) == ["reject 2 time_out_of_window 1", "ack 3"]
+    world.log.commit()
+    assert words(session) == []
+    await turn()
+    assert words(session) == ["reject 4 time_out_of_window 1", "ack 4"]
+    world.at_rest()
+
+
+@in_loop
 async def test_batches_of_a_refused_schema_are_refused_for_its_reason() -> None:
     world = World(eager=True)
     message = schema_message(ColumnType.INT8, ColumnType.INT8, names=["a", "a"])
