@@ -24,7 +24,7 @@ from collectord.claiming import Claiming
 from collectord.clock import SystemClock
 from collectord.destination import layout_of, open_store
 from collectord.door import Door
-from collectord.errors import CollectordError
+from collectord.errors import CollectordError, SpoolInUse
 from collectord.gauges import set_gauges
 from collectord.history import History, sample_of
 from collectord.ingest.gate import Gate
@@ -99,12 +99,15 @@ class Daemon:
         """Everything but the listeners; blocks while the log is replayed.
 
         Raises:
+            SpoolInUse: another daemon has the spool. Of the guests of one directory all but one hear that, so it is not logged.
             CallHuman: the spool, the ledger or a setting needs somebody.
         """
         settings = self.settings
         spool = settings.spool.resolve()
         try:
             self._spool_lock = lock_spool(spool)
+        except SpoolInUse:
+            raise
         except CollectordError as error:
             # Without notes: what another daemon writes there is not ours to add to.
             self._say_failed(error)

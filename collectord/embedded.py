@@ -27,6 +27,7 @@ from collectord.daemon import STOP_GRACE, STOP_PATIENCE, Daemon
 from collectord.errors import SpoolInUse
 from collectord.logs import event
 from collectord.settings import ADMIN_SOCKET, Settings
+from collectord.spool import LOCK_FILE
 
 DEFAULTS: dict[str, object] = {
     "drain_deadline": 10.0,
@@ -40,6 +41,9 @@ DEFAULTS: dict[str, object] = {
 """Settings that are others than a daemon's, unless the environment says something else: a guest takes less room."""
 MARGIN = 2 * STOP_GRACE + 3 * STOP_PATIENCE
 """Seconds that a stop may take beyond its drain."""
+
+LOOKING_EVERY = 1.0
+"""Seconds between two looks at whether the spool is still there."""
 
 _log = logging.getLogger("collectord.embedded")
 
@@ -128,8 +132,29 @@ class Embedded:
         if not self._stop.done():
             self._stop.set_result(drain)
 
+    def _look(self) -> None:
+        """Ends where somebody has deleted the spool, as people do with the directory of their last try while the notebook is
+        open: what comes from then on is not acknowledged, and the clients' next attempt to connect begins another one."""
+        try:
+            (self._settings.spool / LOCK_FILE).stat()
+            deleted = False
+        except OSError as error:
+            # Of a share that does not answer nobody knows.
+            deleted = isinstance(error, FileNotFoundError)
+        if not deleted:
+            self._loop.call_later(LOOKING_EVERY, self._look)
+            return
+        event(
+            _log,
+            logging.ERROR,
+            "the spool was deleted, and what had not landed with it",
+            spool=str(self._settings.spool),
+        )
+        self._end(None)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(self._look)
         try:
             self._idle = self._loop.run_until_complete(
                 self._daemon.run(self._stop, lambda: self._ready.set_result(None))

@@ -14,7 +14,7 @@ from pathlib import Path
 from collectord import coherence
 from collectord.config import unknown_environment
 from collectord.daemon import Daemon
-from collectord.errors import CallHuman
+from collectord.errors import CallHuman, SpoolInUse
 from collectord.logs import catch_strays, catch_strays_of, event
 from collectord.malloc import keep_within, tune_malloc
 from collectord.notes import note_failed_start
@@ -51,6 +51,9 @@ def serve(settings: Settings, file: Path | None, load: Callable[[], Settings]) -
         daemon.reloading = Reloading(file, load, settings, daemon.tune)
     try:
         daemon.open()
+    except SpoolInUse as error:
+        event(_log, logging.ERROR, "the start failed", why=str(error))
+        raise
     finally:
         # Now it is also kept for whoever asks for the log of a service.
         for name in unknown_environment():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,8 +78,11 @@ def test_a_socket_for_clients_whose_path_is_too_long_is_refused() -> None:
         settings_of(path, path, f"{path}/c.sock")
 
 
-def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(place: tuple[str, str, str], silent: logging.Logger) -> None:
-    """Also where nothing is to land, as before a fork; and no thread is left."""
+def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(
+    place: tuple[str, str, str], silent: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nothing is to land, as before a fork; no thread is left; and that another one has it is nothing to be logged:
+    gunicorn's workers all find it so but one."""
     for land in (True, False):
         first = embedded.start(*place)
         assert first is not None
@@ -94,6 +98,22 @@ def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(place: tuple[str, str
         if thread.name.startswith("collectord") and "-client" not in thread.name
     ]
     assert [type(handler) for handler in silent.handlers] == [logging.NullHandler]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_a_spool_that_is_deleted_ends_it_and_another_one_can_be_begun(
+    place: tuple[str, str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = embedded.start(*place)
+    assert first is not None
+    shutil.rmtree(place[1])
+    first._thread.join(60)
+    assert not first.running
+    assert first.stop(False)
+    assert "the spool was deleted, and what had not landed with it" in caplog.messages
+    second = embedded.start(*place)
+    assert second is not None
+    assert second.stop(True)
 
 
 def test_a_start_that_fails_leaves_the_spool_free(

@@ -50,6 +50,12 @@ class Disk:
         """Makes what was written durable."""
         files.sync_file(fd)
 
+    def check(self, fd: int, path: Path) -> None:
+        """Raises OSError where somebody has deleted the file of `path`: what is written to its descriptor goes with the process."""
+        # Asked both ways: some file systems know of no links, and the directory may have been moved as a whole.
+        if os.fstat(fd).st_nlink == 0 and not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "the file was deleted", str(path))
+
     def close(self, fd: int) -> None:
         """Closes a descriptor that `create` or `open` gave."""
         os.close(fd)

@@ -373,6 +373,7 @@ class LogWriter:
             write_all(self._disk, active.fd, group.buffers, group.start - segment.base)
             if self._durability == "fsync":
                 self._disk.sync(active.fd)
+            self._disk.check(active.fd, segment.path)
         except OSError as error:
             self._leave(active)
             self._fail(group.appends, _failure(error))

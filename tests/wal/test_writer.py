@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -58,6 +59,24 @@ def test_nothing_is_told_and_nothing_is_read_before_the_sync(spool: Spool, disk:
     spool.writer.append([entry(1)], told.append)
     spool.writer.commit()
     assert told == [([], []), None]
+
+
+def test_nothing_is_told_to_be_durable_in_a_file_that_somebody_has_deleted(tmp_path: Path) -> None:
+    """Its descriptor takes whatever is written, and nobody would find it. A directory that was moved is still there."""
+    spool = Spool(tmp_path)
+    assert spool.commit(entry(1)) is None
+    log = spool.writer.catalog.segments()[-1].path.parent
+    log.rename(tmp_path / "moved")
+    assert spool.commit(entry(2)) is None
+    (tmp_path / "moved").rename(log)
+    shutil.rmtree(log)
+    for number in (3, 4):
+        failure = spool.commit(entry(number))
+        assert isinstance(failure, LogUnavailable)
+        assert str(log) in str(failure)
+    log.mkdir()
+    assert spool.commit(entry(3)) is None
+    spool.close()
 
 
 def test_on_commit_comes_once_per_group_after_durable_advanced(spool: Spool) -> None:
