@@ -41,6 +41,9 @@ def parse_pairs(text: str, what: str, allowed: tuple[str, ...] | None = None) ->
         name, equals, word = (part.strip() for part in pair.rpartition("="))
         if not equals or not name or not word or (allowed is not None and word not in allowed):
             raise ValueError(f"{pair!r} is not {what}")
+        if any(f"={one}" in name for one in allowed or ()):
+            # `ssn=drop;email=mask` would be one rule, for a column that never comes.
+            raise ValueError(f"{pair!r} looks like several of {what}: commas stand between them")
         if name in found:
             raise ValueError(f"{name!r} occurs twice")
         found[name] = word

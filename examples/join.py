@@ -5,7 +5,9 @@ python examples/join.py collectord-data/store/sub/group/workspace/aks-w-collv9/b
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -36,7 +38,12 @@ def main(model: str, month: str) -> None:
         f'p."{name}" AS "{name if name not in inputs.columns else f"predicted {name}"}"' for name in said
     )
     joined = connection.sql(f"SELECT i.*, {columns} FROM inputs AS i JOIN predictions AS p USING ({keys})")
-    joined.write_csv("/dev/stdout", header=True)
+    # Not to /dev/stdout: that would empty the file of a `>>` first.
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "joined.csv"
+        joined.write_csv(str(whole), header=True)
+        with whole.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_column_rules_are_read_and_a_name_may_hold_an_equals_sign() -> None:
     assert read_columns_key(load()) == b""
 
 
-@pytest.mark.parametrize("given", ["ssn", "ssn=", "=drop", "ssn=hide", "ssn=drop,ssn=mask"])
+@pytest.mark.parametrize("given", ["ssn", "ssn=", "=drop", "ssn=hide", "ssn=drop,ssn=mask", "ssn=drop;email=mask"])
 def test_a_rule_that_is_none_stops_the_start(given: str) -> None:
     with pytest.raises(ConfigError, match="columns: "):
         load(overrides={"columns": given})

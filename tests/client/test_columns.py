@@ -371,7 +371,8 @@ def test_the_environment_says_it(
 
 @pytest.mark.parametrize(
     ("told", "message"),
-    [("ssn", "no rule such as"), ("=drop", "no rule"), ("a=", "no rule"), ("a=drop,a=mask", "two rules for 'a'"), ("a=b", "'b' of 'a'")],
+    [("ssn", "no rule such as"), ("=drop", "no rule"), ("a=", "no rule"), ("a=drop,a=mask", "two rules for 'a'"), ("a=b", "'b' of 'a'"),
+     ("a=drop;b=mask", "commas stand between"), ("a=hmac b=mask", "commas stand between")],
 )  # fmt: skip
 def test_an_environment_that_cannot_work(monkeypatch: pytest.MonkeyPatch, told: str, message: str) -> None:
     monkeypatch.setenv("COLLECTORD_COLUMNS", told)

@@ -129,6 +129,14 @@ def test_what_can_have_no_names_is_told_what_can(make: Any, given: Any) -> None:
         make().collector("inputs", given)
 
 
+def test_names_without_an_order_are_refused(make: Any) -> None:
+    with pytest.raises(NoNames, match="a set has no order"):
+        names_of({"a", "b"})
+    with pytest.raises(ValueError, match="a set has no order"):
+        make().collector("inputs", {"a", "b"})
+    assert names_of({"a"}) == ("a",)
+
+
 def test_what_is_collected_comes_under_the_models_names(client: Client, daemon: FakeDaemon) -> None:
     model = Ridge().fit(FRAME, TARGET)
     client.collector(feature_names=model).collect(np.array([[1.0, 2.0]]))

@@ -191,6 +191,16 @@ def test_the_example_joins_a_month_from_the_command_line(codec: str) -> None:
     assert found == sorted((row.feat1, row.prediction) for row in blobs.expected())
 
 
+def test_the_example_may_be_appended_to_a_file(codec: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "join.py"), str(blobs.MODEL), "2018/03"]
+    target = tmp_path / "year.csv"
+    target.write_text("what was there\n")
+    with target.open("a") as file:
+        subprocess.run(command, stdout=file, check=True, timeout=60)
+    assert target.read_text(encoding="utf-8").startswith("what was there\n")
+    assert len(target.read_text(encoding="utf-8").splitlines()) > len(blobs.expected())
+
+
 def test_the_example_says_so_where_nothing_has_landed(codec: str) -> None:
     command = [sys.executable, str(ROOT / "examples" / "join.py"), str(blobs.MODEL), "2018/04"]
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)

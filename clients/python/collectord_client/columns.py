@@ -251,6 +251,9 @@ def _told(text: str) -> dict[str, str]:
         column, equals, action = (part.strip() for part in pair.rpartition("="))
         if not equals or not column or not action:
             raise ValueError(f"{VARIABLE} has {pair!r}, which is no rule such as ssn=drop")
+        if any(f"={one}" in column for one in (DROP, MASK, HMAC)):
+            # `ssn=drop;email=mask` would be one rule, for a column that never comes, and both of these would leave as they are.
+            raise ValueError(f"{VARIABLE} has {pair!r}, which looks like several rules: commas stand between them")
         if column in found:
             raise ValueError(f"{VARIABLE} has two rules for {column!r}: leave one")
         found[column] = action

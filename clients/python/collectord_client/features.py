@@ -33,6 +33,9 @@ def names_of(given: Any, designation: str = "inputs") -> tuple[str, ...] | None:
     """
     if given is None or isinstance(given, (str, list, tuple)):
         return as_names(given)
+    if isinstance(given, (set, frozenset)) and len(given) > 1:
+        # Each process would have another one, and values under the names of others.
+        raise NoNames(f"a {type(given).__name__} has no order. Feature names are {ACCEPTED}")
     columns = _of_table(given)
     if columns is not None:
         return as_names(columns)

@@ -98,3 +98,24 @@ def test_a_build_fails_where_the_environment_cannot_work(
     monkeypatch.setenv("COLLECTORD_COLUMNS", "ssn=hide")
     assert main("best_model") == 1
     assert "nothing can be collected: COLLECTORD_COLUMNS says 'hide' of 'ssn'" in capsys.readouterr().out
+
+
+def test_a_build_fails_where_the_process_is_to_collect_by_itself_and_cannot(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_clients", Clients())
+    monkeypatch.setenv("COLLECTORD_ENDPOINT", f"dir:{deployment}/data")
+    assert main(["best_model"]) == 0
+    assert f"endpoint: dir:{deployment}/data\n" in capsys.readouterr().out
+    monkeypatch.setattr("collectord_client.azureml.__main__.PACKAGE", "no_such_package")
+    assert main(["best_model"]) == 1
+    assert "pip install no_such_package" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--colection", 2)])
+def test_an_option_that_is_none_is_no_models_name(
+    option: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_clients", Clients())
+    assert main([option]) == status
+    assert "--collection NAME" in capsys.readouterr().out

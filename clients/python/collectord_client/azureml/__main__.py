@@ -5,10 +5,12 @@ a command whose scripts tell events: see `run.py`."""
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 
-from ..endpoint import EndpointError, resolve
+from ..embedded import PACKAGE
+from ..endpoint import EndpointError, directory_of, resolve
 from ..version import VERSION
 from . import Collector, ModelDataCollector
 from .identity import Identity
@@ -26,6 +28,9 @@ def main(arguments: list[str]) -> int:
     """Prints, and returns the exit status."""
     if arguments[:1] == ["run"]:
         return run(arguments[1:])
+    if arguments[:1] != ["--collection"] and arguments and arguments[0].startswith("-"):
+        print(__doc__)
+        return 0 if arguments[0] in ("-h", "--help") else 2
     print(f"collectord-client {VERSION}")
     if arguments[:1] == ["--collection"]:
         status = _names(*V2)
@@ -34,9 +39,17 @@ def main(arguments: list[str]) -> int:
         status = _names(*V1) | _model(arguments[0] if arguments else "model")
     try:
         target, path = resolve(None)
+        directory = directory_of(None)
     except EndpointError as error:
         print(f"endpoint: {error}")
         return 1
+    if directory is not None:
+        # Then the process itself does what a daemon does elsewhere.
+        installed = importlib.util.find_spec(PACKAGE) is not None
+        print(
+            f"endpoint: dir:{directory}{'' if installed else f' needs a package that is missing: pip install {PACKAGE}'}"
+        )
+        return status if installed else 1
     there = "" if path is None or os.path.exists(path) else " (nothing is there now)"  # noqa: PTH110
     print(f"endpoint: {target}{there}")
     return status
