@@ -202,13 +202,13 @@ def test_an_accident_is_logged_without_its_message(
 
     class Bad:
         def __array__(self, *_: object, **__: object) -> None:
-            raise ValueError(f"secret {253402300798 + 1}")
+            raise ArithmeticError(f"secret {253402300798 + 1}")
 
     with caplog.at_level(level, "collectord_client"):
         client.collect(Bad())
         client.collect([1.0], feature_names=object())  # type: ignore[arg-type]
     assert "253402300799" not in caplog.text
-    assert "ValueError" in caplog.text
+    assert "ArithmeticError" in caplog.text
     assert ("in __array__" in caplog.text) == (level == logging.DEBUG)
     assert client.stats()["dropped"] == {"internal_error": 1, "bad_name": 1}
 

@@ -282,6 +282,22 @@ def test_stamps_follow_the_clock(tmp_path: Path) -> None:
         assert run("", "-c", code, clock).split() == ["True", trusted]
 
 
+def test_a_call_loads_nothing_more_of_numpy() -> None:
+    """numpy loads `numpy.ma` when it is first asked for. That is no work for a request, and a fork meanwhile would leave the
+    child waiting for the import's lock for good."""
+    code = (
+        "import numpy as np, sys\n"
+        "from collectord_client import Client\n"
+        "collect = Client('m', endpoint='unix:/nowhere/c.sock', linger=3600).collect\n"
+        "def loaded(): return {name for name in sys.modules if name.startswith('numpy')}\n"
+        "before = loaded()\n"
+        "for data in (np.ones((2, 2)), np.array(['a', None]), np.ones(3), [np.ones(2)], np.array('2020', 'M8[D]')):\n"
+        "    assert collect(data).rows\n"
+        "print(sorted(loaded() - before))"
+    )
+    assert [run(wish, "-c", code).strip() for wish in ("", "1")] == ["[]"] * 2
+
+
 def test_flask_is_found_when_it_comes_later() -> None:
     """That it is not there is remembered for as many modules as there were."""
     code = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,46 @@ from tests.client import hosts
 from tests.client.fakedaemon import FakeDaemon
 
 PYTHON = Path(sys.executable)
+CLIENT = Path(__file__).resolve().parents[2] / "clients" / "python"
+
+FORK_WHILE_LOADING = """
+import importlib.machinery, os, signal, sys, threading
+from collectord_client import Client
+
+client = Client("m", endpoint="unix:/nowhere/c.sock")
+loading, forking = threading.Event(), threading.Event()
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "collectord_client.sender":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        load = spec.loader.exec_module
+
+        def slowly(module):
+            loading.set()
+            forking.wait()
+            load(module)
+
+        spec.loader.exec_module = slowly
+        return spec
+
+sys.meta_path.insert(0, Finder())
+os.register_at_fork(before=forking.set)
+thread = threading.Thread(target=client.collect, args=([1.0],))
+thread.start()
+loading.wait()
+# This thread goes on until it waits.
+sys.setswitchinterval(60)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    assert client.collect([2.0]).rows
+    os._exit(0)
+sys.setswitchinterval(0.005)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
 @pytest.mark.parametrize("how", hosts.LEAVINGS)
@@ -21,6 +63,15 @@ def test_what_was_collected_arrives_although_the_script_just_ends(daemon: FakeDa
 @pytest.mark.parametrize("how", hosts.FORKINGS)
 def test_parent_and_children_each_deliver_their_own(daemon: FakeDaemon, tmp_path: Path, how: str) -> None:
     hosts.fork(PYTHON, how, daemon, True, tmp_path)
+
+
+def test_a_child_of_a_fork_amid_the_first_call_of_another_thread_can_collect() -> None:
+    """That call loads modules; a child would wait for the lock of such an import for good."""
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
+    done = subprocess.run(
+        [PYTHON, "-c", FORK_WHILE_LOADING], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 @pytest.mark.parametrize(("worker", "preload", "warm"), hosts.GUNICORNS)

@@ -708,6 +708,21 @@ def test_what_cannot_be_collected_is_counted_and_never_raised(
     assert daemon.wait(lambda: ("inputs", reason) in [key for c in daemon.clients.values() for key in c.dropped])
 
 
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, NotImplementedError, ValueError])
+def test_a_tensor_that_makes_no_array_is_no_accident_of_ours(make: Any, error: type[Exception]) -> None:
+    """It requires gradients, is on a GPU, or of a dtype that numpy lacks. Its rows are counted."""
+
+    class Tensor:
+        shape = (3, 2)
+
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise error("Can't call numpy() on Tensor that requires grad.")
+
+    client = make()
+    assert client.collect(Tensor()).rows == 0
+    assert client.stats()["dropped"] == {"unsupported_type": 3}
+
+
 def test_an_accident_of_ours_does_not_reach_the_scoring_script(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Bad:
         __array__ = property(lambda self: 1 / 0)

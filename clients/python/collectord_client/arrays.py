@@ -126,6 +126,12 @@ def spans(values: Array) -> tuple[int, Part]:
     return plain.texts([None if gone else plain.span(ns) for ns, gone in zip(whole, missing, strict=True)])
 
 
+def is_masked(values: Any) -> bool:
+    """True for a masked array. numpy 2.4 loads them when they are first asked for: until then there are none, and a call of
+    `collect` is no place to load them."""
+    return isinstance(values, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
+
+
 def masked_table(values: Any) -> Block | None:
     """The block of a 2-D masked array, null where it is masked; None for what is neither numbers nor times."""
     if values.dtype.kind not in "Mm" and column_type(values.dtype) is None:

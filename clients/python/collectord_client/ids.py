@@ -5,6 +5,7 @@ A generated id carries its row's scoring time in milliseconds, so that a late la
 
 from __future__ import annotations
 
+import operator
 import uuid
 from collections.abc import Sequence
 from itertools import compress
@@ -27,9 +28,11 @@ def parse_id(value: object) -> bytes | str:
         return value.bytes
     if not isinstance(value, str):
         # Keys are often whole numbers, such as a loan's.
-        if isinstance(value, (bytes, bytearray, float, bool)) or not hasattr(value, "__index__"):
-            raise CollectError("bad_id", f"an id is a str, an int or a UUID, not {type(value).__name__}")
-        value = str(value.__index__())
+        try:
+            # Of arrays too, which have the method and mostly refuse.
+            value = str(operator.index(value if type(value) is not bool else None))  # type: ignore[arg-type]
+        except TypeError:
+            raise CollectError("bad_id", f"an id is a str, an int or a UUID, not {type(value).__name__}") from None
     if len(value) == 36 and value[8] == value[13] == value[18] == value[23] == "-":
         try:
             raw = uuid.UUID(value)

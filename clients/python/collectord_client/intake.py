@@ -13,6 +13,7 @@ from typing import Any
 from . import arrays, frames, values
 from .block import BOOL, MAX_COLUMNS, Block
 from .errors import CollectError, unsupported_type
+from .notices import trace
 from .values import Memory
 
 Names = tuple[str, ...] | None
@@ -42,8 +43,8 @@ def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
         # Of the subclasses, a matrix has columns of two dimensions, which are no columns here.
-        masked = isinstance(data, numpy.ma.MaskedArray)
-        return _array(numpy, data if masked else numpy.asarray(data), names, request_rows, memory)
+        made = data if arrays.is_masked(data) else numpy.asarray(data)
+        return _array(numpy, made, names, request_rows, memory)
     if isinstance(data, Mapping):
         return values.named(data, memory), []
     if isinstance(data, (list, tuple)):
@@ -68,7 +69,14 @@ def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory)
             return block, notes
         return block, []
     if numpy is not None and hasattr(data, "__array__"):
-        return _array(numpy, numpy.asarray(data), names, request_rows, memory)
+        try:
+            made = numpy.asarray(data)
+        except (RuntimeError, TypeError, ValueError) as error:
+            # A tensor that requires gradients, is on a GPU, or of a dtype that numpy lacks.
+            trace(error)
+            detail = f"a {type(data).__name__} makes no array of itself ({type(error).__name__})"
+            raise CollectError("unsupported_type", detail, count_rows(data, names, request_rows)) from None
+        return _array(numpy, made, names, request_rows, memory)
     try:
         return values.rows_of([[values.plain(data)]], memory), []
     except CollectError:
@@ -126,11 +134,12 @@ def _array(numpy: Any, data: Any, names: Names, request_rows: int | None, memory
         return Block(None, (BOOL,) * data.shape[1], data.shape[0], b""), notes
     if data.shape[1] > MAX_COLUMNS:
         raise CollectError("too_many_columns", f"{data.shape[1]} columns, at most {MAX_COLUMNS}", len(data))
-    if isinstance(data, numpy.ma.MaskedArray):
+    masked = arrays.is_masked(data)
+    if masked:
         block = arrays.masked_table(data)
         if block is not None:
             return block, notes
-    if isinstance(data, numpy.ma.MaskedArray) or data.dtype.kind == "O":
+    if masked or data.dtype.kind == "O":
         return values.rows_of(data.tolist(), memory), notes
     return arrays.table(data), notes
 
@@ -161,8 +170,7 @@ def _sequence(
         if not all(isinstance(row, numpy.ndarray) and row.shape == first.shape for row in data):
             raise CollectError("ragged", "the rows differ in shape", len(data))
         # Of masked arrays, numpy's own forgets the masks.
-        masked = any(isinstance(row, numpy.ma.MaskedArray) for row in data)
-        stacked = (numpy.ma if masked else numpy).stack(data)
+        stacked = (numpy.ma if any(map(arrays.is_masked, data)) else numpy).stack(data)
         return _array(numpy, stacked, names, request_rows if first.ndim == 0 else len(data), memory)
     column, notes = as_rows(len(data), names, request_rows)
     return values.rows_of([[value] for value in data] if column else [data], memory), notes

@@ -27,6 +27,8 @@ ids = Uuid7()
 outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
 
 _lock = threading.Lock()
+_loading = threading.RLock()
+"""Held while a call loads modules: a fork waits for it, because the child would wait for the import's own lock for good."""
 _senders: dict[tuple[str | None, Access], Sender] = {}
 _graveyard: list[Sender] = []
 """The parent's senders, in a child: kept so that nothing of gRPC in them is ever torn down there."""
@@ -37,7 +39,8 @@ EXIT_TIMEOUT = 2.0
 
 def sender_for(endpoint: str | None, access: Access) -> Sender:
     """The sender of this process for `endpoint`, which is made if need be; its thread starts with the first page."""
-    from .sender import Sender
+    with _loading:
+        from .sender import Sender
 
     with _lock:
         found = _senders.get((endpoint, access))
@@ -113,6 +116,7 @@ def settle() -> None:
 
 
 def _before_fork() -> None:
+    _loading.acquire()
     for sender in list(_senders.values()):
         sender.rest()
     embedded.before_fork()
@@ -122,11 +126,13 @@ def _after_fork_in_parent() -> None:
     embedded.after_fork_in_parent()
     for sender in list(_senders.values()):
         sender.resume()
+    _loading.release()
 
 
 def _after_fork_in_child() -> None:
-    global _lock
+    global _lock, _loading
     _lock = threading.Lock()
+    _loading = threading.RLock()
     for sender in _senders.values():
         sender.abandon()
     _graveyard.extend(_senders.values())

@@ -403,7 +403,7 @@ def _listed(value: Any) -> Any:
     numpy, pandas = sys.modules["numpy"], sys.modules.get("pandas")
     if pandas is not None and isinstance(value, (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)):
         return Typed(frames.pandas_column(pandas.Series(value)), len(value))
-    if isinstance(value, numpy.ma.MaskedArray):
+    if arrays.is_masked(value):
         return Typed(arrays.masked_column(value), len(value))
     return Typed(arrays.column(numpy.asarray(value)), len(value))
 

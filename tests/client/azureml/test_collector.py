@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import datetime
+import decimal
+import io
 import json
 import pickle
 import sys
@@ -34,6 +37,18 @@ def test_the_signature_is_that_of_v1(make: Make, landed: Landed) -> None:
     ModelDataCollector("m", "labels", ["a"], "s/g/w", "svc", "7", "clicks").collect([1])
     assert {row.stream for row in landed("signals") + landed("labels")} == {"s/g/w/svc/m/7"}
     assert sorted(client._stream.collection for client in module._clients.values()) == ["", "clicks"]
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_what_is_none_or_empty_is_not_given(
+    make: Make, landed: Landed, monkeypatch: pytest.MonkeyPatch, nothing: Any
+) -> None:
+    """As `os.environ.get()` gives it: no level of a path is called `None`."""
+    monkeypatch.setenv("SERVICE_NAME", "svc")
+    told = ModelDataCollector("m", nothing, None, nothing, nothing, nothing, nothing).collect([1.0])
+    assert [row.stream for row in landed("general")] == ["default/default/default/svc/m/default"]
+    assert told["$aml_workspace"] == "default/default/default"
+    assert [client._stream.collection for client in module._clients.values()] == [""]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +93,38 @@ def test_a_user_id_stands_before_the_generated_one(make: Make, landed: Landed) -
     assert predictions.collect([3.0], 12)["$aml_dc_correlation_id"] == "12"
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (12.0, "12.0"), (np.float64(0.5), "0.5"), (np.float32(0.1), "0.1"), (np.int64(7), "7"), (np.array("a"), "a"),
+        (decimal.Decimal("1.50"), "1.50"), (datetime.date(2020, 1, 2), "2020-01-02"), (False, "false"),
+        (None, ""), (float("nan"), ""), (pd.NA, ""), (pd.NaT, ""), (np.str_(""), ""),
+    ],
+)  # fmt: skip
+def test_a_user_id_of_any_kind_costs_no_row(make: Make, landed: Landed, given: Any, text: str) -> None:
+    """As in v1, which wrote whatever it was given. What is missing is no id."""
+    inputs, predictions, labels = make(), make("predictions"), make("labels")
+    told = inputs.collect([1.0], given)["$aml_dc_correlation_id"]
+    assert predictions.collect([2.0], given)["$aml_dc_correlation_id"] == told
+    named = labels.collect([3.0], given)["$aml_dc_correlation_id"]
+    assert told[:-36] == (f"{text}-" if text else "")
+    assert named == text or not text
+    assert inputs.stats()["dropped"] == {}
+    assert [len(landed(name)) for name in ("inputs", "predictions", "labels")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "ids", [["a", "b"], np.array(["a", "b"]), pd.Series(["a", "b"])], ids=["list", "array", "series"]
+)
+def test_a_user_id_per_row_is_for_labels(make: Make, landed: Landed, ids: Any) -> None:
+    """Inputs have one for all of their rows; otherwise they are refused with a reason, which is no accident of ours."""
+    labels = make("labels")
+    labels.collect([[1.0], [2.0]], ids)
+    assert [row.correlation for row in landed("labels")] == ["a", "b"]
+    make().collect([[1.0], [2.0]], ids)
+    assert labels.stats()["dropped"] == {"bad_id": 1}
+
+
 def test_the_hosts_request_id_is_told(make: Make, landed: Landed) -> None:
     with Request("request-1"):
         assert make().collect([1.0])["$aml_request_id"] == "request-1"
@@ -105,6 +152,7 @@ AUGMENTED = {
     "series": (pd.Series([0.1, 0.2, 0.3]), "columns"),
     "dictionary": ({"p": [0.1, 0.2, 0.3]}, "holder"),
     "tuple": ((0.1, 0.2, 0.3), "holder"),
+    "levels": (pd.DataFrame([[0.1], [0.2], [0.3]], columns=pd.MultiIndex.from_tuples([("p", "mean")])), "holder"),
 }
 
 
@@ -222,6 +270,73 @@ def test_rows_are_counted_where_the_frame_has_no_index(make: Make, landed: Lande
     frame = pd.DataFrame({"y": [1, 2, 3], "$aml_dc_correlation_id": ["a", "b", "a"]})
     make("labels").collect(frame)
     assert [(row.correlation, row.row) for row in landed("labels")] == [("a", 0), ("b", 0), ("a", 1)]
+
+
+SCORED = """\
+loan,$aml_dc_correlation_id,$aml_dc_scoring_timestamp,$aml_workspace,$aml_service_name,$aml_model_name,$aml_model_version,$aml_request_id,$aml_dc_row
+1,ID,TIME,sub/group/space,svc,best_model,VERSION,r,1
+2,ID,TIME,sub/group/space,svc,best_model,VERSION,r,2
+"""
+TRUTH = pd.DataFrame({"loan": [2, 9, 1], "y": [20, 90, 10]})
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+@pytest.mark.parametrize("backend", ["numpy", "numpy_nullable", "pyarrow", "category", "str"])
+@pytest.mark.parametrize("columns", ["all", "id and row"])
+def test_labels_join_their_inputs_whatever_a_reader_and_a_join_made_of_the_columns(
+    make: Make, landed: Landed, how: Any, backend: Any, columns: str
+) -> None:
+    """A left join leaves a gap for a loan that was never scored: whole numbers become fractions, or missing values what is
+    neither equal nor not. Its row alone has an id of its own."""
+    id = str(uuid.uuid4())
+    then = time.time_ns() - 3 * DAY
+    stamp = pd.Timestamp(then).isoformat(timespec="microseconds")
+    options = {"dtype_backend": backend} if backend in ("numpy_nullable", "pyarrow") else {}
+    scored = pd.read_csv(
+        io.StringIO(SCORED.replace("ID", id).replace("TIME", stamp).replace("VERSION", "10")), **options
+    )
+    if backend in ("category", "str"):
+        scored = scored.astype({name: backend for name in scored.columns if name.startswith("$")})
+    if columns != "all":
+        scored = scored[["loan", "$aml_dc_correlation_id", "$aml_dc_row"]]
+    labels = make("labels", ["y"])
+    labels.collect(TRUTH.merge(scored, on="loan", how=how))
+    rows = {row.values[0]: row for row in landed("labels")}
+    assert sorted(rows) == ([10, 20] if how == "inner" else [10, 20, 90])
+    assert [(rows[y].correlation, rows[y].row) for y in (10, 20)] == [(id, 1), (id, 2)]
+    if columns == "all":
+        assert [rows[y].stream for y in (10, 20)] == ["sub/group/space/svc/best_model/10"] * 2
+        assert [rows[y].request for y in (10, 20)] == ["r", "r"]
+        assert [rows[y].time_ns // DAY for y in (10, 20)] == [then // DAY] * 2
+    if how == "left":
+        assert (rows[90].row, rows[90].stream) == (0, "default/default/default/default/best_model/default")
+        assert rows[90].correlation != id
+    assert labels.stats()["notes"].get("uncorrelated", 0) == (how == "left")
+    assert labels.stats()["dropped"] == {}
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.5", "10"])
+def test_labels_are_filed_under_a_version_that_a_reader_takes_for_a_number(
+    make: Make, landed: Landed, version: str
+) -> None:
+    """By frame, and by the values of one of its rows."""
+    text = SCORED.replace("ID", str(uuid.uuid4())).replace("TIME", "2026-11-20T12:00:00").replace("VERSION", version)
+    scored = pd.read_csv(io.StringIO(text))
+    labels = make("labels", ["y"])
+    labels.collect(scored.assign(y=1))
+    if version != "1.0":
+        labels.collect([1], correlations=dict(scored.loc[0]))
+    assert {row.stream for row in landed("labels")} == {f"sub/group/space/svc/best_model/{version}"}
+
+
+def test_a_frame_with_a_column_of_ours_twice_is_told_so(make: Make, landed: Landed) -> None:
+    """As `concat` makes one. Which one is meant, nobody can tell. Columns of several levels are none of ours."""
+    labels = make("labels")
+    frame = pd.DataFrame([["a", "b", 1]] * 2, columns=["$aml_dc_correlation_id"] * 2 + ["y"])
+    labels.collect(frame)
+    assert labels.stats()["dropped"] == {"bad_id": 2}
+    labels.collect(pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("$aml_dc_correlation_id", "x")])))
+    assert len(landed("labels")) == 1
 
 
 @pytest.mark.parametrize(
@@ -354,6 +469,27 @@ def test_debug_mode_prints_and_collects_only_if_told(
         assert said[1:3] == [f"0.0,1.0,{tail[0]}", f"2.0,3.0,{tail[1]}"]
         assert said[4:] == [f"0.5,{tail[0]}", f"0.25,{tail[1]}"]
     assert len(landed("inputs")) == len(landed("predictions")) == 2
+
+
+@pytest.mark.parametrize("stdout", ["closed", "ascii", "none"])
+def test_what_debug_mode_cannot_print_is_collected_all_the_same(
+    make: Make, landed: Landed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, stdout: str
+) -> None:
+    """Told once; the ids that are returned are those of the rows."""
+    monkeypatch.setattr("collectord_client.notices._last", {})
+    monkeypatch.setenv("AML_MODEL_DC_DEBUG", "true")
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE_ENABLED", "true")
+    given = io.TextIOWrapper(io.BytesIO(), "ascii")
+    if stdout == "closed":
+        given.close()
+    inputs, predictions = make(), make("predictions")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None if stdout == "none" else given)
+        told = inputs.collect(["é"])
+        assert predictions.collect(["ü"]) == told
+    assert [row.correlation for row in landed("inputs") + landed("predictions")] == [told["$aml_dc_correlation_id"]] * 2
+    assert inputs.stats()["dropped"] == {}
+    assert caplog.text.count("stdout does not take") == 1
 
 
 def test_debug_mode_prints_all_kinds_of_values(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,22 @@ def test_arguments_come_before_everything_else(deployment: Path, monkeypatch: py
     assert find("m") == Identity("Sub/Group/Space", "of the environment", "m", "2")
     (deployment / "model_config_map.json").unlink()
     assert find("m") == Identity("s/g/w", "of the environment", "m", "default")
+
+
+@pytest.mark.parametrize(
+    ("given", "levels"),
+    [("ws", "default/default/ws"), ("g/ws", "default/g/ws"), ("s//ws", "s/default/ws"), ("a/b/c/d", "a/b/c/d")],
+)
+def test_a_workspace_is_told_as_its_rows_have_it(deployment: Path, given: str, levels: str) -> None:
+    """One of four parts is refused, as it was given."""
+    assert find("m", given).workspace == levels
+
+
+def test_a_current_folder_that_is_gone_has_no_config(deployment: Path) -> None:
+    (deployment / "gone").mkdir()
+    os.chdir(deployment / "gone")
+    (deployment / "gone").rmdir()
+    assert find("m").workspace == "default/default/default"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def correlated(data: Any, correlations: Mapping[str, Any], name: str | None) -> 
         pandas = sys.modules["pandas"]
     if pandas is not None and isinstance(data, pandas.Series):
         data = data.to_frame(data.name if data.name is not None else name or "column_1")
-    if pandas is not None and isinstance(data, pandas.DataFrame):
+    # Beside columns of several levels there is no room for more.
+    if pandas is not None and isinstance(data, pandas.DataFrame) and data.columns.nlevels == 1:
         return data.assign(**{header: correlations.get(header) for header in HEADERS})
     if numpy is not None and type(data) is numpy.ndarray:
         made = data.view(_correlated_array(numpy))

@@ -16,9 +16,10 @@ from ..context import Context, Refused
 from ..core import Correlations, ValueWay, describe
 from ..errors import CollectError
 from ..features import NoNames, names_of
-from ..ids import parse_id, show_id, time_of
+from ..ids import is_list, parse_id, show_id, time_of
 from ..notices import accident, once, say, trace
 from ..request import current
+from ..values import plain, text
 from . import correlations as by_value
 from . import printing, settings
 from .arrays import correlated, from_spark, is_spark, parted
@@ -58,8 +59,10 @@ class ModelDataCollector(ValueWay):
     ) -> None:
         if identifier is not None:
             warnings.warn("identifier is called designation now", DeprecationWarning, stacklevel=2)
-            designation = identifier if designation == DEFAULT else designation
-        designation = "general" if designation == DEFAULT else str(designation)
+            designation = identifier if _said(designation) == DEFAULT else designation
+        designation = _said(designation)
+        if designation == DEFAULT:
+            designation = "general"
         if designation not in DESIGNATIONS:
             once(
                 logging.WARNING, f"designation {designation}", "the designation %r is none of %s: taken as it is",
@@ -67,11 +70,14 @@ class ModelDataCollector(ValueWay):
             )  # fmt: skip
         self.designation = designation
         self._settings = settings.read()
-        self._collection = str(collection_name) if designation in NAMED_FILES and collection_name != DEFAULT else ""
+        collection = _said(collection_name)
+        self._collection = collection if designation in NAMED_FILES and collection != DEFAULT else ""
         self._bound: dict[Identity | None, Collector] = {}
         self._names: tuple[str, ...] | None = None
         self._unusable = ""
-        self.identity = find(str(model_name), str(workspace), str(webservice_name), str(model_version), config_map)
+        self.identity = find(
+            _said(model_name), _said(workspace, NOWHERE), _said(webservice_name), _said(model_version), config_map
+        )
         try:
             self._names = self._names_in(feature_names)
             self._client = _client(self.identity, self._collection, self._settings)
@@ -152,6 +158,7 @@ class ModelDataCollector(ValueWay):
         if is_spark(data):
             data = from_spark(data)
         given = added if given is None else given
+        user_id = _own_id(user_id)
         pandas = sys.modules.get("pandas")
         if given is None and pandas is not None and isinstance(data, pandas.DataFrame) and by_value.carries(data):
             return self._collect_carrying(data)
@@ -167,13 +174,13 @@ class ModelDataCollector(ValueWay):
                 self._client._outbox.note(doubts)
             return self._put(self._of(stream), data, context, {"request_id": request_id, "context": context})
         told: dict[str, Any] = {"request_id": request_id}
-        if self._is_inputs and user_id != "" and user_id is not None:
+        if self._is_inputs and user_id is not None:
             now = time.time_ns()
             told |= {
                 "correlation_id": f"{show_id(parse_id(user_id))}-{show_id(process.ids.make(now))}",
                 "timestamp": now,
             }
-        elif user_id != "" and user_id is not None and not self._follows_inputs():
+        elif user_id is not None and not self._follows_inputs():
             told["correlation_id"] = user_id
         return self._put(self._own, data, None, told)
 
@@ -238,9 +245,29 @@ def _client(identity: Identity, collection: str, given: settings.Settings) -> Cl
     )
 
 
+def _said(given: Any, default: str = DEFAULT) -> str:
+    """An argument as text. None and the empty text, as of a variable that is not set, are the default."""
+    return default if given is None else str(given) or default
+
+
+def _own_id(given: Any) -> Any:
+    """The id that a caller gave; None where none was. v1 wrote whatever it was given, such as a customer's number that has come
+    as a float: what is neither a text, a whole number, a UUID nor one of these per row is its text in the CSV."""
+    if isinstance(given, str):
+        return given or None
+    if is_list(given):
+        return given
+    try:
+        value = plain(given)
+        return None if value is None or value != value else text(value) or None
+    except CollectError:
+        # What has no text will be refused.
+        return given
+
+
 def _names_inputs(user_id: Any) -> bool:
     """True for an id that inputs were given."""
-    if user_id is None or user_id == "":
+    if user_id is None:
         return False
     try:
         return time_of(parse_id(user_id)) is not None

@@ -17,6 +17,7 @@ from ..context import Context, recalled
 from ..core import CORRELATION as CORRELATION
 from ..core import REQUEST as REQUEST
 from ..core import TIMESTAMP as TIMESTAMP
+from ..errors import CollectError
 from ..ids import NIL, parse_id, show_id, time_of
 from ..values import HIGH, nanoseconds
 from .identity import Identity
@@ -30,6 +31,7 @@ HEADERS = (CORRELATION, TIMESTAMP, BOUNDARY, WORKSPACE, SERVICE, MODEL, VERSION,
 """The columns of the v1 SDK, in its order."""
 ROW = "$aml_dc_row"
 SAMPLING = "$aml_dc_sampling"
+OURS = (*HEADERS, ROW, SAMPLING)
 STREAM = (WORKSPACE, SERVICE, MODEL, VERSION)
 
 NO_REQUEST = str(uuid.UUID(bytes=NIL))
@@ -83,44 +85,63 @@ def _time(when: object) -> int | None:
 
 def identity(levels: list[Any]) -> Identity | None:
     """The stream that the four columns name; None unless they name all of it."""
-    if not all(isinstance(level, (str, int)) and level != "" for level in levels):
-        return None
-    return Identity(*map(str, levels))
+    named = list(filter(None, map(_level, levels)))
+    return Identity(*named) if len(named) == len(levels) else None
+
+
+def _level(given: Any) -> str:
+    """A level of the path, of which a reader may have made a number: a version `10` is 10 in a frame, and 10.0 in one that
+    a join left gaps in. Empty for what is none."""
+    if isinstance(given, (str, int)):
+        return str(given)
+    if isinstance(given, float):
+        return "" if given - given != 0 else str(int(given)) if given.is_integer() else str(float(given))
+    return str(int(given)) if hasattr(given, "__index__") else ""
 
 
 def carries(frame: Any) -> bool:
     """True for a pandas frame whose rows say which request they belong to."""
-    return CORRELATION in frame.columns
+    return frame.columns.nlevels == 1 and CORRELATION in frame.columns
 
 
 def streams(frame: Any) -> Iterator[tuple[Identity | None, Any]]:
-    """The rows of each stream that a frame's columns name: mostly one."""
+    """The rows of each stream that a frame's columns name: mostly one. Raises CollectError `bad_id` where one of our columns is
+    there twice."""
+    twice = [name for name in frame.columns[frame.columns.duplicated()] if name in OURS]
+    if twice:
+        raise CollectError("bad_id", f"several columns are called {twice[0]}", len(frame))
     if not set(STREAM) <= set(frame.columns):
         yield None, frame
         return
-    named = frame[list(STREAM)].drop_duplicates()
-    for levels in named.itertuples(index=False, name=None):
-        if len(named) == 1:
+    # As objects: what is missing is not equal to anything then, and never neither equal nor not, as in nullable columns.
+    named = frame[list(STREAM)].astype(object)
+    for name in STREAM:
+        if frame[name].dtype.kind == "f" and not frame[name].isna().any():
+            # No join has made these fractions: the version is a text such as 1.0.
+            named[name] = frame[name].map(str)
+    several = named.drop_duplicates()
+    for levels in several.itertuples(index=False, name=None):
+        if len(several) == 1:
             yield identity(list(levels)), frame
             return
         same = True
         for name, level in zip(STREAM, levels, strict=True):
-            same &= frame[name].isna() if level != level else frame[name] == level
+            same &= named[name].isna() if sys.modules["pandas"].isna(level) else named[name].eq(level)
         yield identity(list(levels)), frame[same]
 
 
 def strip(frame: Any) -> tuple[Any, dict[str, Any], list[str]]:
     """A frame's own columns; what `Collector.collect` is to be told of its rows; and what was doubtful."""
     pandas = sys.modules["pandas"]
-    ours = [name for name in (*HEADERS, ROW, SAMPLING) if name in frame.columns]
-    own = frame.drop(columns=ours)
-    given = frame[CORRELATION].tolist()
+    own = frame.drop(columns=[name for name in OURS if name in frame.columns])
+    # An outer join leaves rows without one.
+    missing = frame[CORRELATION].isna().tolist()
     doubts: list[str] = []
     now = time.time_ns()
     ids: list[bytes | str] = []
-    for id in given:
-        # An outer join leaves rows without one.
-        if id is None or id != id or id == "":
+    for at, id in enumerate(frame[CORRELATION].tolist()):
+        if missing[at] or id == "":
+            missing[at] = True
             doubts = ["uncorrelated"]
             id = process.ids.make(now)
         ids.append(id if isinstance(id, bytes) else parse_id(id))
@@ -134,20 +155,21 @@ def strip(frame: Any) -> tuple[Any, dict[str, Any], list[str]]:
     told: dict[str, Any] = {
         "correlation_id": [show_id(id) for id in ids],
         "timestamp": [now if time is None else time for time in dated],
-        "row": _rows(pandas, frame, ids),
+        "row": _rows(pandas, frame, ids, missing),
     }
     if REQUEST in frame.columns:
-        column = frame[REQUEST]
+        column = frame[REQUEST].astype(object)
         column = column.where(column.notna() & (column != ""), NO_REQUEST)
         if (column != NO_REQUEST).any():
             told["request_id"] = column.tolist()
     return own, told, doubts
 
 
-def _rows(pandas: Any, frame: Any, ids: list[bytes | str]) -> list[int]:
-    """Each row's index in its request: as it says, else by counting."""
+def _rows(pandas: Any, frame: Any, ids: list[bytes | str], alone: list[bool]) -> list[int]:
+    """Each row's index in its request: as it says, else by counting. Those that are `alone` have an id of their own now."""
     if ROW in frame.columns:
-        found = pandas.to_numeric(frame[ROW], errors="coerce")
+        given = [0 if gone else number for number, gone in zip(frame[ROW].tolist(), alone, strict=True)]
+        found = pandas.to_numeric(pandas.Series(given, dtype=object), errors="coerce")
         if found.notna().all() and (found >= 0).all():
             return [int(one) for one in found.tolist()]
     return [int(one) for one in pandas.Series(ids, dtype=object).groupby(ids, sort=False).cumcount().tolist()]

@@ -61,6 +61,10 @@ def find(
     if workspace == NOWHERE:
         account = _part(deployed, "accountContext")
         workspace = _joined(account, "subscriptionId", "resourceGroupName", "accountName") or _of_config() or NOWHERE
+    levels = [level or DEFAULT for level in workspace.split("/")]
+    if len(levels) <= 3:
+        # As the rows will have it.
+        workspace = "/".join([*NOWHERE.split("/")[len(levels) :], *levels])
     return Identity(workspace, webservice, model, version)
 
 
@@ -101,7 +105,11 @@ def _rank(version: str) -> tuple[bool, int, str]:
 
 
 def _of_config() -> str | None:
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:
+        # Somebody has removed it.
+        return None
     for folder in (here, *here.parents):
         for name in WORKSPACE_CONFIGS:
             found = _joined(_read(folder / name), "subscription_id", "resource_group", "workspace_name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from typing import Any
@@ -13,6 +14,7 @@ from ..context import Context
 from ..ids import show_id
 from ..intake import tabulate
 from ..names import resolve
+from ..notices import once
 from ..values import Memory, moment
 from . import correlations as by_value
 
@@ -46,8 +48,12 @@ class Printer:
             if header != self._header:
                 self._header = header
                 rows.insert(0, header)
-            sys.stdout.write("".join([",".join(map(_field, row)) + "\n" for row in rows]))
-            sys.stdout.flush()
+            try:
+                sys.stdout.write("".join([",".join(map(_field, row)) + "\n" for row in rows]))
+                sys.stdout.flush()
+            except (OSError, ValueError, AttributeError) as error:
+                # It is closed, or not there, or knows no letter beyond ASCII. What is collected is collected all the same.
+                once(logging.WARNING, "print", "stdout does not take what debug mode prints: %s", type(error).__name__)
         return block.rows
 
 
