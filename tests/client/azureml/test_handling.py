@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,18 @@ def test_a_build_fails_where_the_process_is_to_collect_by_itself_and_cannot(
     monkeypatch.setattr("collectord_client.azureml.__main__.PACKAGE", "no_such_package")
     assert main(["best_model"]) == 1
     assert "pip install no_such_package" in capsys.readouterr().out
+
+
+def test_a_build_fails_where_the_daemon_is_reached_over_tcp_without_grpcio(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_clients", Clients())
+    monkeypatch.setenv("COLLECTORD_ENDPOINT", "tls://collectord:9807")
+    assert main(["best_model"]) == 0
+    assert "endpoint: collectord:9807\n" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    assert main(["best_model"]) == 1
+    assert "pip install 'collectord-client[grpc]'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--colection", 2)])

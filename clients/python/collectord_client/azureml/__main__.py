@@ -11,6 +11,7 @@ import sys
 
 from ..embedded import PACKAGE
 from ..endpoint import EndpointError, directory_of, resolve
+from ..overgrpc import look_for_grpc
 from ..version import VERSION
 from . import Collector, ModelDataCollector
 from .identity import Identity
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     try:
         target, path = resolve(None)
         directory = directory_of(None)
+        if path is None:
+            look_for_grpc(target)
     except EndpointError as error:
         print(f"endpoint: {error}")
         return 1
