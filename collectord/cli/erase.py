@@ -18,7 +18,8 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.command()
 @click.option("--correlation-id", "ids", multiple=True, metavar="ID", help="Rows with this id; may be repeated.")
 @click.option(
-    "--ids-from", type=click.File(encoding="utf-8"), metavar="FILE",
+    # What programs for Windows write begins with a byte order mark, which is no part of the first id.
+    "--ids-from", type=click.File(encoding="utf-8-sig"), metavar="FILE",
     help="Rows with the ids in this file, one a line; - is standard input. Unlike options, nobody sees them in a list of processes.",
 )  # fmt: skip
 @click.option(
@@ -62,7 +63,10 @@ def erase(
     from collectord.reader.erasure import Scope, wanted_of
     from collectord.reader.erasure import erase as run
 
-    more = tuple(filter(None, map(str.strip, ids_from))) if ids_from is not None else ()
+    try:
+        more = tuple(filter(None, map(str.strip, ids_from))) if ids_from is not None else ()
+    except UnicodeDecodeError:
+        raise CallHuman(f"--ids-from {getattr(ids_from, 'name', '')}: it is not UTF-8") from None
     wanted = wanted_of(ids + more, cells)
     if last is not None and (first is None or last < first):
         raise CallHuman("--to needs a --from that is not behind it")

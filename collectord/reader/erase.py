@@ -270,7 +270,7 @@ class Eraser:
         """Writes the note, then what is left under the first free part's name."""
         while True:
             if note.into is not None:
-                note = replace(note, into=_next_free(note.blob, taken))
+                note = replace(note, into=_next_free(note.blob, taken, self._is_part(note.blob, taken)))
             packed = note.pack()
             self._put(name, io.BytesIO(packed), len(packed), "application/json")
             if note.into is None:
@@ -285,6 +285,13 @@ class Eraser:
             there = self._state(name)
             if there is not None:
                 self._remove(name, there.etag)
+
+    def _is_part(self, blob: str, taken: set[str]) -> bool:
+        """Whether the number at the end of a blob's name is that of a part. Else a layout such as `inputs.{yyyy}{mm}{dd}.csv` has
+        put it there, and the next number is another day: then no blob without it is there, nor was one erased."""
+        stem, part, suffix = split_part(blob)
+        first = f"{stem}{suffix}"
+        return part > 0 and (first in taken or any(erased.notes_about(self._store, first)))
 
     def _put(self, name: str, content: BinaryIO, size: int, kind: str) -> PutClosedOutcome:
         self._check_lock()
@@ -356,8 +363,10 @@ def search(
         yield blob, found
 
 
-def _next_free(blob: str, taken: set[str]) -> str:
+def _next_free(blob: str, taken: set[str], is_part: bool) -> str:
     stem, part, suffix = split_part(blob)
+    if not is_part:
+        stem, part = blob.removesuffix(suffix), 0
     while True:
         part += 1
         if (name := f"{stem}.{part}{suffix}") not in taken:

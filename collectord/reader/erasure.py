@@ -22,8 +22,10 @@ from collectord.reader.cuts import Wanted
 from collectord.reader.erase import Eraser, Refused, search
 from collectord.reader.erasures import Keeper, Record, recorded
 from collectord.reader.where import may_hold, needles
+from collectord.telemetry.large import FOLDER as LARGE
 from collectord.upload.naming import TELEMETRY_PREFIX
 from collectord.upload.rewriting import RewritableStore
+from collectord.uuids import raw_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,13 @@ class Erasure:
     def lines(self) -> Iterator[str]:
         """For people."""
         for one in self.remains:
-            yield f"not landed yet: {one['where']}, {one['stream']}, {one['rows']:,} rows"
+            if one["where"] == "exporter":
+                yield (
+                    f"not delivered yet: events for {one['stream']}; those too large for it are written into {LARGE} when it "
+                    "takes them, with these ids too: mend or remove it, `collectord flush`, then erase again"
+                )
+            else:
+                yield f"not landed yet: {one['where']}, {one['stream']}, {one['rows']:,} rows"
         if any(one["where"] == "log" for one in self.remains):
             yield "  `collectord flush` brings what waits in the log into its blobs; then erase again"
         if any(one["where"] == "quarantine" for one in self.remains):
@@ -192,8 +200,16 @@ def _look(store: RewritableStore, wanted: Wanted, scope: Scope, result: Erasure)
             having += not found.columnless
             if found.cuts:
                 result.affected.append(Affected(blob.name, found.rows, found.frames, blob.size))
-    if wanted.cells and seen and not result.affected:
-        result.notes += _doubts(wanted, having)
+    if not blobs and scope.stream != "*":
+        result.notes.append(f"no blob of these days has a name that begins like {scope.stream}; see `collectord ls`")
+    if not result.affected:
+        result.notes += _doubts(wanted, having) if wanted.cells and seen else _otherwise_spelled(wanted.ids)
+
+
+def _otherwise_spelled(ids_: Sequence[str]) -> Iterator[str]:
+    count = sum(raw_uuid(one) is None and raw_uuid(one.strip("{}").lower()) is not None for one in ids_)
+    if count:
+        yield f"ids are compared as texts, and {count} of these are uuids that are not spelled in lower case without braces"
 
 
 def _doubts(wanted: Wanted, having: int) -> Iterator[str]:
@@ -229,7 +245,14 @@ def _in_log(socket: Path, wanted: Wanted, notes: list[str]) -> Iterator[dict[str
                 notes.append(f"of what waits in the log only {answer.bytes_searched:,} bytes were searched")
             for one in answer.entries:
                 yield {"where": "log", "stream": one.stream, "entry": one.lsn, "rows": one.rows}
-        if wanted.cells and control.status()["waiting"]["rows"]:
+        status = control.status()
+        if wanted.ids:
+            # A flush waits for an exporter unless that cannot go on. What it has not settled it reads from the log again, landed or
+            # not, so a blob of a large event may come back.
+            for exporter in status["exports"]:
+                if exporter["trouble"] and exporter["lag_bytes"]:
+                    yield {"where": "exporter", "stream": exporter["name"], "entry": None, "rows": 0}
+        if wanted.cells and status["waiting"]["rows"]:
             notes.append("rows wait in the log; numbers in them are not text and were not looked for")
 
 

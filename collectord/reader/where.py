@@ -76,7 +76,9 @@ def days_of(wanted: str, first: date | None, count: int | None, today: date) -> 
 
 def may_hold(name: str, day: date) -> bool:
     """Whether a blob of this name can hold rows of the day: never no where it does."""
-    if "/".join(("", *_digits(day), "")) in name:
+    year, month, day_of_month = _digits(day)
+    # Also in a layout that says the day before the month.
+    if f"/{year}/{month}/{day_of_month}/" in name or f"/{year}/{day_of_month}/{month}/" in name:
         return True
     # In a layout of one's own the digits stand somewhere; where the usual folders name another day, they do not count.
     return not _NAMED_DAY.search(name) and all(digits in name for digits in _digits(day))
@@ -206,7 +208,8 @@ def _line_end_behind(text: bytes, at: int, quoted: int) -> int:
 
 
 def pieces_of_text(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
-    """Plain text as its header, then pieces of whole records, as if they were frames."""
+    """Plain text as its header, then pieces of whole records, as if they were frames. Raises NeverAgain behind the last whole
+    record if more follows: whose row that was, nobody can say."""
     rest = file.read(READ_BYTES)
     header = first_frame_text("none", rest) or b""
     yield Frame(0, len(header), header, None)
@@ -220,6 +223,8 @@ def pieces_of_text(file: io.BufferedReader[BlobFile]) -> Iterator[Frame]:
         if end:
             yield Frame(offset, end, rest[:end], None)
             offset, rest = offset + end, rest[end:]
+    if rest:
+        raise NeverAgain(f"it does not end with a whole row; the {len(rest)} bytes from byte {offset} on are no rows")
 
 
 def _digits(day: date) -> Sequence[str]:

@@ -309,6 +309,11 @@ def _check(template: str, levels: list[list[_Token]], own: Mapping[str, str], ex
         raise ConfigError(f"layout: {template!r} must end with a file name in {extension}; the codec adds its suffix")
     if levels[-1] == [_Literal(extension)]:
         raise ConfigError(f"layout: {template!r} has a file name that begins with a dot; readers skip such files")
+    if _ends_like_a_part(_without_extension(levels[-1], extension), own):
+        raise ConfigError(
+            f"layout: {template!r} has a dot before the end of its file name, where digits would be taken for the number of a "
+            "part, and one day for another; put '-' instead"
+        )
     fields = {token.field for tokens in levels for token in tokens if not isinstance(token, _Literal)}
     missing = [f"{{{name}}}" for name in ("yyyy", "mm", "dd", "designation") if name not in fields]
     if missing:
@@ -318,6 +323,16 @@ def _check(template: str, levels: list[list[_Token]], own: Mapping[str, str], ex
     for name in WRITERS:
         if name in fields and not own[name]:
             raise ConfigError(f"layout: {template!r} uses {{{name}}}, but {name} is empty")
+
+
+def _ends_like_a_part(stem: list[_Token], own: Mapping[str, str]) -> bool:
+    """Whether the name of a file may end in a dot and digits before its extension, as those of a day's further parts do. A value
+    may be nothing but digits, this node's name mostly is not; a dot within one is escaped where it would mislead."""
+    end = "".join(
+        token.text if isinstance(token, _Literal) else "0" if own.get(token.field, "0").isdigit() else "x"
+        for token in stem
+    )
+    return _AMBIGUOUS.search(end) is not None
 
 
 def _constant(tokens: list[_Token]) -> str | None:

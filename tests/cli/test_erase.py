@@ -65,8 +65,36 @@ def test_what_is_not_said_well_is_refused_before_anything_is_done(place: Path, a
     assert not (place / "store" / "_collectord").exists()
 
 
+@pytest.mark.parametrize("text", ["order-1\r\norder-2", "\ufefforder-1\r\norder-2\r\n"])
+def test_the_first_id_of_a_file_is_found_behind_a_byte_order_mark(place: Path, text: str) -> None:
+    (place / "ids").write_bytes(text.encode())
+    assert "2 rows in 1 of 1 blobs" in run(place, "--ids-from", str(place / "ids")).output
+
+
+def test_a_file_of_ids_that_is_not_utf_8_is_refused(place: Path) -> None:
+    (place / "ids").write_text("order-1\n", encoding="utf-16")
+    result = run(place, "--ids-from", str(place / "ids"), "--yes")
+    assert result.exit_code == 2
+    assert "ids: it is not UTF-8" in result.output
+    assert not (place / "store" / "_collectord").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, note",
+    [
+        (("--stream", "w/inputs/default"), "no blob of these days has a name that begins like w/inputs/default"),
+        (("--correlation-id", "0B6B2A3C-1111-4222-8333-444455556666"), "1 of these are uuids that are not spelled in lower case"),
+    ],
+)  # fmt: skip
+def test_what_may_have_kept_rows_from_being_found_is_noted(place: Path, arguments: tuple[str, ...], note: str) -> None:
+    assert note in run(place, "--correlation-id", "order-9", *arguments).output
+    assert "note:" not in run(place, "--correlation-id", "order-9", "--stream", "w/").output
+
+
 def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the log and of the quarantine of a spool; the rest is erased all the same."""
+    """Of the log, of an exporter and of the quarantine of a spool; the rest is erased all the same."""
+    exporter = {"name": "otlp", "trouble": "503", "lag_bytes": 9}
+    stuck = [exporter, exporter | {"trouble": ""}, exporter | {"lag_bytes": 0}]
 
     class Control:
         def __init__(self, socket: Path) -> None:
@@ -83,7 +111,7 @@ def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monke
             return SimpleNamespace(complete=False, bytes_searched=9, entries=entries)
 
         def status(self) -> dict[str, Any]:
-            return {"waiting": {"rows": 3}}
+            return {"waiting": {"rows": 3}, "exports": stuck}
 
     monkeypatch.setattr(erasure, "ControlClient", Control)
     spool = place / "spool"
@@ -96,15 +124,17 @@ def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monke
     done = run(place, "--correlation-id", "order-1", "--yes", "--spool", str(spool), "--json")
     assert done.exit_code == 1
     said = json.loads(done.output)
-    assert [(one["where"], one["rows"]) for one in said["remains"]] == [("log", 3), ("quarantine", 3)]
+    assert [(one["where"], one["rows"]) for one in said["remains"]] == [("log", 3), ("exporter", 0), ("quarantine", 3)]
     assert said["record"]["parts"]
     assert len(said["notes"]) == 2
     text = run(place, "--correlation-id", "order-1", "--spool", str(spool)).output
     assert "collectord flush" in text
     assert "quarantine drop" in text
+    assert "not delivered yet: events for otlp" in text
     cells = json.loads(run(place, "--where", "v=x", "--spool", str(spool), "--json").output)
     assert [one["where"] for one in cells["remains"]] == ["log"]
     assert any("numbers" in note for note in cells["notes"])
+    stuck.clear()
     assert run(place, "--correlation-id", "order-3", "--spool", str(spool)).exit_code == 0
 
 

@@ -90,6 +90,32 @@ def test_events_arrive_once_on_one_connection_and_large_ones_lie_whole_in_the_st
     assert daemon.terminate() == 0
 
 
+def test_an_erasure_tells_of_large_events_that_come_back_when_they_are_delivered(
+    make_daemon: MakeDaemon, endpoint: Ingestion
+) -> None:
+    """They were erased where they had landed, and a flush no longer waits for an exporter that cannot deliver."""
+    endpoint.plan(*["hang"] * 100)
+    daemon = exporting(make_daemon, endpoint).start()
+    erase = ("erase", "--correlation-id", "loan-4711", "--yes")
+    contents = json.dumps({"Contents": "loan-4711 " + "ä" * 100_000}, ensure_ascii=False)
+    with Sender(daemon) as sender:
+        sender.send(100, batches=5)
+        eventually(lambda: daemon.status()["exports"][0]["trouble"], "the endpoint does not answer")
+        sender.send(2, message="STDOUT", customDimensions=contents)
+        daemon.flush()
+        told = daemon.cli(*erase)
+        assert told.returncode == 1, told.stdout
+        assert "2 rows erased" in told.stdout
+        assert "not delivered yet: events for app_insights" in told.stdout
+        endpoint.release()
+        all_arrive(sender, endpoint)
+        daemon.flush()
+    done = daemon.cli(*erase)
+    assert done.returncode == 0, done.stdout
+    assert "2 rows erased from 2 blobs" in done.stdout
+    assert daemon.cli(*erase[:-1]).returncode == 0
+
+
 def test_an_endpoint_that_hangs_holds_up_neither_rows_nor_another_exporter(
     make_daemon: MakeDaemon, endpoint: Ingestion
 ) -> None:

@@ -288,6 +288,15 @@ def test_what_is_damaged_is_named_and_left_alone(store: MemoryStore) -> None:
     assert bytes(store.blobs[DAY + ".zst"].content) == before
 
 
+def test_plain_text_that_ends_amid_a_row_is_not_said_to_be_free_of_the_id(store: MemoryStore) -> None:
+    put(store, "none", row(B) + row(A)[:-2])
+    before = bytes(store.blobs[DAY].content)
+    result = do(store, ids(A))
+    assert not result.complete
+    assert [one["blob"] for one in result.unread] == [DAY]
+    assert bytes(store.blobs[DAY].content) == before
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_rows_that_are_no_csv_are_named_without_being_quoted(store: MemoryStore, codec: str) -> None:
     bad = row(A, "secret") + (b"\xff" + row(A, "secret") if codec == "none" else row(B, "secret,secret"))
@@ -325,6 +334,23 @@ def test_where_a_store_cannot_seal_what_grows_meanwhile_is_done_again(
     assert len(data_blobs(store)) == 1
     assert texts(store).endswith(row(B) + row(B, "2"))
     assert A.encode() not in texts(store)
+
+
+def test_the_day_or_version_at_the_end_of_a_name_is_not_taken_for_a_part(store: MemoryStore) -> None:
+    """Earlier layouts could end so: what is left stays with its day, whichever day there is, and parts keep their numbers."""
+    for day in ("08", "09"):
+        put(store, "zstd", row(A) + row(B), row(B, day), name=f"m/inputs.202611{day}.csv")
+    assert do(store, ids(A)).complete
+    assert [blob.name for blob in data_blobs(store)] == ["m/inputs.20261108.1.csv.zst", "m/inputs.20261109.1.csv.zst"]
+    assert do(store, ids(B)).complete
+    assert not data_blobs(store)
+
+
+def test_a_part_whose_first_was_erased_is_a_part_still(store: MemoryStore) -> None:
+    put(store, "zstd", row(A) + row(B) + row(V7))
+    assert do(store, ids(A)).complete
+    assert do(store, ids(B)).complete
+    assert [blob.name for blob in data_blobs(store)] == [f"{DAY[:-4]}.2.csv.zst"]
 
 
 def test_a_next_part_that_a_daemon_has_made_meanwhile_is_left_to_it(store: MemoryStore) -> None:

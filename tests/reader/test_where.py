@@ -104,6 +104,15 @@ def test_a_damaged_blob_is_named_and_the_others_are_searched() -> None:
     assert troubles == ["a/data.csv.zst", "c.csv"]
 
 
+def test_plain_text_that_ends_amid_a_row_is_named_as_damaged() -> None:
+    store = MemoryStore()
+    put(store, "none", row("id-1") + row("id-2")[:-2])
+    found, troubles = look(store, "id-1")
+    assert [hit.row for hit in found] == [1]
+    assert troubles == list(store.blobs)
+    assert look(store, "id-2") == ([], troubles)
+
+
 def test_records_are_numbered_from_the_beginning_of_the_text() -> None:
     text = row("a") + row("b") * 2
     assert [number for number, _ in hits(text, "b", 1)] == [2, 3]
@@ -136,6 +145,7 @@ def test_the_days_that_are_searched() -> None:
     [
         ("m/2026/11/21/data.csv", True), ("m/2026/11/21/05/data.csv", True), ("m/2026/11/20/21/data.csv", False),
         ("d=20261121/x.csv", True), ("2026-11/21=m.csv", True), ("2026-11/22=m.csv", False), ("m/x.csv", False),
+        ("m/2026/21/11/x.csv", True), ("m/2026/21/12/x.csv", False),
     ],
 )  # fmt: skip
 def test_a_blob_is_left_out_only_if_its_name_cannot_be_of_the_day(name: str, may: bool) -> None:

@@ -150,6 +150,9 @@ def test_codec_and_content_type_follow_from_the_suffix() -> None:
         ("{model}/{yyyy}/{mm}/{dd}/data.csv", r"lacks \{designation\}"),
         ("{designation}/{yyyy}/{mm}/{dd}/data.parquet", "must end with a file name in .csv"),
         ("{designation}/{yyyy}/{mm}/{dd}/.csv", "begins with a dot"),
+        ("{model}/{designation}.{yyyy}{mm}{dd}.csv", "number of a part"),
+        ("{designation}/{yyyy}/{mm}/{dd}/data.{version}.csv", "number of a part"),
+        ("{designation}/{yyyy}/{mm}/{dd}/data.v{version}.2.csv", "number of a part"),
         ("/{designation}/{yyyy}/{mm}/{dd}/data.csv", "empty level"),
         ("{designation}//{yyyy}/{mm}/{dd}/data.csv", "empty level"),
         ("../{designation}/{yyyy}/{mm}/{dd}/data.csv", "level '..'"),
@@ -169,6 +172,13 @@ def test_codec_and_content_type_follow_from_the_suffix() -> None:
 def test_a_template_that_cannot_work_is_refused_and_says_why(template: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=f"^layout: .*{complaint}"):
         Layout(template, suffix="")
+
+
+def test_the_name_of_a_node_ends_like_a_part_only_if_it_is_a_number() -> None:
+    template = "{designation}/{yyyy}/{mm}/{dd}/data.{node}.csv"
+    Layout(template, suffix="", node="aks-0.12")
+    with pytest.raises(ConfigError, match="number of a part"):
+        Layout(template, suffix="", node="12")
 
 
 @pytest.mark.parametrize("prefix", ["_collectord", "_collectord/x", "a/../b", "a\\b", "a\nb"])
