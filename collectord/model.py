@@ -21,6 +21,11 @@ HOUR_NS = 3_600_000_000_000
 MINUTES_PER_DAY = 1440
 MINUTES_PER_HOUR = 60
 
+STREAM_PARTS = (
+    "subscription", "resource_group", "workspace", "webservice", "model", "version", "designation", "collection",
+)  # fmt: skip
+"""Of a `Stream`, what it is called by."""
+
 CORRELATION_COLUMN, REQUEST_COLUMN = "$aml_dc_correlation_id", "$aml_request_id"
 
 SYSTEM_COLUMNS = (

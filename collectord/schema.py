@@ -14,7 +14,17 @@ from google.protobuf.message import DecodeError
 from collectord._pb import collector_pb2 as pb
 from collectord.errors import Rejected
 from collectord.kinds import problem_of
-from collectord.model import SYSTEM_COLUMNS, Column, ColumnType, IdLayout, Reason, Schema, Stream, StreamKind
+from collectord.model import (
+    STREAM_PARTS,
+    SYSTEM_COLUMNS,
+    Column,
+    ColumnType,
+    IdLayout,
+    Reason,
+    Schema,
+    Stream,
+    StreamKind,
+)
 
 MAX_COLUMNS = 10_000
 MAX_NAME_BYTES = 1024
@@ -22,10 +32,6 @@ MAX_STREAM_PART_BYTES = 255
 MAX_SCHEMA_BYTES = 1 << 20
 MAX_HEADER_TEXT = 960 << 10
 MAX_ROW_TEXT = 3 << 20
-
-_STREAM_PARTS = (
-    "subscription", "resource_group", "workspace", "webservice", "model", "version", "designation", "collection",
-)  # fmt: skip
 
 
 def schema_id(raw: bytes) -> bytes:
@@ -79,7 +85,7 @@ def stream_of(message: pb.Stream) -> Stream:
         kind = StreamKind(message.kind)
     except ValueError:
         raise Rejected(Reason.UNSUPPORTED_KIND, f"stream kind {message.kind} is not known to this daemon") from None
-    parts = {name: getattr(message, name) for name in _STREAM_PARTS}
+    parts = {name: getattr(message, name) for name in STREAM_PARTS}
     for name, text in parts.items():
         if len(text.encode()) > MAX_STREAM_PART_BYTES:
             raise Rejected(Reason.BAD_NAME, f"stream.{name} is longer than {MAX_STREAM_PART_BYTES} bytes")
@@ -90,7 +96,7 @@ def stream_of(message: pb.Stream) -> Stream:
 
 def longest_part(stream: Stream) -> int:
     """Bytes of the longest part of a stream's name."""
-    return max(len(getattr(stream, name).encode()) for name in _STREAM_PARTS)
+    return max(len(getattr(stream, name).encode()) for name in STREAM_PARTS)
 
 
 def longest_name(schema: Schema) -> int:
@@ -100,7 +106,7 @@ def longest_name(schema: Schema) -> int:
 
 def stream_message(stream: Stream) -> pb.Stream:
     """The same the other way round."""
-    return pb.Stream(kind=int(stream.kind), **{name: getattr(stream, name) for name in _STREAM_PARTS})  # type: ignore[arg-type]
+    return pb.Stream(kind=int(stream.kind), **{name: getattr(stream, name) for name in STREAM_PARTS})  # type: ignore[arg-type]
 
 
 def _check_event(kind: StreamKind, columns: tuple[Column, ...], tensor: bool, message: pb.Schema) -> None:

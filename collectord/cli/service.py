@@ -35,6 +35,16 @@ def _named(context: click.Context, parameter: click.Parameter, name: str | None)
     return name
 
 
+def _one_service(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """Says so where somebody may have meant several: the settings beside this take patterns."""
+    _named(context, parameter, name)
+    if any(sign in name for sign in "*?[/"):
+        click.echo(
+            f"collectord: {name!r} is taken as the name of one service: there are no patterns or paths here", err=True
+        )
+    return name
+
+
 @service.command("show")
 @click.argument("name", required=False, callback=_named)
 @settings_options(*STORE_SETTINGS)
@@ -58,7 +68,7 @@ def show(config_file: Path | None, name: str | None, as_json: bool, **given: Any
 
 
 @service.command("set")
-@click.argument("name", callback=_named)
+@click.argument("name", callback=_one_service)
 @click.option("--collect-model-data", type=SWITCH, help="Whether its clients collect.")
 @click.option("--enable-app-insights", type=SWITCH, help="Whether its telemetry goes to Application Insights.")
 @click.option(
@@ -113,7 +123,7 @@ def _events(service: dict[str, Any], default: bool | None) -> str:
 
 
 @service.command("capture")
-@click.argument("name", callback=_named)
+@click.argument("name", callback=_one_service)
 @click.option("--requests", type=click.IntRange(1), metavar="N", help="The next N requests, of each client.")
 @click.option("--where", metavar="CONDITION", help="Requests with a prediction of which this holds: 'score > 0.9'.")
 @click.option("--failed", is_flag=True, help="Requests that fail.")

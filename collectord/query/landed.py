@@ -246,16 +246,14 @@ def _parsed(where: str, text: CsvText, rows: bytes, schema: pa.Schema, effort: E
     places = [str(number) for number in range(len(text.names))]
     position = {name: place for place, name in zip(places, text.names, strict=True)}
     wanted = [position[name] for name in schema.names if name in position]
+    types = dict(zip(places, text.types, strict=True))
     try:
-        table = pyarrow.csv.read_csv(
-            io.BytesIO(rows),
-            pyarrow.csv.ReadOptions(use_threads=False, block_size=len(rows) + 1, column_names=places),
-            pyarrow.csv.ParseOptions(newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(
-                include_columns=wanted, column_types=dict(zip(places, text.types, strict=True)), null_values=[""],
-                strings_can_be_null=True, quoted_strings_can_be_null=False,
-            ),
-        )  # fmt: skip
+        try:
+            table = _read_csv(rows, wanted, types)
+        except pa.ArrowInvalid:
+            if not any(pa.types.is_timestamp(types[place]) for place in wanted):
+                raise
+            table = _read_finer_times(rows, wanted, types)
     except pa.ArrowInvalid as error:
         effort.note(f"{where}: {len(records_of(rows))} rows were left out, since they cannot be read: {error}")
         return
@@ -270,6 +268,30 @@ def _parsed(where: str, text: CsvText, rows: bytes, schema: pa.Schema, effort: E
         else:
             columns.append(_cast(batch.column(place), column.type))
     yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _read_csv(rows: bytes, wanted: list[str], types: dict[str, pa.DataType]) -> pa.Table:
+    return pyarrow.csv.read_csv(
+        io.BytesIO(rows),
+        pyarrow.csv.ReadOptions(use_threads=False, block_size=len(rows) + 1, column_names=list(types)),
+        pyarrow.csv.ParseOptions(newlines_in_values=True),
+        pyarrow.csv.ConvertOptions(
+            include_columns=wanted, column_types=types, null_values=[""], strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )  # fmt: skip
+
+
+def _read_finer_times(rows: bytes, wanted: list[str], types: dict[str, pa.DataType]) -> pa.Table:
+    """Likewise, where a time may have nanoseconds, which Arrow refuses to read as microseconds: they are cut off. Reading
+    nanoseconds would not do, which end in 2262."""
+    times = {place: kind for place, kind in types.items() if pa.types.is_timestamp(kind)}
+    table = _read_csv(rows, wanted, {**types, **dict.fromkeys(times, pa.string())})
+    for number, place in enumerate(wanted):
+        if place in times:
+            cut = pyarrow.compute.replace_substring_regex(table.column(number), r"(\.\d{6})\d+", r"\1")
+            table = table.set_column(number, place, cut.cast(times[place]))
+    return table
 
 
 def _cast(column: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:

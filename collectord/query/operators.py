@@ -27,7 +27,10 @@ def compare(at: int, operator: str, left: Sql, right: Sql) -> Sql:
     if operator in ORDERING:
         if a.type == "bool":
             raise Fault(at, "a bool is neither more nor less than another one")
-        return Sql(f"({a.text} {operator} {b.text})", "bool", at)
+        # Of DuckDB a NaN is more than all else; in Kusto it is neither more nor less.
+        more = a if operator in (">", ">=") else b
+        number = f" AND NOT isnan({more.text})" if _may_be_nan(more) else ""
+        return Sql(f"({a.text} {operator} {b.text}{number})", "bool", at)
     # One null and a value are unequal; two nulls are neither equal nor unequal.
     equal = operator == "=="
     distinct, plain, word = ("IS NOT DISTINCT FROM", "=", "AND") if equal else ("IS DISTINCT FROM", "<>", "OR")
@@ -35,7 +38,15 @@ def compare(at: int, operator: str, left: Sql, right: Sql) -> Sql:
         return Sql(f"({a.text} {plain} {b.text})", "bool", at)
     if left.value is not None or right.value is not None:
         return Sql(f"({a.text} {distinct} {b.text})", "bool", at)
-    return Sql(f"(({a.text} {distinct} {b.text}) {word} ({a.text} {plain} {b.text}))", "bool", at)
+    nan = ""
+    if _may_be_nan(a) and _may_be_nan(b):
+        # DuckDB's equal each other.
+        nan = f" AND NOT isnan({a.text})" if equal else f" OR isnan({a.text})"
+    return Sql(f"(({a.text} {distinct} {b.text}) {word} ({a.text} {plain} {b.text}){nan})", "bool", at)
+
+
+def _may_be_nan(given: Sql) -> bool:
+    return given.type == "real" and given.value is None
 
 
 def between(at: int, negated: bool, value: Sql, low: Sql, high: Sql) -> Sql:

@@ -133,10 +133,21 @@ class Questions:
             self._engine.register(relation, found.schema, found.batches)
             self._expected(found.bytes)
             columns = ", ".join(f"{value} AS {quoted(column)}" for column, value in found.plain)
+            self._warn_of_case(found.name, [column for column, _ in found.plain])
             self._engine.view(name, f"SELECT {columns} FROM {found.over(relation)}")
         self._engine.lock()
         reader = self._engine.run(text, {})
         return Answer([(name, None) for name in reader.schema.names], self._engine.batches(reader))
+
+    def _warn_of_case(self, table: str, columns: Sequence[str]) -> None:
+        """Two columns that differ in nothing else: whoever names the second would get the first."""
+        first: dict[str, str] = {}
+        for column in columns:
+            if (other := first.setdefault(column.lower(), column)) != column:
+                self.effort.note(
+                    f"SQL takes no notice of case: {quoted(column)} is {quoted(other)} of {quoted(table)}; SELECT * has both, and "
+                    "KQL tells them apart"
+                )
 
     def _catalog(self, names: Sequence[str], span: Span) -> Catalog:
         """The tables; what waits of those that are named is read now, before the store is."""

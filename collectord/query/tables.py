@@ -14,10 +14,10 @@ from collectord.encode.frame import JSONL
 from collectord.encode.frame_reader import first_frame_text
 from collectord.errors import CallHuman, TryAgain
 from collectord.kinds import DIMENSIONS, EVENTS
-from collectord.model import BlobInfo, ColumnType
+from collectord.model import BlobInfo, ColumnType, Stream
 from collectord.query.errors import listed, suggestion
 from collectord.query.landed import LINE, Certain, CsvBlob, CsvText, Effort, Judge, Sieve, csv_rows, lines
-from collectord.query.names import Names, Spoken, identifier_of
+from collectord.query.names import Names, Spoken, identifier_of, table_of
 from collectord.query.span import SCORING_TIME, TIMESTAMP, Span
 from collectord.query.syntax import TypeName
 from collectord.reader.blobs import BlobFile, data_blobs, settled
@@ -123,7 +123,7 @@ class Catalog:
         self._waiting = waiting
         self._span = span or Span()
         self._streams: dict[str, list[tuple[BlobInfo, Spoken]]] | None = None
-        self._headers: dict[bytes, CsvText] = {}
+        self._headers: dict[tuple[str, bytes], CsvText] = {}
 
     # ------------------------------------------------------------------ names
 
@@ -217,8 +217,8 @@ class Catalog:
             exact = self._reading.settled(blob)
             header = self._header(exact)
             if header is not None:
-                blobs.append(CsvBlob(exact, header, self._text_of(header)))
-        texts = [(self._text_of(one.header), one) for one in waiting if one.form == "csv"]
+                blobs.append(CsvBlob(exact, header, self._text_of(name, header)))
+        texts = [(self._text_of(name, one.header), one) for one in waiting if one.form == "csv"]
         schema = _merged([one.text for one in blobs] + [text for text, _ in texts])
         if not schema.names:
             return f"[{name!r}] has no rows that can be asked: {_why_none([blob for blob, _ in every])}"
@@ -275,13 +275,13 @@ class Catalog:
                 return None
             size *= 4
 
-    def _text_of(self, header: bytes) -> CsvText:
-        """What the columns of a header are: as all schemas that have it say."""
-        known = self._headers.get(header)
+    def _text_of(self, table: str, header: bytes) -> CsvText:
+        """What the columns of a header are in a table: as all its schemas that have the header say."""
+        known = self._headers.get((table, header))
         if known is not None:
             return known
         merged: dict[str, str] = {}
-        for types in self._documents(header):
+        for types in self._documents(table, header):
             for name, kind in types.items():
                 merged[name] = _wider(merged.get(name, kind), kind)
         if not merged:
@@ -291,17 +291,21 @@ class Catalog:
             )
         names = cells(header)
         found = CsvText(names, [_ARROW.get(merged.get(name, "string"), pa.string()) for name in names])
-        self._headers[header] = found
+        self._headers[table, header] = found
         return found
 
-    def _documents(self, header: bytes) -> Iterator[Mapping[str, str]]:
+    def _documents(self, table: str, header: bytes) -> Iterator[Mapping[str, str]]:
         """What is written down, and what the rows that wait say: the document is written after the first rows."""
-        yield from (one.types for one in self._waiting if one.header == header and one.types is not None)
+        waiting = [one.types for one in self._waiting if (one.table, one.header) == (table, header)]
+        yield from (types for types in waiting if types is not None)
         prefix = f"{CONTROL_PREFIX}schemas/{hashlib.sha256(header).hexdigest()}/"
-        for blob in self._reading.store.list(prefix):
-            types = _types(self._reading.store, blob)
-            if types is not None:
-                yield types
+        read = (_document(self._reading.store, blob) for blob in self._reading.store.list(prefix))
+        found = [one for one in read if one is not None]
+        # Streams of others may have the same header, and other types. A document of an older daemon names no stream; and where
+        # a layout leaves names out, no stream is called like the table.
+        if any(one.table == table for one in found):
+            found = [one for one in found if one.table in (table, None)]
+        yield from (one.types for one in found)
 
 
 def _why_none(blobs: Sequence[BlobInfo]) -> str:
@@ -314,7 +318,18 @@ def _why_none(blobs: Sequence[BlobInfo]) -> str:
     return f"{FOR_MONITORING}{above}"
 
 
-def _types(store: BlobStore, blob: BlobInfo) -> dict[str, str] | None:
+_NAMING: Final = ("webservice", "model", "designation", "collection")
+"""What a stream's table is called after."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    table: str | None
+    """None: it does not say."""
+    types: Mapping[str, str]
+
+
+def _document(store: BlobStore, blob: BlobInfo) -> _Document | None:
     """What a schema's document says; None: it is none."""
     got = store.read(blob.name, 0, min(blob.size, 4 << 20)) if blob.size else b""
     if isinstance(got, Unknown):
@@ -322,9 +337,15 @@ def _types(store: BlobStore, blob: BlobInfo) -> dict[str, str] | None:
     if isinstance(got, Blocked):
         raise CallHuman(f"{blob.name}: {got.detail}")
     try:
-        columns = json.loads(got or b"")["columns"]
-        return {str(column["name"]): str(column["type"]) for column in columns}
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(got or b"")
+        types = {str(column["name"]): str(column["type"]) for column in said["columns"]}
+        stream = said.get("stream")
+        if stream is None:
+            return _Document(None, types)
+        webservice, model, designation, collection = (str(stream[part]) for part in _NAMING)
+        named = Stream(webservice=webservice, model=model, designation=designation, collection=collection)
+        return _Document(table_of(named), types)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -1,7 +1,8 @@
 """The typed schema of each header, beside the data: CSV says nothing of types, and readers may want them.
 
 `_collectord/schemas/<SHA-256 of the header row>/<schema id>.json`: whoever has a blob hashes its first line (with the LF)
-and finds what its columns are. Written once; two daemons that write the same one write the same bytes.
+and finds what its columns are: a document for each stream that has such a header. Written once; two daemons that write the
+same one write the same bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import hashlib
 import json
 import threading
 
-from collectord.model import ColumnType, IdLayout, Schema
+from collectord.model import STREAM_PARTS, ColumnType, IdLayout, Schema
 from collectord.upload.store import CONTROL_PREFIX, AlreadyExists, Appended, BlobStore, Created, WrongPosition
 
 
 def document(schema: Schema, header: bytes) -> bytes:
-    """The JSON document of a schema: every column of the CSV in order, with its type."""
+    """The JSON document of a schema: its stream, and every column of the CSV in order, with its type."""
     ids = {IdLayout.NONE: "uuid", IdLayout.UUID: "uuid", IdLayout.TEXT: "string"}
     columns = [(column.name, ColumnType(column.type).name.lower()) for column in schema.columns]
     columns += [
@@ -34,6 +35,7 @@ def document(schema: Schema, header: bytes) -> bytes:
     fields = {
         "format": 1,
         "header_sha256": hashlib.sha256(header).hexdigest(),
+        "stream": {part: getattr(schema.stream, part) for part in STREAM_PARTS},
         "columns": [{"name": name, "type": kind} for name, kind in columns],
     }
     return (json.dumps(fields, ensure_ascii=False, indent=1) + "\n").encode()

@@ -82,3 +82,24 @@ def test_an_empty_name_is_no_service(tmp_path: Path, command: tuple[str, ...]) -
         str(tmp_path / "s"),
     )
     assert named.exit_code == 0, named.output
+
+
+@pytest.mark.parametrize("command", [("set", "--collect-model-data=false"), ("capture", "--requests", "5")])
+def test_a_pattern_is_the_name_of_one_service(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """`collect_only` takes patterns, this does not: whoever wants `fraud*` off must not believe that it is."""
+    first, *options = command
+    (tmp_path / "store").mkdir()
+    for name, told in (("fraud*", True), ("ws/fraud", True), ("fraud", False)):
+        words = (
+            "service",
+            first,
+            name,
+            *options,
+            "--store",
+            str(tmp_path / "store"),
+            "--spool",
+            str(tmp_path / "spool"),
+        )
+        answer = run(*words)
+        assert answer.exit_code == 0, answer.output
+        assert (f"{name!r} is taken as the name of one service" in answer.stderr) is told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,80 @@ def test_a_stream_is_a_table_with_the_types_of_its_schema(codec: str) -> None:
     ]  # fmt: skip
     (sql,) = ask_sql(store, 'SELECT count(*) AS n, count(t) AS texts, max(u) AS u FROM "my-service/model/inputs"')
     assert sql == {"n": 3, "texts": 2, "u": 18446744073709551615}
+
+
+@pytest.mark.parametrize("layout", ["documented", "{designation}/{model}/{yyyy}/{mm}/{dd}/data.csv"])
+def test_other_streams_with_the_same_header_do_not_change_the_types(layout: str) -> None:
+    """Two services call a column `score`; of one it is a text. Where names of blobs do not tell them apart, both types count."""
+    store = MemoryStore()
+    for number, (service, kind, value) in enumerate(
+        [("a", ColumnType.FLOAT64, "0.5"), ("b", ColumnType.STRING, "high")]
+    ):
+        of = replace(
+            schema(score=kind), id=bytes([number] * 16), stream=Stream("s", "g", "w", service, "m", "1", "inputs")
+        )
+        base = f"s/g/w/{service}/m/1/inputs" if layout == "documented" else "inputs/m"
+        put_rows(store, f"{base}/2026/11/2{number}/data.csv", of, value)
+    if layout == "documented":
+        assert ask(store, "['a/m/inputs'] | where score > 0.1 | project score") == [{"score": 0.5}]
+        assert ask(store, "['b/m/inputs'] | project score") == [{"score": "high"}]
+    else:
+        found = ask(store, "['default/m/inputs'] | project score | order by score asc", layout=layout)
+        assert found == [{"score": "0.5"}, {"score": "high"}]
+
+
+def test_documents_that_name_no_stream_count_for_all() -> None:
+    """Older daemons wrote them so, and what is written stays."""
+    store = MemoryStore()
+    of = replace(schema(score=ColumnType.FLOAT64), stream=Stream("s", "g", "w", "my-service", "model", "1", "inputs"))
+    put_rows(store, f"{BASE}/2026/11/20/data.csv", of, "0.5")
+    older = replace(schema(score=ColumnType.STRING), id=bytes(16))
+    put_rows(store, f"{BASE}/2026/11/21/data.csv", older, "high")
+    content = store.blobs[blob_of(older, header_of(older))].content
+    fields = json.loads(bytes(content))
+    del fields["stream"]
+    content[:] = json.dumps(fields).encode()
+    found = ask(store, "my_service_model_inputs | project score | order by score asc")
+    assert found == [{"score": "0.5"}, {"score": "high"}]
+
+
+def test_columns_that_differ_in_case_are_told_of_in_sql() -> None:
+    """There the second one's name gives the first one's values; KQL knows both."""
+    store = MemoryStore()
+    put_rows(store, f"{BASE}/2026/11/21/data.csv", schema(Age=ColumnType.INT64, age=ColumnType.INT64), "1,2")
+    assert ask(store, "my_service_model_inputs | project Age, age") == [{"Age": 1, "age": 2}]
+    with asked(store) as questions:
+        assert rows(questions.sql("SELECT count(*) AS n FROM my_service_model_inputs")) == [{"n": 1}]
+        (note,) = (one for one in questions.effort.notes if "case" in one)
+    assert note.startswith('SQL takes no notice of case: "age" is "Age" of "my-service/model/inputs"')
+
+
+def test_a_nan_is_neither_more_nor_less_nor_equal() -> None:
+    """As in Kusto and pandas, and as in the conditions of a recipe; DuckDB's is more than all numbers."""
+    store = MemoryStore()
+    of = schema(x=ColumnType.FLOAT64, y=ColumnType.FLOAT64)
+    put_rows(store, f"{BASE}/2026/11/21/data.csv", of, "NaN,NaN", "1.0,NaN", "NaN,1.0", "1.0,1.0", ",1.0", "Inf,2.0")
+    counts = {
+        "x > 0.5": 3, "x >= 0.5": 3, "x < 2": 2, "0.5 < x": 3, "x between (0.5 .. 1e9)": 2, "x > y": 1, "x >= y": 2,
+        "x < y": 0, "x <= y": 1, "x == y": 1, "x != y": 5, "not(x > 0.5)": 2, "x == 1": 2, "x != 1": 4,
+    }  # fmt: skip
+    assert {one: ask(store, f"my_service_model_inputs | where {one} | count")[0]["Count"] for one in counts} == counts
+
+
+def test_times_finer_than_microseconds_cost_no_rows() -> None:
+    """As pandas' times have them. They are cut, to either side of 1970; columns and rows beside them are what they were."""
+    store = MemoryStore()
+    of = schema(at=ColumnType.TIMESTAMP, zoned=ColumnType.TIMESTAMP_UTC, n=ColumnType.INT64)
+    put_rows(
+        store, f"{BASE}/2026/11/21/data.csv", of, "2026-11-21T01:00:00.123456789,2026-11-21T01:00:00.000000001Z,1",
+        "1969-12-31T23:59:59.999999999,,2", "9999-12-31T23:59:59.999999,2026-11-21T01:00:00.000000Z,3",
+    )  # fmt: skip
+    found = ask(store, "my_service_model_inputs | project at, zoned, n | order by n asc")
+    assert found == [
+        {"at": "2026-11-21T01:00:00.123456Z", "zoned": "2026-11-21T01:00:00.000000Z", "n": 1},
+        {"at": "1969-12-31T23:59:59.999999Z", "zoned": None, "n": 2},
+        {"at": "9999-12-31T23:59:59.999999Z", "zoned": "2026-11-21T01:00:00.000000Z", "n": 3},
+    ]
 
 
 def test_versions_and_schemas_of_a_stream_are_one_table() -> None:

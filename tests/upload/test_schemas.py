@@ -7,7 +7,7 @@ import json
 
 from collectord.model import Column, ColumnType, IdLayout, Schema, Stream
 from collectord.testing.store import MemoryStore
-from collectord.upload.schemas import SchemaPublisher, blob_of
+from collectord.upload.schemas import STREAM_PARTS, SchemaPublisher, blob_of
 
 HEADER = b"age,name\n"
 SCHEMA = Schema(
@@ -33,6 +33,7 @@ def test_who_has_a_header_finds_its_types() -> None:
     assert types["age"] == "float32"
     assert types["$aml_request_id"] == "string"
     assert list(types)[-1] == "$aml_dc_sampling"
+    assert fields["stream"] == {part: "m" if part == "model" else "" for part in STREAM_PARTS}
     assert fields["header_sha256"] == hashlib.sha256(HEADER).hexdigest()
 
 

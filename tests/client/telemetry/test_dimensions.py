@@ -7,6 +7,7 @@ import decimal
 import enum
 import hashlib
 import json
+import sys
 import uuid
 from typing import Any
 
@@ -50,12 +51,21 @@ def deep(levels: int) -> Any:
         (np.float32(0.5), 0.5, False),
         (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]], False),
         (pd.Series([1.0, np.nan]), [1.0, "NaN"], True),
+        (
+            np.array(["2026-11-21T01:02:03.000000004", "NaT"], "datetime64[ns]"),
+            ["2026-11-21T01:02:03.000000004", "NaT"],
+            False,
+        ),
+        (np.datetime64("2026-11-21", "ns"), "2026-11-21T00:00:00.000000000", False),
         (np.zeros(1 << 20), "(ndarray of 8388608 bytes)", True),
         (datetime.datetime(2026, 11, 21, 1), "2026-11-21 01:00:00", False),
         (decimal.Decimal("1.10"), "1.10", False),
         (uuid.UUID(int=7), str(uuid.UUID(int=7)), False),
         (Colour.RED, "Colour.RED", True),
         (1 << 70, str(1 << 70), True),
+        ([(1 << 63) - 1, 1 << 63, -(1 << 63)], [(1 << 63) - 1, str(1 << 63), str(-(1 << 63))], True),
+        (np.uint64((1 << 64) - 1), str((1 << 64) - 1), True),
+        ([sys.float_info.max, -1e308, 5e-324, -0.0], ["1.7976931348623157e+308", "-1e+308", "5e-324", -0.0], True),
         (b"raw", "(3 bytes)", True),
         (Bad(), "(Bad: its text failed with ValueError)", True),
         (itself(), [1, "(contains itself)"], True),
@@ -67,6 +77,21 @@ def test_values_become_what_json_has(given: Any, expected: Any, altered: bool) -
     budget = Budget()
     assert plain(given, budget) == expected
     assert budget.altered is altered
+
+
+def test_a_frame_is_its_rows() -> None:
+    """Its text has dots in the place of columns and rows; what is too large for more is that text."""
+    wide = pd.DataFrame({f"f{number}": [number, number + 0.5] for number in range(40)}).assign(name=["a", "b"])
+    budget = Budget()
+    assert plain(wide, budget) == [
+        {**{f"f{number}": number + half for number in range(40)}, "name": name} for half, name in ((0, "a"), (0.5, "b"))
+    ]
+    assert not budget.altered
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    for given in (twice, pd.DataFrame({"x": range(5000)})):
+        budget = Budget()
+        assert plain(given, budget) == str(given)
+        assert budget.altered
 
 
 def test_what_is_frozen_does_not_change_any_more() -> None:

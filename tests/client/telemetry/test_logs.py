@@ -106,6 +106,33 @@ def test_whatever_becomes_of_handlers(client: Client, daemon: FakeDaemon, capsys
     assert [event["message"] for event in told(client, daemon, "traces")] == ["first", "second"]
 
 
+def test_a_record_is_told_once_whoever_wraps_logging_too(make: Any, daemon: FakeDaemon, logger: logging.Logger) -> None:
+    """Error trackers put their function in the same place; asking again, also by another client after a close, then puts ours
+    around theirs."""
+
+    class Nested(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.msg == "two":
+                logger.info("within")
+
+    logger.addHandler(Nested())
+    before = logging.Logger.callHandlers
+    first, second = make(telemetry=True), make(telemetry=True)
+    try:
+        first.capture_logging()
+        ours = logging.Logger.callHandlers
+        logging.Logger.callHandlers = lambda self, record: ours(self, record)  # type: ignore[method-assign]
+        first.capture_logging()
+        logger.info("one")
+        assert [event["message"] for event in told(first, daemon, "traces")] == ["one"]
+        first.close()
+        second.capture_logging()
+        logger.info("two")
+        assert [event["message"] for event in told(second, daemon, "traces")] == ["one", "two", "within"]
+    finally:
+        logging.Logger.callHandlers = before  # type: ignore[method-assign]
+
+
 def test_records_that_do_not_fit_and_that_log_themselves(
     client: Client, daemon: FakeDaemon, logger: logging.Logger
 ) -> None:

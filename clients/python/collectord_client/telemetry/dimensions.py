@@ -21,6 +21,11 @@ NODES = 20_000
 """Values within one dimension, all levels counted."""
 WIDEST = 64 << 10
 """Bytes of an array that is taken apart."""
+LEAST, MUCH = 1e-308, 1e308
+"""Numbers between them, and whole ones of 64 bits with a sign, are those that every reader takes: with any other, the daemon
+lands all dimensions of the event as one text (docs/formats/telemetry-jsonl.md)."""
+CELLS = WIDEST // 8
+"""Of a frame that is taken apart."""
 
 Plain = str | int | float | bool | list[Any] | dict[str, Any] | None
 
@@ -56,9 +61,9 @@ def plain(value: Any, budget: Budget, depth: int = 0) -> Plain:
     if kind is str or kind is bool or value is None:
         return value  # type: ignore[no-any-return]
     if kind is float:
-        return value if math.isfinite(value) else _no_number(value, budget)
+        return value if LEAST <= abs(value) < MUCH or not value else _no_number(value, budget)
     if kind is int:
-        return value if -(1 << 63) <= value < 1 << 64 else _text(value, budget)
+        return value if abs(value) < 1 << 63 else _text(value, budget)
     budget.nodes -= 1
     if budget.nodes < 0:
         return _left("more values than are taken", budget)
@@ -95,10 +100,28 @@ def _structure(value: Any, budget: Budget, depth: int) -> Plain:
         # An array, a series, or one number of numpy.
         if getattr(value, "nbytes", 0) > WIDEST:
             return _left(f"{type(value).__name__} of {value.nbytes} bytes", budget)
+        if type(value).__module__ == "numpy" and value.dtype.kind in ("M", "m"):
+            # Of nanoseconds, numpy's list has bare numbers.
+            value = value.astype(str)
         return plain(value.tolist(), budget, depth)
+    if type(value).__name__ == "DataFrame":
+        rows = _rows(value)
+        if rows is not None:
+            return plain(rows, budget, depth)
     if isinstance(value, (int, float)):
         return plain(int(value) if isinstance(value, int) else float(value), budget, depth)
     return _text(value, budget)
+
+
+def _rows(frame: Any) -> list[dict[Any, Any]] | None:
+    """The rows of a frame of pandas or polars, whose text leaves out columns and rows; None: it is too large, has two columns
+    of one name, or is a frame of others."""
+    library = type(frame).__module__.partition(".")[0]
+    if library not in ("pandas", "polars") or frame.shape[0] * (frame.shape[1] + 1) > CELLS:
+        return None
+    if library == "polars":
+        return frame.to_dicts()  # type: ignore[no-any-return]
+    return frame.to_dict("records") if frame.columns.is_unique else None
 
 
 def _some(values: Any, budget: Budget) -> Any:
@@ -121,6 +144,8 @@ def _text(value: Any, budget: Budget, usual: bool = False) -> str:
 
 def _no_number(value: float, budget: Budget) -> str:
     budget.altered = True
+    if math.isfinite(value):
+        return repr(value)
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 

@@ -24,6 +24,8 @@ LOGGER = "Logger"
 
 class _Here(threading.local):
     handling = False
+    passing: logging.LogRecord | None = None
+    """The record that was told and is with its handlers now."""
 
 
 _here = _Here()
@@ -61,10 +63,18 @@ def capture(client: Reporter, level: int | str) -> None:
     @functools.wraps(original)
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
         clients = audience.logs.clients
-        if clients:
-            # Where nothing is sent, nothing is looked at.
-            _tell([one for one in clients if record.levelno >= one._log_level and one._feed.kinds], record)
-        original(self, record)
+        outer = _here.passing
+        if not clients or outer is record:
+            # With somebody else's function between them, such as an error tracker's, two of ours may stand in a row.
+            original(self, record)
+            return
+        # Where nothing is sent, nothing is looked at.
+        _tell([one for one in clients if record.levelno >= one._log_level and one._feed.kinds], record)
+        _here.passing = record
+        try:
+            original(self, record)
+        finally:
+            _here.passing = outer
 
     _hooked = call_handlers
     logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
