@@ -410,8 +410,6 @@ class Settings(BaseSettings):
             raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
         if value.startswith("az://") and not value[5:].split("/")[0]:
             raise ValueError("az:// needs a container: az://modeldata")
-        if os.path.isfile(value):  # noqa: PTH113 - never raises
-            raise ValueError("it is a file; a store is a directory or az://CONTAINER[/PREFIX]")
         return value
 
     @model_validator(mode="after")

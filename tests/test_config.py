@@ -104,7 +104,6 @@ def test_the_command_line_beats_the_environment_beats_the_file_beats_the_default
         ("store", "s3://bucket", "az://CONTAINER"),
         ("store", "az://", "az://modeldata"),
         ("store", "", "a directory"),
-        ("store", __file__, "is a file"),
         ("spool", "", "a directory"),
         ("admin", "9090", "HOST:PORT"),
         ("admin", "localhost:99999", "HOST:PORT"),

@@ -376,14 +376,14 @@ def test_an_address_that_is_taken_is_named(make_daemon: MakeDaemon, field: str) 
 
 
 def test_a_socket_that_no_client_could_reach_is_refused(folder: Path) -> None:
-    """The default lies below the working directory, whose path has a comma: exit 2, and what to do. The spool may lie there."""
+    """It lies behind a link, in a directory whose name has a comma: exit 2, and what to do."""
     place = folder / "a,b"
     place.mkdir()
-    done = collectord("serve", cwd=place)
+    (folder / "link").symlink_to(place)
+    done = collectord("serve", "--listen", "unix:./link/c.sock", cwd=folder)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        f"collectord: listen: gRPC, which clients use, cuts {place.resolve()}/collectord-data/collectord.sock at the "
-        "comma; choose a path without one"
+        f"collectord: listen: gRPC, which clients use, cuts {place.resolve()}/c.sock at the comma; choose a path without one"
     )
 
 

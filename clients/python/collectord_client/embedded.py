@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .dial import knock
 from .endpoint import EndpointError, directory_of, socket_of, spool_of
+from .notices import once
 from .threadless import threads_can_start
 
 if TYPE_CHECKING:
@@ -128,6 +130,7 @@ def serve(directory: str, user: Sender) -> None:
             daemon = _start(directory)
         except EndpointError as error:
             _not_before[directory] = (time.monotonic() + AGAIN_AFTER, str(error))
+            once(logging.WARNING, f"embedded {directory}", "nothing can be collected: %s", error)
             raise
         _not_before.pop(directory, None)
         if daemon is not None:

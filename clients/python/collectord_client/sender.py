@@ -15,7 +15,7 @@ from . import embedded, framed, process
 from .access import Access, AccessError, Explainer
 from .bell import Bell
 from .dial import knock, may_answer, pause
-from .endpoint import EndpointError, directory_of, resolve
+from .endpoint import EndpointError, chosen, directory_of, resolve
 from .link import Link
 from .notices import say, trace
 from .outbox import Outbox
@@ -236,7 +236,8 @@ class Sender:
         try:
             return self._connect()
         except (EndpointError, AccessError) as error:
-            self._failed(str(error), needs_somebody=True)
+            # Why a directory cannot be served is told already.
+            self._failed(str(error), needs_somebody=not chosen(self.endpoint).startswith("dir:"))
         except Exception as error:  # noqa: BLE001
             self._failed(type(error).__name__)
             trace(error)
