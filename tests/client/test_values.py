@@ -32,6 +32,19 @@ CIRCLE.append(CIRCLE)
 ORDERS = ["C", "F", "strided", "reversed", "readonly", "swapped"]
 
 
+class Tensor:
+    """An array of another library, whose types are not numpy's."""
+
+    dtype = object()
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+        self.shape = values.shape
+
+    def tolist(self) -> Any:
+        return self.values.tolist()
+
+
 def arrived(client: Client, daemon: FakeDaemon) -> list[tuple[Any, ...]]:
     """The rows received so far, once all of them are."""
     assert client.flush(10)
@@ -620,6 +633,8 @@ def test_in_json_is_what_would_stand_in_a_column(client: Client, daemon: FakeDae
         {1: {("a", 2): {True: None}}},
         [[np.array([1.5]), pd.Series([2])]],
         np.array([[1, 2], [3, 4]]),
+        Tensor(np.array([0.5, math.nan])),
+        [Tensor(np.array([1]))],
         math.nan,
     ]
     client.collect(pd.DataFrame({"x": values}))
@@ -634,6 +649,8 @@ def test_in_json_is_what_would_stand_in_a_column(client: Client, daemon: FakeDae
         '{"1":{"(\'a\', 2)":{"true":null}}}',
         "[[[1.5],[2]]]",
         "[[1,2],[3,4]]",
+        "[0.5,null]",
+        "[[1]]",
         None,
     ]
 

@@ -3,6 +3,7 @@ door too."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,18 +24,14 @@ def as_json(value: Any, scalar: Callable[[Any], Any]) -> str:
     `scalar` makes of anything else None, a bool, a number or a text. Raises CollectError: what `scalar` raises,
     `unsupported_media` for arrays of more than two dimensions, `unsupported_type` for more than `MAX_DEPTH` levels.
     """
-    if _dimensions(value) in (1, 2) and value.dtype.kind in "biuf":
-        value = value.tolist()
     try:
         # As nearly always: nothing but what JSON knows.
-        return _written(value)
+        return _written(_numbers(value))
     except (TypeError, ValueError, RecursionError):
         return _written(_tree(value, scalar, MAX_DEPTH))
 
 
 def _written(value: Any) -> str:
-    import json
-
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -51,9 +48,15 @@ def _tree(value: Any, scalar: Callable[[Any], Any], levels: int) -> Any:
     if _dimensions(value) > 2:
         raise CollectError("unsupported_media", f"an array of {_dimensions(value)} dimensions is no value")
     if isinstance(value, (list, tuple)) or _dimensions(value):
-        return [_tree(inner, scalar, levels - 1) for inner in value]
+        return [_tree(inner, scalar, levels - 1) for inner in _numbers(value)]
     plain = scalar(value)
     return None if isinstance(plain, float) and plain - plain != 0 else plain
+
+
+def _numbers(value: Any) -> Any:
+    """An array of numbers as a list, whichever library's it is; anything else as it is."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return value.tolist() if _dimensions(value) in (1, 2) and kind in ("", *"biuf") else value
 
 
 def _dimensions(value: Any) -> int:
