@@ -110,7 +110,7 @@ bench-fleet: venv ## What a fleet of nodes does to the blobs it shares: the tabl
 # v1 is a source distribution that wants libraries which no image has any more.
 build/bench-azureml/.ready: build/wheels/.ready benchmarks/azureml/peers.lock
 	$(call environment,--no-deps -r benchmarks/azureml/peers.lock)
-	$(@D)/bin/python -m pip install -q build/wheels/collectord_client-*.whl
+	$(@D)/bin/python -m pip install -q "$$(echo build/wheels/collectord_client-*.whl)[grpc]" # the daemon that it asks is one of gRPC
 	touch $@
 
 bench-azureml: build/bench-azureml/.ready ## What a request pays for collecting: Azure ML's two SDKs and ours in one run
