@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from collectord_client import CORE, Client, CollectError, Request, page
-from collectord_client.outbox import FULL_PAGES, Outbox
+from collectord_client.outbox import FULL_PAGES, WATCH_EVERY, WATCH_FOR, Outbox
 from collectord_client.page import Page
 
 from tests.client.cores import Tape
@@ -255,6 +255,42 @@ def test_a_page_that_nobody_expects_wakes_the_sender() -> None:
     assert client._outbox.seal() is None
     client.collector("labels").collect(np.ones((1, 8)))
     assert tape.wakes == 2
+    client.close(0)
+
+
+def test_the_sender_goes_on_looking_for_whoever_collected_lately() -> None:
+    """Then a request that comes a little later does not pay for waking it."""
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=1.0)
+    outbox, collect = client._outbox, client.collector("labels").collect
+    tape = outbox.carrier = Tape()
+    collect(np.ones((1, 8)))
+    began = time.monotonic()
+    # It has sent the page, and will be here again before a page that is begun now has lingered.
+    assert outbox.seal(began) == pytest.approx(began + 1)
+    assert len(tape.pages) == 1
+    collect(np.ones((1, 8)))
+    assert tape.wakes == 1
+    opened = outbox.seal(began)
+    assert opened is not None
+    assert opened < began + 1
+    assert outbox.seal(opened) == pytest.approx(opened + 1)
+    assert len(tape.pages) == 2
+    # For a while, not for ever.
+    assert outbox.seal(opened + WATCH_FOR - 0.1) == pytest.approx(opened + WATCH_FOR + 0.9)
+    assert outbox.seal(opened + WATCH_FOR + 0.1) is None
+    collect(np.ones((1, 8)))
+    assert tape.wakes == 2
+    client.close(0)
+
+
+def test_the_sender_is_woken_where_it_would_have_to_look_often() -> None:
+    client = Client("m", endpoint="unix:/nowhere/c.sock", linger=WATCH_EVERY / 2)
+    outbox, collect = client._outbox, client.collector("labels").collect
+    tape = outbox.carrier = Tape()
+    for wakes in (1, 2, 3):
+        collect(np.ones((1, 8)))
+        assert tape.wakes == wakes
+        assert outbox.seal(time.monotonic()) is None
     client.close(0)
 
 

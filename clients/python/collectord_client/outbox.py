@@ -25,6 +25,10 @@ MAX_SLOT_COLUMNS = 100_000
 MOST = 1 << 62
 FULL_PAGES = 4
 """So many full pages wake the sender, which else looks when a page has lingered; fewer where the outbox is small."""
+WATCH_FOR = 10.0
+WATCH_EVERY = 0.1
+"""Whoever collected in so many seconds will again, and waking a thread costs the request more than all else: until then the sender
+looks each time that a page would have lingered. Not where that is more often than this, in seconds: there it is woken."""
 HELD_SHARE = 10
 """That part of the limit is for what a capture recipe has yet to decide on."""
 EVENTS_SHARE = 2
@@ -117,6 +121,8 @@ class Outbox(Tray):
         self.board.after_fork()
         self._nudge = False
         self._watched = False
+        self._busy = float("-inf")
+        """When a page was last seen open, in monotonic seconds."""
         self._full = 0
         self._entering = 0
         """Calls that have begun to put pieces and wait for room for the next one."""
@@ -254,10 +260,15 @@ class Outbox(Tray):
 
     def seal(self, older_than: float | None = None) -> float | None:
         """Hands open pages to the sender: all, and what is told up to now; or those opened before `older_than`. Returns when
-        the next was opened."""
+        the next was opened, or may be."""
         if older_than is None:
             self.draw()
+            now = time.monotonic()
+        else:
+            now = older_than + self.linger
         with self.lock:
+            if self._open:
+                self._busy = now
             while self._open:
                 page = next(iter(self._open))
                 if older_than is not None and page.opened > older_than:
@@ -266,8 +277,9 @@ class Outbox(Tray):
                     return page.opened
                 self._seal(page)
             self._full = 0
-            self._watched = False
-        return None
+            lately = now < self._busy + WATCH_FOR and self.linger >= WATCH_EVERY and not self.abandoned
+            self._watched = lately and older_than is not None
+        return now if self._watched else None
 
     def draw(self) -> None:
         """Takes over what has been told."""
