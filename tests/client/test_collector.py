@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
+import pandas as pd
 import pytest
 from collectord_client import Client, CollectError, Context
 from collectord_client import core as module
@@ -176,6 +177,25 @@ def test_what_is_no_context_is_counted(make: Any, bogus: Any) -> None:
         assert isinstance(bound.collect(np.ones((1, 2)), context=bogus), Context)
     assert client.stats()["dropped"] == {"bad_id": 2}
     assert isinstance(client.collect([1.0], "in\n", context=bogus), Context)
+
+
+@pytest.mark.parametrize(
+    ("data", "told", "reason"),
+    [
+        (np.ones((5, 1)), {"correlation_id": ["a", "b", "c", "d", 1.5]}, "bad_id"),
+        (np.ones((5, 1)), {"correlation_id": ""}, "bad_id"),
+        (np.ones((5, 1)), {"request_id": ["a", "b", "c", "d", ""]}, "bad_id"),
+        (np.ones((5, 1)), {"timestamp": [1, 2, 3, 4, "x"]}, "bad_timestamp"),
+        (pd.DataFrame({"photo": [b"x"] * 5}), {}, "unsupported_media"),
+        (pd.DataFrame({"a\0": [1] * 5}), {}, "bad_name"),
+    ],
+    ids=["an id of many", "one id", "a request of many", "a time of many", "a cell", "a name"],
+)
+def test_what_is_refused_is_counted_in_rows(make: Any, data: Any, told: dict[str, Any], reason: str) -> None:
+    """Whatever it was refused for: one id among a night's labels loses all of them."""
+    client = make()
+    client.collect(data, "labels", **told)
+    assert client.stats()["dropped"] == {reason: 5}
 
 
 def test_an_array_that_does_not_fit_into_memory_is_counted(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -93,6 +94,21 @@ def test_a_core_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["pure"]
     assert "the compiled core cannot be loaded: undefined symbol" in done.stderr
+
+
+def test_a_core_that_was_not_built_is_nothing_to_tell(tmp_path: Path) -> None:
+    """As pip leaves it where there is no C compiler."""
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("_core*.so", "__pycache__"))
+    # Without the site's packages, where the core of another tree may be linked.
+    code = (
+        "import logging, sys; logging.basicConfig()\n"
+        "import collectord_client as c; print(c.CORE); sys.stderr.flush(); sys.stdout.flush()"
+    )
+    environment = {**os.environ, "COLLECTORD_CLIENT_PURE": "", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.split(), done.stderr) == (["pure"], "")
 
 
 def test_nothing_is_put_while_somebody_holds_the_lock() -> None:

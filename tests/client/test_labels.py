@@ -105,6 +105,42 @@ def test_a_foreign_id_without_a_time_is_filed_today_and_counted(client: Client, 
     assert client.stats()["notes"] == {"undated": 3}
 
 
+@pytest.mark.parametrize("beside", ["loan-1", f"loan-7-{IDS[0]}"], ids=["text", "prefixed"])
+def test_an_id_tells_its_day_beside_texts_too(client: Client, daemon: FakeDaemon, beside: str) -> None:
+    """One text makes texts of all ids of a call."""
+    client.collect([[1.0]] * 2, "labels", correlation_id=[IDS[5], beside])
+    got = {row.correlation: row.time_ns // 10**6 for row in labels(client, daemon)}
+    assert got[IDS[5]] == EARLIER[5] // 10**6
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_prediction_of_another_request_leaves_the_inputs_of_this_one(
+    client: Client, daemon: FakeDaemon, several: bool
+) -> None:
+    """It is filed under the day of those that it names, without the request that it came in."""
+    with Request("of today"):
+        inputs = client.collect([[1.0], [2.0]])
+        client.collect([0.1, 0.2], "predictions", ["p"], correlation_id=IDS[3:5] if several else IDS[3])
+        mine = client.collect([0.3, 0.4], "predictions", ["p"])
+    assert mine.correlation == inputs.correlation
+    assert client.flush(10)
+    got = [
+        row for row in daemon.rows if row.designation == "predictions" and row.correlation != str(inputs.correlation)
+    ]
+    assert [(row.time_ns // 10**6, row.request) for row in got] == [(EARLIER[3] // 10**6, None)] * 2
+    assert client.stats()["notes"] == {}
+
+
+@pytest.mark.parametrize("given", ["own", "loan-1", ["loan-1", "loan-2"]], ids=["same", "text", "texts"])
+def test_a_prediction_under_another_name_belongs_to_its_request(client: Client, daemon: FakeDaemon, given: Any) -> None:
+    """An id that tells no time, or the very one of the inputs."""
+    with Request("r"):
+        inputs = client.collect([[1.0], [2.0]])
+        named = inputs.correlation if given == "own" else given
+        made = client.collect([0.1, 0.2], "predictions", ["p"], correlation_id=named)
+    assert (made.time_ns, made.request_id) == (inputs.time_ns, "r")
+
+
 def test_a_label_does_not_take_the_id_of_the_request_it_came_in(client: Client, daemon: FakeDaemon) -> None:
     with Request("of the feedback"):
         client.collect([[1.0]], "labels", correlation_id=IDS[0])

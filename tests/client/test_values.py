@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from collectord_client import Client, CollectError
-from collectord_client.block import Block, Part
+from collectord_client.block import FLOAT32, Block, Part
 from collectord_client.page import bitmap
 
 from tests.client.fakedaemon import FakeDaemon
@@ -738,6 +738,41 @@ def test_a_tensor_that_makes_no_array_is_no_accident_of_ours(make: Any, error: t
     client = make()
     assert client.collect(Tensor()).rows == 0
     assert client.stats()["dropped"] == {"unsupported_type": 3}
+
+
+@pytest.mark.parametrize("dims", [0, 1])
+def test_a_list_of_tensors_is_a_row_each_as_one_of_arrays_is(make: Any, daemon: FakeDaemon, dims: int) -> None:
+    """What a loop over a batch makes. Each a text `[0.1]` would be no number to any reader, and a scalar was refused."""
+
+    class Tensor:
+        def __init__(self, values: Any) -> None:
+            self.values = np.array(values, "f4")
+            self.ndim = self.values.ndim
+
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            return self.values
+
+    client = make()
+    values = [0.1, 0.2, 0.3]
+    client.collect([Tensor([value] if dims else value) for value in values], "predictions", ["p"])
+    client.collect([Tensor([1, 2]), Tensor([3])])
+    client.collect({"label": "x", "p": Tensor(0.5)})
+    client.collect([[True, Tensor(0.25)]])
+    rows = arrived(client, daemon)
+    assert [np.float32(row[0]) for row in rows[:3]] == [np.float32(value) for value in values]
+    assert {row.types for row in daemon.rows[:3]} == {(FLOAT32,)}
+    assert rows[3:] == [("x", 0.5), (True, 0.25)]
+    assert client.stats()["dropped"] == {"ragged": 2}
+
+
+def test_a_list_of_the_rows_of_a_frame_is_that_frame(make: Any, daemon: FakeDaemon) -> None:
+    """`[row for _, row in frame.iterrows()]`: by the names that the frame has, and not a text of JSON each in one row."""
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, 1.5]}, index=["first", "second"])
+    client = make()
+    client.collect([row for _, row in frame.iterrows()])
+    client.collect([column for _, column in frame[["a", "c"]].reset_index(drop=True).items()])
+    assert arrived(client, daemon) == [(1, "x", 0.5), (2, None, 1.5), (1.0, 2.0), (0.5, 1.5)]
+    assert [row.names for row in daemon.rows[:2]] == [("a", "b", "c")] * 2
 
 
 def test_an_accident_of_ours_does_not_reach_the_scoring_script(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

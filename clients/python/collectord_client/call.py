@@ -11,7 +11,7 @@ from . import process
 from .context import Context, Refused, left_of
 from .core import Timestamp, Told
 from .errors import CollectError
-from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, time_of
+from .ids import LAST_TIME, Keys, is_list, parse_id, parse_ids, show_id, time_of
 from .values import nanoseconds
 
 if TYPE_CHECKING:
@@ -51,6 +51,20 @@ class Call:
             id = parse_id(given)
         self.known = Refused(id, time_ns, None, self._asked(source, offers), keys)
         return self.known
+
+    def names_others(self, source: Context) -> bool:
+        """Whether the ids that were given name inputs of another request than `source`. One that tells no time may be another
+        name for the same."""
+        given = self.correlation_id
+        if given is None:
+            return False
+        try:
+            named = parse_ids(given) if is_list(given) else (parse_id(given),)
+        except CollectError:
+            # `identify` will say so.
+            return False
+        theirs = {str(show_id(id)) for id in source._keys or (source._id,)}
+        return any(time_of(id) is not None and str(show_id(id)) not in theirs for id in named)
 
     def ids(self, rows: int) -> tuple[bytes | str, Sequence[bytes | str] | None]:
         """The id of the request, or one per row."""

@@ -33,7 +33,7 @@ from .failures import DESIGNATION as ERRORS
 from .ids import Keys, is_list, parse_id, parse_ids
 from .intake import count_rows, tabulate
 from .names import resolve
-from .notices import accident, once
+from .notices import accident, once, trace
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
 from .recipe import PIECE_BYTES, Piece, Selection, Trial
 from .request import current
@@ -115,8 +115,8 @@ class Collector(ShortWay):
         except CollectError as error:
             refused = error
         except Exception as error:  # noqa: BLE001
-            return self._accident(error, self._whose(call), call.request)
-        return self._refuse(refused, self._whose(call), call.request)
+            refused = accident(error)
+        return self._refuse(refused, self._whose(call), call.request, data)
 
     def _whose(self, call: Call) -> Context | None:
         """The context of a call that was refused: what follows it goes by the ids that its rows would have had."""
@@ -128,13 +128,21 @@ class Collector(ShortWay):
     def _accident(self, error: Exception, context: Context | None, request: Request | None) -> Context:
         return self._refuse(accident(error), context, request)
 
-    def _refuse(self, error: CollectError, context: Context | None, request: Request | None) -> Context:
-        """Counts what was refused; strict clients raise it."""
+    def _refuse(
+        self, error: CollectError, context: Context | None, request: Request | None, data: Any = None
+    ) -> Context:
+        """Counts what was refused, in the rows of `data` where the error does not know them; strict clients raise it."""
         if self._offers or not isinstance(context, Context):
             # A prediction must not take the inputs of an earlier request instead of these.
             context = refusal(context, error.rows or None, request)
             if self._offers:
                 self._pending.set(request, context)
+        if not error.rows and data is not None:
+            try:
+                error.rows = count_rows(data, self._names, 0)
+            except Exception as broken:  # noqa: BLE001
+                # It is asked for its length because something is wrong with it: then one is counted.
+                trace(broken)
         self._client._refuse(self._stream, error)
         return context
 
@@ -152,7 +160,7 @@ class Collector(ShortWay):
         """The context whose ids the rows get: the one given, else for predictions that of the last inputs."""
         if call.context is None:
             found = self._pending.get(call.request) if self._takes else None
-            if found is None or found._taken:
+            if found is None or found._taken or call.names_others(found):
                 return None
             found._taken = True
             return found

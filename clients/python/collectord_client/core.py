@@ -7,6 +7,7 @@ compiled one appends to a page without a lock because nobody else runs meanwhile
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -46,7 +47,8 @@ if (
     and getattr(sys, "_is_gil_enabled", lambda: True)()
 ):
     try:
-        from . import _core
+        # Not by `from . import`: that says of a module that is not there what it says of a circle of imports.
+        _core = importlib.import_module("._core", __package__)
     except ModuleNotFoundError:
         # It was not built: there was no compiler.
         pass

@@ -106,7 +106,8 @@ def time_of(id: bytes | str) -> int | None:
     hyphen. None for any other id.
     """
     if isinstance(id, str):
-        found = parse_id(id[-36:]) if id[-37:-36] == "-" else id
+        # Among texts of other kinds in one call, a uuid is a text too.
+        found = parse_id(id[-36:]) if len(id) == 36 or id[-37:-36] == "-" else id
         if isinstance(found, str):
             return None
         id = found

@@ -70,17 +70,26 @@ def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory)
         return block, []
     if numpy is not None and hasattr(data, "__array__"):
         try:
-            made = numpy.asarray(data)
-        except (RuntimeError, TypeError, ValueError) as error:
-            # A tensor that requires gradients, is on a GPU, or of a dtype that numpy lacks.
-            trace(error)
-            detail = f"a {type(data).__name__} makes no array of itself ({type(error).__name__})"
-            raise CollectError("unsupported_type", detail, count_rows(data, names, request_rows)) from None
+            made = _as_array(numpy, data)
+        except CollectError as error:
+            error.rows = count_rows(data, names, request_rows)
+            raise
         return _array(numpy, made, names, request_rows, memory)
     try:
         return values.rows_of([[values.plain(data)]], memory), []
     except CollectError:
         raise unsupported_type(data) from None
+
+
+def _as_array(numpy: Any, data: Any) -> Any:
+    """The array of a tensor. Raises CollectError where it makes none."""
+    try:
+        return numpy.asarray(data)
+    except (RuntimeError, TypeError, ValueError) as error:
+        # It requires gradients, is on a GPU, or of a dtype that numpy lacks.
+        trace(error)
+        detail = f"a {type(data).__name__} makes no array of itself ({type(error).__name__})"
+        raise CollectError("unsupported_type", detail) from None
 
 
 def count_rows(data: Any, names: Names, request_rows: int | None) -> int:
@@ -166,6 +175,15 @@ def _sequence(
         block = values.rows_of([[row.get(key) for key in keys] for row in data], memory, own)
         block.positional = values.are_positions(keys)
         return block, []
+    if numpy is not None and hasattr(first, "__array__") and all(_is_tensor(numpy, row) for row in data):
+        if _are_rows(data):
+            return frames.frame(sys.modules["pandas"].DataFrame(list(data))), []
+        try:
+            data = [_as_array(numpy, row) for row in data]
+        except CollectError as error:
+            error.rows = len(data)
+            raise
+        first = data[0]
     if numpy is not None and isinstance(first, numpy.ndarray):
         if not all(isinstance(row, numpy.ndarray) and row.shape == first.shape for row in data):
             raise CollectError("ragged", "the rows differ in shape", len(data))
@@ -174,6 +192,20 @@ def _sequence(
         return _array(numpy, stacked, names, request_rows if first.ndim == 0 else len(data), memory)
     column, notes = as_rows(len(data), names, request_rows)
     return values.rows_of([[value] for value in data] if column else [data], memory), notes
+
+
+def _is_tensor(numpy: Any, value: Any) -> bool:
+    """True for what makes an array of itself of at most one dimension, and is none of numpy's own: a tensor, a series."""
+    own = isinstance(value, (numpy.ndarray, numpy.generic))
+    return not own and hasattr(value, "__array__") and bool(getattr(value, "ndim", 2) < 2)
+
+
+def _are_rows(data: Sequence[Any]) -> bool:
+    """True for rows of a pandas frame, as `iterrows` hands them out: their indexes are the columns' names."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and all(
+        isinstance(row, pandas.Series) and row.index.inferred_type == "string" and row.index.is_unique for row in data
+    )
 
 
 def _is_image(data: Any) -> bool:

@@ -96,6 +96,8 @@ def plain(value: Any) -> Any:
         return _numpy_scalar(value)
     if module.startswith("pandas.") and type(value).__name__ in ("NAType", "NaTType"):
         return None
+    if hasattr(value, "__array__") and getattr(value, "ndim", 1) == 0 and "numpy" in sys.modules:
+        return _tensor_scalar(value)
     raise unsupported_type(value)
 
 
@@ -103,6 +105,18 @@ def _inner(value: Any) -> Any:
     """A scalar inside of another value: what JSON has no form for is text, as it is in a column."""
     found = plain(value)
     return found if type(found) in _PLAIN else text(found)
+
+
+def _tensor_scalar(value: Any) -> Any:
+    """A tensor without dimensions."""
+    try:
+        made = sys.modules["numpy"].asarray(value)
+    except (RuntimeError, TypeError, ValueError):
+        # It requires gradients, is on a GPU, or of a dtype that numpy lacks.
+        raise unsupported_type(value) from None
+    if made.ndim or made.dtype.kind == "O":
+        raise unsupported_type(value)
+    return _numpy_scalar(made)
 
 
 def _numpy_scalar(value: Any) -> Any:

@@ -12,11 +12,14 @@ import sys
 import time
 import types
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from collectord_client import Request
 from collectord_client.azureml import ModelDataCollector
@@ -122,7 +125,7 @@ def test_a_user_id_per_row_is_for_labels(make: Make, landed: Landed, ids: Any) -
     labels.collect([[1.0], [2.0]], ids)
     assert [row.correlation for row in landed("labels")] == ["a", "b"]
     make().collect([[1.0], [2.0]], ids)
-    assert labels.stats()["dropped"] == {"bad_id": 1}
+    assert labels.stats()["dropped"] == {"bad_id": 2}
 
 
 def test_the_hosts_request_id_is_told(make: Make, landed: Landed) -> None:
@@ -266,6 +269,111 @@ def test_a_frame_of_inputs_that_landed_becomes_one_of_labels(make: Make, landed:
     assert labels.stats()["notes"] == {"uncorrelated": 1}
 
 
+CARRYING: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
+    "pandas": pd.DataFrame,
+    "dictionaries": lambda rows: rows,
+    "dictionary of lists": lambda rows: {name: [row[name] for row in rows] for name in rows[0]},
+    "dictionary of arrays": lambda rows: {name: np.array([row[name] for row in rows]) for name in rows[0]},
+    "arrow": pa.Table.from_pylist,
+    "polars": pl.DataFrame,
+    "list of lists": lambda rows: [list(row.values()) for row in rows],
+    "object array": lambda rows: np.array([list(row.values()) for row in rows], dtype=object),
+    "each a list": lambda rows: [list(row.values()) for row in rows],
+    "each an array": lambda rows: [np.array(list(row.values()), dtype=object) for row in rows],
+    "each a dictionary": lambda rows: rows,
+    "each a series": lambda rows: [pd.Series(row) for row in rows],
+}
+
+
+@pytest.mark.parametrize("kind", CARRYING)
+def test_labels_that_carry_the_columns_are_filed_by_them_whatever_holds_them(
+    make: Make, landed: Landed, kind: str
+) -> None:
+    """v1 read them from a frame, and from lists and arrays whose feature names have them. Under today's date and an id of their
+    own they would join nothing."""
+    then, id = time.time_ns() - 3 * DAY, str(uuid.uuid4())
+    said = {
+        "$aml_dc_correlation_id": id,
+        "$aml_dc_scoring_timestamp": pd.Timestamp(then).isoformat(timespec="microseconds"),
+        "$aml_workspace": "sub/group/space",
+        "$aml_service_name": "svc",
+        "$aml_model_name": "best_model",
+        "$aml_model_version": "10",
+        "$aml_dc_row": 0,
+    }
+    given = CARRYING[kind]([{"y": at + 10, **said, "$aml_dc_row": at} for at in range(2)])
+    plain = isinstance(given, (list, np.ndarray)) and not isinstance(given[0], (dict, pd.Series))
+    labels = make("labels", ["y", *said] if plain else ["y"])
+    for data in given if kind.startswith("each") else [given]:
+        labels.collect(data)
+    rows = landed("labels")
+    assert [(row.names, row.values, row.correlation, row.row) for row in rows] == [
+        (("y",), (at + 10,), id, at) for at in range(2)
+    ]
+    assert {(row.time_ns // DAY, row.stream) for row in rows} == {(then // DAY, "sub/group/space/svc/best_model/10")}
+    assert labels.stats()["notes"] == labels.stats()["dropped"] == {}
+
+
+def test_ids_that_are_numbers_are_read_by_the_feature_names_as_well(make: Make, landed: Landed) -> None:
+    """Also behind an array that went the short way; one without the ids is labels alone, and a ragged list is none."""
+    labels = make("labels", ["y", "$aml_dc_correlation_id"])
+    for _ in range(3):
+        labels.collect(np.array([[1, 7], [0, 8]]))
+    labels.collect([1], 9)
+    labels.collect(np.float64(1), 10)
+    labels.collect([[1, "a"], [1]])
+    labels.collect([])
+    rows = landed("labels")
+    assert [(row.names, row.values[0], row.correlation) for row in rows] == [
+        *[(("y",), 1, "7"), (("y",), 0, "8")] * 3,
+        (("y",), 1, "9"),
+        (("y",), 1, "10"),
+    ]
+    assert labels.stats()["dropped"] == {"ragged": 2, "no_rows": 1}
+
+
+def test_the_attributes_of_v1_are_there(make: Make) -> None:
+    """Scripts look up what `collect` returned by the constants that Microsoft's reference lists."""
+    inputs = make(workspace="sub/group/space", webservice_name="svc", model_version=3)
+    told = inputs.collect([1.0])
+    named = {
+        name: getattr(ModelDataCollector, f"AML_{name}_HEADER")
+        for name in (
+            "DC_CORRELATION", "DC_SCORING_TIMESTAMP", "DC_BOUNDARY", "WORKSPACE", "SERVICE_NAME", "MODEL_NAME",
+            "MODEL_VERSION", "REQUEST_ID",
+        )
+    }  # fmt: skip
+    assert {name: f"$aml_{name.lower()}".replace("correlation", "correlation_id") for name in named} == named
+    assert list(told) == list(named.values())
+    assert [told[named[name]] for name in ("WORKSPACE", "SERVICE_NAME", "MODEL_NAME", "MODEL_VERSION")] == [
+        inputs.workspace, inputs.service_name, inputs.model_name, inputs.model_version,
+    ]  # fmt: skip
+
+
+def test_labels_are_filed_by_their_times_with_pandas_1_as_well(
+    make: Make, landed: Landed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows no format of this name, and parses none of the texts by it: all of them would be filed under today."""
+    parse: Any = pd.to_datetime
+
+    def to_datetime(given: Any, format: str | None = None, **options: Any) -> Any:
+        return parse(given, format="%q" if format == "ISO8601" else "ISO8601", **options)
+
+    monkeypatch.setattr(pd, "to_datetime", to_datetime)
+    monkeypatch.setattr(pd, "__version__", "1.5.3")
+    then = time.time_ns() - 3 * DAY
+    texts = [
+        pd.Timestamp(then).isoformat(timespec="microseconds"),
+        pd.Timestamp(then).isoformat(timespec="seconds") + "Z",
+    ]
+    labels = make("labels")
+    labels.collect(
+        pd.DataFrame({"y": [1, 2], "$aml_dc_correlation_id": ["loan-1", "loan-2"], "$aml_dc_scoring_timestamp": texts})
+    )
+    assert [row.time_ns // 10**9 for row in landed("labels")] == [then // 10**9] * 2
+    assert labels.stats()["notes"] == {}
+
+
 def test_rows_are_counted_where_the_frame_has_no_index(make: Make, landed: Landed) -> None:
     frame = pd.DataFrame({"y": [1, 2, 3], "$aml_dc_correlation_id": ["a", "b", "a"]})
     make("labels").collect(frame)
@@ -274,8 +382,8 @@ def test_rows_are_counted_where_the_frame_has_no_index(make: Make, landed: Lande
 
 SCORED = """\
 loan,$aml_dc_correlation_id,$aml_dc_scoring_timestamp,$aml_workspace,$aml_service_name,$aml_model_name,$aml_model_version,$aml_request_id,$aml_dc_row
-1,ID,TIME,sub/group/space,svc,best_model,VERSION,r,1
-2,ID,TIME,sub/group/space,svc,best_model,VERSION,r,2
+1,ID,TIME,sub/group/space,svc,best_model,VERSION,REQUEST,1
+2,ID,TIME,sub/group/space,svc,best_model,VERSION,REQUEST,2
 """
 TRUTH = pd.DataFrame({"loan": [2, 9, 1], "y": [20, 90, 10]})
 
@@ -283,18 +391,17 @@ TRUTH = pd.DataFrame({"loan": [2, 9, 1], "y": [20, 90, 10]})
 @pytest.mark.parametrize("how", ["inner", "left"])
 @pytest.mark.parametrize("backend", ["numpy", "numpy_nullable", "pyarrow", "category", "str"])
 @pytest.mark.parametrize("columns", ["all", "id and row"])
+@pytest.mark.parametrize(("id", "request_id"), [(str(uuid.uuid4()), "r"), ("1001", "12345")], ids=["texts", "numbers"])
 def test_labels_join_their_inputs_whatever_a_reader_and_a_join_made_of_the_columns(
-    make: Make, landed: Landed, how: Any, backend: Any, columns: str
+    make: Make, landed: Landed, how: Any, backend: Any, columns: str, id: str, request_id: str
 ) -> None:
     """A left join leaves a gap for a loan that was never scored: whole numbers become fractions, or missing values what is
     neither equal nor not. Its row alone has an id of its own."""
-    id = str(uuid.uuid4())
     then = time.time_ns() - 3 * DAY
     stamp = pd.Timestamp(then).isoformat(timespec="microseconds")
     options = {"dtype_backend": backend} if backend in ("numpy_nullable", "pyarrow") else {}
-    scored = pd.read_csv(
-        io.StringIO(SCORED.replace("ID", id).replace("TIME", stamp).replace("VERSION", "10")), **options
-    )
+    text = SCORED.replace("ID", id).replace("TIME", stamp).replace("VERSION", "10").replace("REQUEST", request_id)
+    scored = pd.read_csv(io.StringIO(text), **options)
     if backend in ("category", "str"):
         scored = scored.astype({name: backend for name in scored.columns if name.startswith("$")})
     if columns != "all":
@@ -306,12 +413,47 @@ def test_labels_join_their_inputs_whatever_a_reader_and_a_join_made_of_the_colum
     assert [(rows[y].correlation, rows[y].row) for y in (10, 20)] == [(id, 1), (id, 2)]
     if columns == "all":
         assert [rows[y].stream for y in (10, 20)] == ["sub/group/space/svc/best_model/10"] * 2
-        assert [rows[y].request for y in (10, 20)] == ["r", "r"]
+        assert [rows[y].request for y in (10, 20)] == [request_id] * 2
         assert [rows[y].time_ns // DAY for y in (10, 20)] == [then // DAY] * 2
     if how == "left":
         assert (rows[90].row, rows[90].stream) == (0, "default/default/default/default/best_model/default")
         assert rows[90].correlation != id
     assert labels.stats()["notes"].get("uncorrelated", 0) == (how == "left")
+    assert labels.stats()["dropped"] == {}
+
+
+def test_ids_that_are_no_whole_numbers_are_refused_and_all_of_their_rows_counted(make: Make) -> None:
+    """A float has lost what was written."""
+    labels = make("labels", ["y"])
+    for ids in ([1.5, 2.0], [2.0**53, 1.0]):
+        labels.collect(pd.DataFrame({"y": [1, 2], "$aml_dc_correlation_id": ids}))
+    assert labels.stats()["dropped"] == {"bad_id": 4}
+
+
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame.to_dict], ids=["a row", "records"])
+@pytest.mark.parametrize(
+    "data", [[7], [[7]], np.array([[7]]), pd.DataFrame({"y": [7]})], ids=["value", "row", "array", "frame"]
+)
+@pytest.mark.parametrize("added", [False, True])
+def test_labels_by_the_values_of_a_row_are_that_rows(
+    make: Make, landed: Landed, kind: Any, data: Any, added: bool
+) -> None:
+    """Values as pandas hands them over, one row at a time; several labels count from the first row as ever. Those of a join are
+    fractions."""
+    text = SCORED.replace("ID", str(uuid.uuid4())).replace("TIME", f"{pd.Timestamp.now('UTC'):%Y-%m-%dT%H:%M:%S}")
+    scored = pd.read_csv(io.StringIO(text.replace("VERSION", "10").replace("REQUEST", "12345")))
+    scored = scored.astype({"$aml_request_id": float, "$aml_dc_row": float})
+    rows: Any = scored.to_dict("records") if kind is not dict else [dict(row) for _, row in scored.iterrows()]
+    labels = make("labels", ["y"])
+    for row in rows:
+        if added:
+            labels.collect(labels.add_correlations(data, row))
+        else:
+            labels.collect(data, correlations=row)
+    labels.collect([8, 9], correlations=rows[1])
+    got = landed("labels")
+    assert sorted((row.values[0], row.row) for row in got) == [(7, 1), (7, 2), (8, 0), (9, 1)]
+    assert {row.request for row in got} == {"12345"}
     assert labels.stats()["dropped"] == {}
 
 
@@ -507,6 +649,19 @@ def test_debug_mode_prints_all_kinds_of_values(
     assert "\n0.1," in said
     assert said.splitlines()[-1].startswith("7,loan-1,")
     assert said.splitlines()[-1].endswith(",3")
+
+
+@pytest.mark.parametrize("collecting", ["true", "false"])
+def test_debug_mode_prints_values_in_one_dimension_as_they_land(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], collecting: str
+) -> None:
+    """Of no request, they are one row, also where nothing is sent."""
+    monkeypatch.setenv("AML_MODEL_DC_DEBUG", "true")
+    monkeypatch.setenv("AML_MODEL_DC_STORAGE_ENABLED", collecting)
+    for designation in ("general", "predictions"):
+        make(designation).collect([1.5, 2.5])
+        said = capsys.readouterr().out.splitlines()
+        assert [line.split(",")[:2] for line in said] == [["column_1", "column_2"], ["1.5", "2.5"]]
 
 
 def test_it_is_found_under_the_old_names(tmp_path: Path) -> None:

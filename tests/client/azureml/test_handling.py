@@ -99,6 +99,12 @@ def test_a_build_fails_where_the_environment_cannot_work(
     monkeypatch.setenv("COLLECTORD_COLUMNS", "ssn=hide")
     assert main("best_model") == 1
     assert "nothing can be collected: COLLECTORD_COLUMNS says 'hide' of 'ssn'" in capsys.readouterr().out
+    # As with the v2 SDK's collector; what the configuration of a deployment has yet to say does not count.
+    assert main(["--collection", "model_inputs"]) == 1
+    assert "collecting: COLLECTORD_COLUMNS says 'hide' of 'ssn'" in capsys.readouterr().out
+    monkeypatch.delenv("COLLECTORD_COLUMNS")
+    monkeypatch.setenv("AZUREML_MDC_CONFIG_PATH", f"{deployment}/later.json")
+    assert main(["--collection", "model_inputs"]) == 0
 
 
 def test_a_build_fails_where_the_process_is_to_collect_by_itself_and_cannot(

@@ -34,8 +34,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments[0] in ("-h", "--help") else 2
     print(f"collectord-client {VERSION}")
     if arguments[:1] == ["--collection"]:
-        status = _names(*V2)
-        _collection(arguments[1] if len(arguments) > 1 else "model_inputs")
+        status = _names(*V2) | _collection(arguments[1] if len(arguments) > 1 else "model_inputs")
     else:
         status = _names(*V1) | _model(arguments[0] if arguments else "model")
     try:
@@ -90,7 +89,8 @@ def _model(model: str) -> int:
     return 1 if unusable else 0
 
 
-def _collection(name: str) -> None:
+def _collection(name: str) -> int:
+    """1 where nothing can be collected, whatever the configuration of a deployment will say."""
     collector = Collector(name=name)
     _stream(collector.name, collector.identity)
     told = collector.stats()
@@ -98,6 +98,7 @@ def _collection(name: str) -> None:
         "as the daemon says" if told["enabled"] else "nothing is sent: local mode, or a rate of 0"
     )
     print(f"collecting: {how}; what decides is {told['switch']}")
+    return 1 if collector._unusable else 0
 
 
 def _stream(designation: str, of: Identity) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from .correlations import CORRELATION, HEADERS
+from .correlations import CORRELATION, HEADERS, ROW, row_of
 
 _array_type: list[type[Any]] = []
 
@@ -42,7 +42,11 @@ def correlated(data: Any, correlations: Mapping[str, Any], name: str | None) -> 
         data = data.to_frame(data.name if data.name is not None else name or "column_1")
     # Beside columns of several levels there is no room for more.
     if pandas is not None and isinstance(data, pandas.DataFrame) and data.columns.nlevels == 1:
-        return data.assign(**{header: correlations.get(header) for header in HEADERS})
+        added = {header: correlations.get(header) for header in HEADERS}
+        row = row_of(correlations)
+        if row is not None and len(data) == 1:
+            added[ROW] = row
+        return data.assign(**added)
     if numpy is not None and type(data) is numpy.ndarray:
         made = data.view(_correlated_array(numpy))
     elif type(data) is list:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from ..core import Correlations, ValueWay, describe
 from ..errors import CollectError
 from ..features import NoNames, names_of
 from ..ids import is_list, parse_id, show_id, time_of
+from ..intake import count_rows
 from ..notices import accident, once, say, trace
 from ..request import current
 from ..values import plain, text
@@ -43,6 +43,16 @@ class ModelDataCollector(ValueWay):
     names another file), the workspace's config.json. `feature_names` become the header; data with names of its own needs
     none; a frame, a fitted model, or a signature or model of MLflow may stand for them. A designation other than the five is taken as it is. `identifier` is what `designation` was called before 2019.
     """
+
+    # What the v1 SDK calls the columns, for scripts that look them up in what `collect` returned.
+    AML_DC_CORRELATION_HEADER = by_value.CORRELATION
+    AML_DC_SCORING_TIMESTAMP_HEADER = by_value.TIMESTAMP
+    AML_DC_BOUNDARY_HEADER = by_value.BOUNDARY
+    AML_WORKSPACE_HEADER = by_value.WORKSPACE
+    AML_SERVICE_NAME_HEADER = by_value.SERVICE
+    AML_MODEL_NAME_HEADER = by_value.MODEL
+    AML_MODEL_VERSION_HEADER = by_value.VERSION
+    AML_REQUEST_ID_HEADER = by_value.REQUEST
 
     def __init__(
         self,
@@ -90,21 +100,28 @@ class ModelDataCollector(ValueWay):
             self._client = _clients.counting()
             self._own = self._client.collector("general")
         self._bound[None] = self._own
+        named = self._names is not None and by_value.CORRELATION in self._names
+        if named and not self._unusable:
+            # What names the request is read, and is no column of the rows then.
+            self._bound[self.identity] = self._bound[None] = self._client.collector(designation, self._bare())
         self._constants = by_value.constants(self.identity, self._settings.boundary)
         self._printer = printing.Printer(self._names) if self._settings.printing else None
-        self._plain = self._printer is None and not self._unusable
+        self._plain = self._printer is None and not self._unusable and not named
         self._is_inputs = designation == "inputs"
+        # These four are the v1 SDK's too.
+        self.model_name, self.model_version = self.identity.model, self.identity.version
+        self.service_name, self.workspace = self.identity.webservice, self.identity.workspace
 
     def _long_way(self, data: Any, user_id: Any, given: Any, request_id: Any) -> Correlations:
         try:
             return describe(self._collect(data, user_id, given, request_id), self._constants)
         except Exception as error:  # noqa: BLE001
-            return self._accident(error)
+            return self._accident(error, data)
 
-    def _accident(self, error: Exception) -> Correlations:
+    def _accident(self, error: Exception, data: Any = None) -> Correlations:
         if not isinstance(error, CollectError):
             error = accident(error)
-        return describe(self._own._refuse(error, None, current()), self._constants)
+        return describe(self._own._refuse(error, None, current(), data), self._constants)
 
     def add_correlations(self, input_data: Any, correlations: Mapping[str, Any] | None) -> Any:
         """`input_data` with the correlations that collecting the inputs returned, for `collect`.
@@ -151,6 +168,10 @@ class ModelDataCollector(ValueWay):
             once(logging.WARNING, f"nameless {where}", "%s have no feature names: %s", where, error)
             return None
 
+    def _bare(self) -> tuple[str, ...] | None:
+        """The feature names without those of the columns that name a request."""
+        return tuple([name for name in self._names or () if name not in by_value.OURS]) or None
+
     def _collect(self, data: Any, user_id: Any, given: Any, request_id: Any) -> Context:
         if self._unusable:
             raise CollectError("bad_name", "the collector's arguments are unusable", _length(data))
@@ -159,9 +180,10 @@ class ModelDataCollector(ValueWay):
             data = from_spark(data)
         given = added if given is None else given
         user_id = _own_id(user_id)
-        pandas = sys.modules.get("pandas")
-        if given is None and pandas is not None and isinstance(data, pandas.DataFrame) and by_value.carries(data):
-            return self._collect_carrying(data)
+        if given is None:
+            frame = by_value.carrying(data, self._names)
+            if frame is not None:
+                return self._collect_carrying(frame)
         if given is None and not self._is_inputs and _names_inputs(user_id):
             given = user_id
         if given is not None:
@@ -172,8 +194,12 @@ class ModelDataCollector(ValueWay):
                 context, doubts = waiting, []
             if doubts:
                 self._client._outbox.note(doubts)
-            return self._put(self._of(stream), data, context, {"request_id": request_id, "context": context})
-        told: dict[str, Any] = {"request_id": request_id}
+            told: dict[str, Any] = {"request_id": request_id, "context": context}
+            row = by_value.row_of(given)
+            if row is not None and count_rows(data, self._names, 0) == 1:
+                told["row"] = [row]
+            return self._put(self._of(stream), data, context, told)
+        told = {"request_id": request_id}
         if self._is_inputs and user_id is not None:
             now = time.time_ns()
             told |= {
@@ -190,8 +216,9 @@ class ModelDataCollector(ValueWay):
         made = bound.collect(data, **told)
         if self._printer is not None:
             source = context or (None if pending is None or pending._id != made._id else pending)
-            rows = made._request_rows if source is None else source._request_rows
-            told = printing.told(made, self._constants)
+            rows = 0 if source is None else source._request_rows
+            own = {by_value.ROW: told["row"]} if "row" in told else {}
+            told = printing.told(made, self._constants) | own
             shown = self._printer.show(data, 0 if self._is_inputs else rows, told, self._client._rules)
             if isinstance(made, Refused) and made._expected is None:
                 # They were only printed: the prediction is told how many they are.
@@ -225,11 +252,11 @@ class ModelDataCollector(ValueWay):
         found = self._bound.get(stream)
         if found is None and stream is not None:
             try:
-                found = _client(stream, self._collection, self._settings).collector(self.designation, self._names)
+                found = _client(stream, self._collection, self._settings).collector(self.designation, self._bare())
             except ValueError as error:
                 raise CollectError("bad_name", str(error)) from None
             if len(self._bound) >= 1000:
-                self._bound = {self.identity: self._own, None: self._own}
+                self._bound = {own: self._bound[own] for own in (self.identity, None)}
             self._bound[stream] = found
         return found or self._own
 

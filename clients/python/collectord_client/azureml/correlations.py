@@ -6,10 +6,12 @@ Either way they name a request that was scored before, maybe days ago and in ano
 from __future__ import annotations
 
 import datetime
+import importlib
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from .. import process
@@ -59,10 +61,20 @@ def recall(given: object) -> tuple[Context, Identity | None, list[str]]:
     stream = identity([given.get(name) for name in STREAM])
     if isinstance(context, Context):
         return context, stream, []
-    request = given.get(REQUEST)
+    (id,), (request,) = _whole([given.get(CORRELATION)]), _whole([given.get(REQUEST)])
     asked = None if request in (None, "", NO_REQUEST) else parse_id(request)
-    found, notes = _recalled(parse_id(given.get(CORRELATION)), given.get(TIMESTAMP), asked)
+    found, notes = _recalled(parse_id(id), given.get(TIMESTAMP), asked)
     return found, stream, notes
+
+
+def row_of(given: object) -> int | None:
+    """The index of the one row of its request that correlations name, such as the values of a row that has landed; None where they
+    name the request as a whole."""
+    row = given.get(ROW) if isinstance(given, Mapping) else None
+    if isinstance(row, (str, int, float)) or hasattr(row, "__index__"):
+        named = _level(row)
+        return int(named) if named.isdecimal() else None
+    return None
 
 
 def _recalled(id: bytes | str, when: object, request: bytes | str | None) -> tuple[Context, list[str]]:
@@ -99,9 +111,77 @@ def _level(given: Any) -> str:
     return str(int(given)) if hasattr(given, "__index__") else ""
 
 
-def carries(frame: Any) -> bool:
-    """True for a pandas frame whose rows say which request they belong to."""
-    return frame.columns.nlevels == 1 and CORRELATION in frame.columns
+def carrying(data: Any, names: tuple[str, ...] | None) -> Any:
+    """`data` as a pandas frame, if its rows say which request they belong to: a frame or an Arrow table by its columns,
+    dictionaries by their keys, lists and arrays by what the feature names `names` call their values, as the v1 SDK read them.
+
+    None for all other data, and where that takes a package that is not there.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        return data if data.columns.nlevels == 1 and CORRELATION in data.columns else None
+    if pandas is not None and isinstance(data, pandas.Series) and data.index.inferred_type == "string":
+        # A row of such a frame.
+        return data.to_frame().T if CORRELATION in data.index else None
+    try:
+        if isinstance(data, Mapping):
+            return _of_columns(data) if CORRELATION in data else None
+        if isinstance(data, (list, tuple)) or hasattr(data, "tolist"):
+            return _of_rows(data, names)
+        if not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")):
+            return None
+        own = getattr(data, "column_names", None) or getattr(data, "columns", None)
+        return _of_arrow(data) if isinstance(own, list) and CORRELATION in own else None
+    except ImportError:
+        return None
+
+
+def _of_columns(table: Mapping[Any, Any]) -> Any:
+    """A dictionary of columns, or one of scalars: a row. None for what is neither."""
+    pandas = importlib.import_module("pandas")
+    columns = list(table.values())
+    several = [isinstance(column, (list, tuple)) or getattr(column, "ndim", 0) == 1 for column in columns]
+    if not any(several):
+        return pandas.DataFrame([columns], columns=list(map(str, table)), dtype=object)
+    if not all(several) or len(set(map(len, columns))) > 1:
+        return None
+    # Without an index of its own, by which pandas would put a column's rows in another order.
+    made = [
+        pandas.Series(getattr(column, "array", column))
+        if hasattr(column, "dtype")
+        else pandas.Series(column, dtype=object)
+        for column in columns
+    ]
+    return pandas.DataFrame(dict(zip(map(str, table), made, strict=True)))
+
+
+def _of_rows(data: Any, names: tuple[str, ...] | None) -> Any:
+    """A list of dictionaries, and a row or rows of values with feature names. None for what names no request."""
+    if isinstance(data, (list, tuple)) and data and all(isinstance(row, Mapping) for row in data):
+        keys = list(dict.fromkeys(chain.from_iterable(data)))
+        if CORRELATION not in keys:
+            return None
+        rows, names = [[row.get(key) for key in keys] for row in data], tuple(map(str, keys))
+    elif names is None or CORRELATION not in names or getattr(data, "ndim", 1) == 0 or not len(data):
+        return None
+    else:
+        listed = list(data) if isinstance(data, (list, tuple)) else data.tolist()
+        rows = [row.tolist() if hasattr(row, "tolist") and getattr(row, "ndim", 0) == 1 else row for row in listed]
+        if not isinstance(rows[0], (list, tuple)):
+            rows = [rows]
+        if not all(isinstance(row, (list, tuple)) for row in rows) or len(set(map(len, rows))) > 1:
+            return None
+        if not names.index(CORRELATION) < len(rows[0]) <= len(names):
+            # Shorter rows were given without the ids, and longer ones are no rows of these names.
+            return None
+    return importlib.import_module("pandas").DataFrame(rows, columns=list(names[: len(rows[0])]), dtype=object)
+
+
+def _of_arrow(data: Any) -> Any:
+    """What pyarrow makes a table of (its own, polars, DuckDB), with its types; the columns of ours as pandas has them."""
+    pandas, table = importlib.import_module("pandas"), importlib.import_module("pyarrow").table(data)
+    frame = table.to_pandas(types_mapper=getattr(pandas, "ArrowDtype", None))
+    return frame.assign(**{name: table[name].to_pandas() for name in OURS if table.column_names.count(name) == 1})
 
 
 def streams(frame: Any) -> Iterator[tuple[Identity | None, Any]]:
@@ -139,7 +219,7 @@ def strip(frame: Any) -> tuple[Any, dict[str, Any], list[str]]:
     doubts: list[str] = []
     now = time.time_ns()
     ids: list[bytes | str] = []
-    for at, id in enumerate(frame[CORRELATION].tolist()):
+    for at, id in enumerate(_whole(frame[CORRELATION].tolist())):
         if missing[at] or id == "":
             missing[at] = True
             doubts = ["uncorrelated"]
@@ -147,7 +227,9 @@ def strip(frame: Any) -> tuple[Any, dict[str, Any], list[str]]:
         ids.append(id if isinstance(id, bytes) else parse_id(id))
     times = [None] * len(ids)
     if TIMESTAMP in frame.columns:
-        column = pandas.to_datetime(frame[TIMESTAMP], utc=True, errors="coerce", format="ISO8601").dt.tz_localize(None)
+        # pandas 1 has no such format, and would take every time for none; it looks at each text by itself anyway.
+        form = {} if pandas.__version__.startswith("1.") else {"format": "ISO8601"}
+        column = pandas.to_datetime(frame[TIMESTAMP], utc=True, errors="coerce", **form).dt.tz_localize(None)
         times = [value if value >= 0 else None for value in column.to_numpy("M8[ns]").view("i8").tolist()]
     dated = [time_of(id) if time is None else time for id, time in zip(ids, times, strict=True)]
     if None in dated:
@@ -158,11 +240,20 @@ def strip(frame: Any) -> tuple[Any, dict[str, Any], list[str]]:
         "row": _rows(pandas, frame, ids, missing),
     }
     if REQUEST in frame.columns:
-        column = frame[REQUEST].astype(object)
+        column = pandas.Series(_whole(frame[REQUEST].tolist()), dtype=object)
         column = column.where(column.notna() & (column != ""), NO_REQUEST)
         if (column != NO_REQUEST).any():
             told["request_id"] = column.tolist()
     return own, told, doubts
+
+
+def _whole(ids: list[Any]) -> list[Any]:
+    """The ids of a column. Whole numbers of which a join that left gaps has made fractions are whole again, where floats hold
+    all of them exactly."""
+    floats = [one for one in ids if isinstance(one, float) and one == one]
+    if not all(one.is_integer() and abs(one) < 1 << 53 for one in floats):
+        return ids
+    return [(int(one) if one == one else None) if isinstance(one, float) else one for one in ids]
 
 
 def _rows(pandas: Any, frame: Any, ids: list[bytes | str], alone: list[bool]) -> list[int]:
