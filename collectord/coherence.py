@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from collectord.address import check_guarded
@@ -26,13 +27,27 @@ def check(settings: Settings) -> None:
 
 def doubts(settings: Settings) -> list[str]:
     """What is accepted, and hardly meant; for people."""
+    from collectord.upload.location import Location
+    from collectord.upload.store import CONTROL_PREFIX
+
+    found = []
     needed = settings.most_clients * CLIENT_BYTES
     if needed > settings.memory_budget:
-        return [
+        found.append(
             f"max_clients: {settings.max_clients} clients may need {needed >> 20} MiB, more than the memory_budget of "
             f"{settings.memory_budget >> 20} MiB"
-        ]
-    return []
+        )
+    directory = Location.parse(settings.store).directory
+    if directory is not None and _is_among_blobs(settings.spool.resolve(), directory.resolve(), CONTROL_PREFIX):
+        found.append(
+            f"spool: {settings.spool} lies in the store {settings.store}, where `ls`, `where` and `verify` take its files for blobs; "
+            "give it a directory of its own beside the store"
+        )
+    return found
+
+
+def _is_among_blobs(spool: Path, store: Path, control: str) -> bool:
+    return spool.is_relative_to(store) and not f"{spool.relative_to(store).as_posix()}/".startswith(control)
 
 
 def _tls_is_whole(settings: Settings) -> None:

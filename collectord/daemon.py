@@ -51,6 +51,7 @@ from collectord.switches import Rules
 from collectord.tenants import Tenants
 from collectord.upload.claim import Claim, place_of
 from collectord.upload.guarded import Guarded
+from collectord.upload.localdir import LocalDirectory
 
 CLAIM_PATIENCE = 10.0
 SWITCHES_PATIENCE = 2.0
@@ -137,6 +138,8 @@ class Daemon:
         recovered = recover_log(spool / LOG_DIRECTORY, opened)
         self._log_writer = log_of(settings, spool / LOG_DIRECTORY, opened, recovered)
         self._store = open_store(settings)
+        if isinstance(self._store, LocalDirectory):
+            self._store.mount.keep(self._ledger)
         self._marks = Marks(settings.max_remembered)
         self._marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self._ledger.clients())
         claim = self._make_claim(spool)

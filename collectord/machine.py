@@ -68,6 +68,26 @@ def of_spool(spool: Path) -> Complaint | None:
     return Complaint("spool", f"{spool} has mode {mode:04o}: others can read what is in it", f"chmod 0700 {spool}")
 
 
+def of_place(spool: Path, begun_as: tuple[int, int] | None) -> Complaint | None:
+    """Whether the directory is still the one, by device and inode, that the daemon has begun in. None: nobody knows which."""
+    if begun_as is None or _identity(spool) == begun_as:
+        return None
+    return Complaint(
+        "spool",
+        f"{spool} is gone, or another directory: what is taken in is not uploaded, and nobody who asks there reaches the daemon",
+        "mount or move it back and restart the daemon, which goes on with what it holds",
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """None: it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def of_disk(spool: Path, free: int | None, stuck: str, next_bytes: int) -> Complaint | None:
     """Whether the log can go on. `stuck`, `next_bytes`: see `Log`."""
     full = free is not None and free < next_bytes
@@ -133,6 +153,7 @@ class Machine:
     ) -> None:
         """`clock_off`: seconds that the clock is ahead of the store's, None where the store does not tell the time."""
         self._spool = spool
+        self._begun_as = _identity(spool)
         self._budget = memory_budget
         self._journal = log
         self._clock_off = clock_off
@@ -165,7 +186,7 @@ class Machine:
 
     def _find(self) -> Iterator[Complaint]:
         for one in (
-            of_spool(self._spool),
+            of_place(self._spool, self._begun_as) or of_spool(self._spool),
             of_disk(self._spool, self._room(), self._journal.stuck, self._journal.next_bytes),
             of_memory(self.memory, self._budget),
             of_clock(self._clock_off(), "the store's"),

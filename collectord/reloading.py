@@ -42,6 +42,8 @@ class Reloading:
         self._begun = self._settings = settings
         self._seen = _content(file)
         self._wake = threading.Event()
+        self._asked = False
+        """Whether somebody wants the file to be read though it may not have changed."""
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="collectord-settings", daemon=True)
         self.problem = ""
@@ -60,13 +62,14 @@ class Reloading:
 
     def nudge(self) -> None:
         """Looks now, as SIGHUP asks; from any thread, and from a signal's handler."""
-        self._seen = None
+        self._asked = True
         self._wake.set()
 
     def look(self) -> None:
-        """Reads the file if it has changed."""
+        """Reads the file if it has changed, or somebody asks for it."""
+        asked, self._asked = self._asked, False
         content = _content(self._file)
-        if content == self._seen:
+        if content == self._seen and not asked:
             return
         self._seen = content
         try:

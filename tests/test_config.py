@@ -185,6 +185,19 @@ def test_more_clients_than_the_memory_has_for_are_said_and_without_a_number_ther
     assert doubts(load(overrides={"max_clients": 4096, "memory_budget": "512MiB"})) == []
 
 
+@pytest.mark.parametrize("spool, among_blobs", [
+    ("data", True), ("data/spool", True), ("data/_collectord/embedded", False), ("datas", False), ("link/spool", True), (".", False),
+])  # fmt: skip
+def test_a_spool_among_the_blobs_is_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spool: str, among_blobs: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("link").symlink_to("data")
+    found = doubts(load(overrides={"store": "data", "spool": spool}))
+    assert [one.partition(" lies in the store ")[0] for one in found] == ([f"spool: {spool}"] if among_blobs else [])
+
+
 @pytest.mark.parametrize("who", [{"tenants": "/t"}, {"tls_client_ca": "/ca"}])
 def test_with_tls_and_clients_that_say_who_they_are_others_may_reach_it(who: dict[str, str]) -> None:
     settings = load(overrides={"listen": "unix:/a,127.0.0.1:1,0.0.0.0:7000", "mdc": "[::]:1", **TLS, **who})

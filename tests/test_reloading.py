@@ -72,13 +72,16 @@ def test_what_cannot_waits_for_a_restart_and_is_said_until_it_is_taken_back(
         (None, "is not a file"),
     ],
 )
+@pytest.mark.parametrize("asked", [False, True])
 def test_a_wrong_file_changes_nothing_and_is_said(
-    text: bytes | None, says: str, file: Path, reloading: Reloading, taken: list[Settings]
+    text: bytes | None, says: str, asked: bool, file: Path, reloading: Reloading, taken: list[Settings]
 ) -> None:
     if text is None:
         file.unlink()
     else:
         file.write_bytes(text)
+    if asked:
+        reloading.nudge()
     reloading.look()
     assert says in reloading.problem
     assert not taken

@@ -141,7 +141,7 @@ def wal_export(source: Path, out: Path, kind: str, stream: str, raw: bool) -> No
 
     files: tuple[Path, Path] | None = _log_of(source) if source.is_dir() else None
     total = bytes_of(*files) if files else source.stat().st_size
-    with _readable(source), private_output(out) as file:
+    with _readable(source), _writable(out), private_output(out) as file:
         writer = Writer(file, kind, stream, raw)
         bar = click.progressbar(length=total, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty())
         with bar:
@@ -244,6 +244,19 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CallHuman(f"{error.filename or path}: {error.strerror}; run as the owner of the spool") from error
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    from collectord.wal.disk import NO_SPACE
+
+    try:
+        yield
+    except OSError as error:
+        # What is read needs no room.
+        if error.errno not in NO_SPACE:
+            raise
+        raise CallHuman(f"--out {out}: {error.strerror}; make room there, or name another place") from error
 
 
 def _segment_json(segment: Any) -> dict[str, Any]:

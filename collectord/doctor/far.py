@@ -70,14 +70,14 @@ def store_links(settings: Settings, store: BlobStore, writer: str) -> Iterator[L
     place = store.describe()
     blob = f"{CONTROL_PREFIX}doctor/{writer or secrets.token_hex(16)}"
     directory = Location.parse(settings.store).directory
-    if directory is not None and not _may_be_there(directory):
-        yield to_be_made("store", directory.resolve())
-        yield Link("append", None, "nothing is there yet to append to")
-        return
     length = store.length(blob)
     if isinstance(length, Blocked | Unknown):
         yield _refused(store, "store", place, length)
         yield Link("append", None, "not tried")
+        return
+    if directory is not None and not _may_be_there(directory):
+        yield to_be_made("store", directory.resolve())
+        yield Link("append", None, "nothing is there yet to append to")
         return
     yield Link("store", True, f"{place} answers")
     created = store.create(blob, "text/plain; charset=utf-8", {})

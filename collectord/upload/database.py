@@ -72,7 +72,8 @@ class Database:
     def peek(spool: Path, key: str) -> bytes | int | str | None:
         """A fact of the ledger's, whoever has it open; None if it is not there or cannot be read. Changes nothing."""
         path = spool / FILE_NAME
-        if not path.exists():
+        # Unlike pathlib's it raises nothing where a directory above lets nobody through.
+        if not os.path.exists(path):  # noqa: PTH110
             return None
         # Without a -wal file nobody has it open; SQLite would make one, which might be another user's than the daemon's.
         how = "mode=ro" if path.with_name(FILE_NAME + "-wal").exists() else "immutable=1"

@@ -30,6 +30,7 @@ from collectord.model import BlobInfo
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.journal import Journal, UnderWay, read_at, write_at
 from collectord.upload.journals import JOURNALS, Journals
+from collectord.upload.mount import Mount
 from collectord.upload.rewriting import (
     BlobState,
     LockOutcome,
@@ -74,6 +75,7 @@ _REFUSALS = {
     errno.EACCES: "forbidden",
     errno.EPERM: "forbidden",
     errno.EROFS: "read_only",
+    errno.ENODEV: "not_mounted",
     errno.ENAMETOOLONG: "bad_name",
     errno.ENOTDIR: "bad_name",
     errno.ELOOP: "bad_name",
@@ -91,13 +93,15 @@ class LocalDirectory:
         self.root = root
         self._tree = Tree(root)
         self._journals = Journals(self._tree)
+        self.mount = Mount(root)
+        """Asked before every request: without it, what comes would go to the disk below."""
 
     def append(self, blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
         path = self._tree.path(blob)
         if not 0 < len(data) <= MAX_APPEND:
             raise ValueError(f"an append has 1 to {MAX_APPEND} bytes, not {len(data)}")
         try:
-            if not self.root.is_dir():
+            if not self._stands():
                 return NoContainer()
             with self._journals.locked(blob) as journal:
                 return self._append(path, blob, data, position, journal)
@@ -113,7 +117,7 @@ class LocalDirectory:
         """A file has neither a content type nor metadata: its suffix says what it is."""
         path = self._tree.path(blob)
         try:
-            if not self.root.is_dir():
+            if not self._stands():
                 return NoContainer()
             # Their entries become durable with the first append.
             self._tree.make_directories(path.parent)
@@ -128,7 +132,7 @@ class LocalDirectory:
 
     def create_container(self) -> ContainerOutcome:
         try:
-            if self.root.is_dir():
+            if self._stands():
                 return AlreadyExists()
             absent = [folder for folder in (self.root, *self.root.parents) if not folder.is_dir()]
             self._tree.make_directories(self.root)
@@ -142,6 +146,7 @@ class LocalDirectory:
     def length(self, blob: str) -> LengthOutcome:
         path = self._tree.path(blob)
         try:
+            self.mount.check()
             with self._journals.settled(blob) as limit:
                 status = path.stat()
         except FileNotFoundError:
@@ -155,6 +160,7 @@ class LocalDirectory:
     def read(self, blob: str, offset: int, length: int) -> ReadOutcome:
         path = self._tree.path(blob)
         try:
+            self.mount.check()
             with self._journals.settled(blob) as limit:
                 end = offset + length if limit is None else min(offset + length, limit)
                 return _read_range(path, offset, end - offset)
@@ -170,6 +176,7 @@ class LocalDirectory:
             return
         above = self.root.joinpath(*levels)
         try:
+            self.mount.check()
             for folder, names, leaves in os.walk(above, onerror=_raise_unless_absent):
                 names.sort()
                 for leaf in sorted(leaves):
@@ -186,6 +193,7 @@ class LocalDirectory:
 
     def is_there(self) -> bool:
         try:
+            self.mount.check()
             return stat.S_ISDIR(self.root.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -211,6 +219,7 @@ class LocalDirectory:
 
     def get_document(self, name: str) -> GetOutcome:
         try:
+            self.mount.check()
             data = _read_range(self._tree.path(name), 0, MAX_DOCUMENT + 1)
         except FileNotFoundError:
             return None
@@ -227,7 +236,7 @@ class LocalDirectory:
         """The tag is a hash of the content; who may write is settled under the lock that guards appends of that name."""
         path = self._tree.path(name)
         try:
-            if not self.root.is_dir():
+            if not self._stands():
                 return NoContainer()
             with self._journals.locked(name):
                 found = self.get_document(name)
@@ -245,6 +254,7 @@ class LocalDirectory:
 
     def state(self, blob: str) -> StateOutcome:
         try:
+            self.mount.check()
             with self._journals.settled(blob) as limit:
                 found = self._tree.path(blob).stat()
         except FileNotFoundError:
@@ -259,6 +269,7 @@ class LocalDirectory:
     def seal(self, blob: str, etag: str) -> SealOutcome:
         path = self._tree.path(blob)
         try:
+            self.mount.check()
             with self._journals.locked(blob):
                 if _tag_of(path.stat()) != etag:
                     return Conflict()
@@ -279,7 +290,7 @@ class LocalDirectory:
         path = self._tree.path(blob)
         draft = self._tree.path(f"{DRAFTS}{secrets.token_hex(8)}")
         try:
-            if not self.root.is_dir():
+            if not self._stands():
                 return NoContainer()
             self._tree.make_directories(draft.parent)
             self._tree.make_directories(path.parent)
@@ -302,6 +313,7 @@ class LocalDirectory:
     def remove(self, blob: str, etag: str) -> RemoveOutcome:
         path = self._tree.path(blob)
         try:
+            self.mount.check()
             with self._journals.locked(blob):
                 if _tag_of(path.stat()) != etag:
                     return Conflict()
@@ -316,7 +328,7 @@ class LocalDirectory:
         """Its holder's death releases it at once. Whoever gets it removes the drafts of one who was killed."""
         path = self._tree.path(name)
         try:
-            if self.root.is_dir():
+            if self._stands():
                 self._tree.make_directories(path.parent)
             # By itself first: made by `try_lock`, it would stay root's if root runs this.
             with suppress(FileExistsError):
@@ -377,6 +389,11 @@ class LocalDirectory:
         finally:
             os.close(fd)
         return Appended(position + len(data))
+
+    def _stands(self) -> bool:
+        """Whether the directory is there. Raises OSError where its file system is not: what is there then is another one."""
+        self.mount.check()
+        return self.root.is_dir()
 
     def _failure(self, error: OSError) -> Failure:
         detail = f"{self.describe()}: {error.strerror or type(error).__name__}"

@@ -130,6 +130,14 @@ def test_export_writes_a_line_per_batch_with_the_text_that_would_have_landed(spo
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["rows.jsonl"]
 
 
+def test_export_to_a_full_disk_blames_that_disk(spool: Spool) -> None:
+    done = run("export", root(spool), "--out", "/dev/full")
+    assert done.exit_code == 2
+    assert (
+        done.stderr == "collectord: --out /dev/full: No space left on device; make room there, or name another place\n"
+    )
+
+
 def test_export_with_raw_has_what_was_sent(spool: Spool) -> None:
     done = run("export", root(spool), "--out", "-", "--raw")
     lines = [json.loads(line) for line in done.stdout.splitlines()]

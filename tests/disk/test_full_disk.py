@@ -152,6 +152,34 @@ def test_a_store_that_turns_read_only_is_taken_up_again(
     score.check(daemon)
 
 
+def test_a_store_whose_disk_goes_is_not_begun_anew_below_its_mount_point(
+    make_daemon: MakeDaemon, small_disk: Callable[[str, int], Path], folder: Path, scorer: Callable[[Daemon], Scorer]
+) -> None:
+    """Neither by the daemon that ran nor by one that starts meanwhile; it goes on when the disk is back."""
+    disk = small_disk("store", 32)
+    daemon = make_daemon(store=disk / "data", flush_interval=0.2, claim_interval=1).start()
+    score = scorer(daemon)
+    score.land(daemon, 100)
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(["mount", "--bind", str(disk), str(elsewhere)], check=True)
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+    try:
+        score.collect(100)
+        assert score.client.flush(30), "the store is not asked for an acknowledgement"
+        eventually(lambda: "nothing is mounted at" in str(daemon.status()["troubles"]), "the status says it")
+        daemon.kill9()
+        daemon.start()
+        eventually(lambda: "nothing is mounted at" in daemon.http("/readyz")[1], "so does the next daemon")
+        examined = daemon.cli("doctor").stdout
+        assert "BROKEN store" in examined and "nothing is mounted at" in examined
+        assert not [*disk.iterdir()]
+    finally:
+        subprocess.run(["mount", "--bind", str(elsewhere), str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(elsewhere)], check=True)
+    score.check(daemon)
+
+
 def test_a_full_disk_is_told_everywhere_and_a_daemon_that_was_killed_on_it_starts_and_drains(
     make_daemon: MakeDaemon, small_disk: Callable[[str, int], Path], scorer: Callable[[Daemon], Scorer]
 ) -> None:

@@ -16,9 +16,14 @@ from typing import Any
 import pytest
 
 from collectord import files
+from collectord.errors import TryAgain
+from collectord.upload import mount
 from collectord.upload.attempts import BlockedFor, Landed, Retry
+from collectord.upload.documents import Written
 from collectord.upload.journals import JOURNALS
+from collectord.upload.ledger import Ledger
 from collectord.upload.localdir import LocalDirectory
+from collectord.upload.store import AlreadyExists, Blocked, Created
 from tests.upload.crashes import Crash, every_step, steps, wired
 from tests.upload.world import HEADER, Writer, check_books
 
@@ -165,6 +170,86 @@ def test_a_directory_deleted_under_us_is_made_again(writer: Writer, store: Local
     writer.run(4)
     kept = (1, 2, 3, 4) if what == "journals" else (3, 4)
     assert (store.root / NAME).read_bytes() == HEADER + b"".join(row + b"\n" for n in kept for row in writer.rows(n))
+
+
+class Disk:
+    """A file system that is mounted at `at`, as far as `device_of` says; what lies on it goes and comes back with it."""
+
+    def __init__(self, at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._at, self._there, self._away = at, True, at.with_name("unmounted")
+        at.mkdir()
+        of = mount.device_of
+
+        def device_of(directory: Path) -> int:
+            ours = directory == self._at or self._at in directory.parents
+            return of(directory) + (ours and self._there)
+
+        monkeypatch.setattr(mount, "device_of", device_of)
+
+    def unmount(self) -> None:
+        self._at.rename(self._away)
+        self._at.mkdir()
+        self._there = False
+
+    def mount(self) -> None:
+        assert not [*self._at.rglob("*")], "something was written below the mount point"
+        self._at.rmdir()
+        self._away.rename(self._at)
+        self._there = True
+
+
+@pytest.mark.parametrize("root", ["disk", "disk/store"])
+def test_nothing_lands_below_a_mount_point_while_its_disk_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    """It would be hidden as soon as the disk is back, and the books would say that it has landed."""
+    disk = Disk(tmp_path / "disk", monkeypatch)
+    store = LocalDirectory(tmp_path / root)
+    writer = Writer(tmp_path / "spool", store)
+    writer.run(2)
+    assert isinstance(store.put_document("_collectord/services.json", b"{}", None), Written)
+    disk.unmount()
+    intent = writer.stage(3)
+    outcome = writer.appender.attempt(intent)
+    assert isinstance(outcome, BlockedFor) and outcome.reason == "not_mounted"
+    for answer in (
+        store.put_document("_collectord/services.json", b"[]", None),
+        store.get_document("_collectord/services.json"),
+        store.create_container(),
+        store.length(NAME),
+        store.state(NAME),
+    ):
+        assert isinstance(answer, Blocked) and answer.reason == "not_mounted", answer
+    with pytest.raises(TryAgain, match="nothing is mounted at"):
+        list(store.list(""))
+    disk.mount()
+    writer.run(4)
+    check_books(store, [(writer, 4)], lambda name, text: b"" if name.startswith("_collectord/") else text)
+    writer.close()
+
+
+def test_a_daemon_that_starts_without_the_disk_of_its_store_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the spool remembers of it holds for this store alone, and until somebody has brought the store elsewhere."""
+    disk = Disk(tmp_path / "disk", monkeypatch)
+    root = tmp_path / "disk" / "store"
+    ledger = Ledger(tmp_path)
+    LocalDirectory(root).mount.keep(ledger)
+    disk.unmount()
+    waiting, other = LocalDirectory(root), LocalDirectory(tmp_path / "other")
+    waiting.mount.keep(ledger)
+    assert isinstance(waiting.create_container(), Blocked)
+    disk.mount()
+    assert isinstance(waiting.create_container(), Created)
+    disk.unmount()
+    (root / "_collectord" / "spools").mkdir(parents=True)
+    brought = LocalDirectory(root)
+    brought.mount.keep(ledger)
+    assert isinstance(brought.create_container(), AlreadyExists)
+    other.mount.keep(ledger)
+    assert isinstance(other.create_container(), Created)
+    ledger.close()
 
 
 @pytest.mark.parametrize("content", [b"z\n1\n", b"z\n" + b"y" * 4000 + b"\n"], ids=["shorter", "longer"])
