@@ -78,7 +78,7 @@ class Answers:
         history: History,
         machine: Machine,
     ) -> None:
-        """`started`: seconds since 1970."""
+        """`started`: by the clock that nobody sets."""
         self._settings = settings
         self._clock = clock
         self._pipeline = pipeline
@@ -119,7 +119,7 @@ class Answers:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "uptime_seconds": round(time.time() - self._started, 1),
+            "uptime_seconds": round(self._clock.monotonic() - self._started, 1),
             "state": self._door.state,
             "listen": list(settings.listen),
             "mdc": settings.mdc,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+CLOCK_STEP_NS = 5_000_000_000
+"""The wall clock was set if it has gone so much more, or less, than the time that has passed."""
+
 
 class Clock(Protocol):
     """Wall time for dates, monotonic time for everything that is measured or waited for."""
@@ -26,3 +29,8 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def offset_ns(clock: Clock) -> int:
+    """Nanoseconds between the wall clock and the one that nobody sets."""
+    return clock.wall_ns() - int(clock.monotonic() * 1e9)

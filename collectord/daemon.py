@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -86,7 +85,7 @@ class Daemon:
         self._certificates = certificates_of(settings)
         self._tenants = Tenants(settings.tenants, settings.reachable)
         self._listeners = Listeners(settings.socket_mode, settings.socket_group, self._certificates)
-        self._started = time.time()
+        self._started = self._clock.monotonic()
         self._door = Door()
         self._spool_lock: int | None = None
         self._widen: Callable[[Settings], None] = lambda _: None

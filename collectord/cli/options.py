@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -19,10 +21,17 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""What the machine refuses; any other error of the system may be a fault of ours, and keeps its traceback."""
+
+
 class Group(click.Group):
     """Turns our errors into one line on stderr and an exit status: 1 for a fault, 2 for something a person must mend."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+            # A terminal may have fewer characters than a stream's name, and an exit status says something else than that.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except CollectordError as error:
@@ -30,8 +39,23 @@ class Group(click.Group):
             sys.exit(2 if isinstance(error, CallHuman) else 1)
         except BrokenPipeError:
             # The reader of our output has enough, as `collectord cat … | head` does.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             sys.exit(0)
+        except UnicodeEncodeError as error:
+            # An argument, or a path: names of ours are UTF-8.
+            click.echo(f"collectord: {error.object!r} is not UTF-8", err=True)
+            sys.exit(2)
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            click.echo(f"collectord: {error}", err=True)
+            _discard_output()
+            sys.exit(2)
+
+
+def _discard_output() -> None:
+    """What is left of it: the interpreter would try to write it, and fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def settings_options(*names: str) -> Callable[[F], F]:

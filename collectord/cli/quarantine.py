@@ -235,6 +235,8 @@ def _exported(path: Path) -> list[bytes]:
 def _writable(out: Path) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise CallHuman(f"{error.filename or out}: {error.strerror}") from error
 

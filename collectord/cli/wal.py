@@ -51,8 +51,9 @@ def wal_ls(config_file: Path | None, as_json: bool, **given: Any) -> None:
 
     spool = load(config_file, given).spool
     log, _ = _log_of(spool)
-    segments = list_segments(log)
-    parked, missing = look_at_parked(log, None, lambda: _noted(spool))
+    with _readable(log):
+        segments = list_segments(log)
+        parked, missing = look_at_parked(log, None, lambda: _noted(spool))
     if as_json:
         listed = [_segment_json(segment) for segment in segments]
         listed += [_parked_json(one) | {"damages": len(one.damages)} for one in parked]
@@ -220,7 +221,9 @@ def _log_of(spool: Path) -> tuple[Path, Path]:
     from collectord.spool import LOG_DIRECTORY
 
     log = spool / LOG_DIRECTORY
-    if not log.is_dir():
+    with _readable(log):
+        there = log.is_dir()
+    if not there:
         raise CallHuman(f"spool: there is no log in {spool}; name a spool directory")
     return log, spool / "quarantine" / LOG_DIRECTORY
 
@@ -242,8 +245,11 @@ def _name_of(base: Lsn) -> str:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise CallHuman(f"{error.filename or path}: {error.strerror}; run as the owner of the spool") from error
+        todo = "; run as the owner of the spool" if isinstance(error, PermissionError) else ""
+        raise CallHuman(f"{error.filename or path}: {error.strerror}{todo}") from error
 
 
 @contextmanager

@@ -171,6 +171,16 @@ class Marks:
             clients = [(client, mark.durable, mark.seen_ns) for client, mark in changed]
             return chain(clients, self._payloads.changed())
 
+    def shift(self, step_ns: int, now_ns: int) -> None:
+        """The clock was set by so much and is at `now_ns`. Set ahead, whoever was heard of was so much later by it; set back, not
+        later than now: who was heard of since must not seem silent for long. The ledger is told anew."""
+        ahead = max(0, step_ns)
+        with self.lock:
+            for mark in self._marks.values():
+                mark.seen_ns = min(mark.seen_ns + ahead, now_ns)
+                mark.stored = False
+            self._payloads.shift(ahead, now_ns)
+
     def expire(self, before_ns: int, connected: frozenset[bytes]) -> list[bytes]:
         """Forgets clients not heard of since `before_ns`. Returns their ids, and those that had to make room before."""
         with self.lock:

@@ -81,6 +81,11 @@ class Payloads:
         """The ledger knows what `changed` has said last."""
         self._telling.clear()
 
+    def shift(self, ahead_ns: int, now_ns: int) -> None:
+        """As of `Marks.shift`."""
+        self._seen_ns = {client: min(seen_ns + ahead_ns, now_ns) for client, seen_ns in self._seen_ns.items()}
+        self._fresh = dict(self._seen_ns)
+
     def gone(self, now_ns: int) -> list[bytes]:
         """What has been forgotten since the last call, because of its age or to make room."""
         while self._seen_ns:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from collectord.clock import Clock
+from collectord.clock import CLOCK_STEP_NS, Clock, offset_ns
 from collectord.errors import CollectordError
 from collectord.logs import event
 from collectord.metrics import Metrics
@@ -41,8 +41,6 @@ RETRY_SECONDS = 1.0
 KEEP_MARKS_SECONDS = 60.0
 TELL_SECONDS = 60.0
 """While it loses events all the time."""
-CLOCK_STEP_NS = 5_000_000_000
-"""The wall clock was set if it has gone so much more, or less, than the time that has passed."""
 
 _log = logging.getLogger("collectord.export")
 
@@ -84,7 +82,7 @@ class Exporting:
         """What was sent and is not answered."""
         self._marks = state.marks
         self._kept_marks_at = around.clock.monotonic()
-        self._clock_offset = _offset(around.clock)
+        self._clock_offset = offset_ns(around.clock)
         self._unsaved = False
         self._expired_to = Lsn(0)
         self.needed_from = min([state.cursor.lsn, *(one.lsn for one in state.left)])
@@ -328,7 +326,7 @@ class Exporting:
         try:
             clock, limits, catalog = self._around.clock, self._around.limits, self._log.catalog
             now, wall, durable = clock.monotonic(), clock.wall_ns(), catalog.durable
-            step = _offset(clock) - self._clock_offset
+            step = offset_ns(clock) - self._clock_offset
             if abs(step) > CLOCK_STEP_NS:
                 self._clock_offset += step
                 self._marks = shifted(self._marks, step)
@@ -382,8 +380,3 @@ class Exporting:
             "expired": totals.expired,
             "doubtful": totals.doubtful,
         }
-
-
-def _offset(clock: Clock) -> int:
-    """Nanoseconds between the wall clock and the one that nobody sets."""
-    return clock.wall_ns() - int(clock.monotonic() * 1e9)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from collectord.clock import Clock
+from collectord.clock import CLOCK_STEP_NS, Clock, offset_ns
 from collectord.files import Reserve
 from collectord.ingest.marks import Marks
 from collectord.model import Lsn
@@ -61,6 +61,7 @@ class Upkeep:
         self._retired_at = 0.0
         # Not at the start: clients that were silent while nobody ran get an hour to come back.
         self._pruned_at = clock.monotonic()
+        self._clock_offset = offset_ns(clock)
 
     def next_timer(self, now: float) -> float:
         """Monotonic seconds at which there may be something to do."""
@@ -72,6 +73,7 @@ class Upkeep:
         if now - self._retired_at < RETIRE_EVERY:
             return
         self._retired_at = now
+        self._follow_clock()
         self._exports.expire()
         with self._state.lock:
             free = self._free_before()
@@ -88,6 +90,13 @@ class Upkeep:
         if now - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = now
             self._prune(free)
+
+    def _follow_clock(self) -> None:
+        """Nobody has been silent for an hour because the clock was set an hour ahead, nor was heard of in the future."""
+        step = offset_ns(self._clock) - self._clock_offset
+        if abs(step) > CLOCK_STEP_NS:
+            self._clock_offset += step
+            self._marks.shift(step, self._clock.wall_ns())
 
     def _make_haste(self) -> None:
         """In a log that is nearly full, what keeps the oldest segments is due: else a few rows that may wait for their time would
@@ -123,8 +132,9 @@ class Upkeep:
     def _prune(self, free: Lsn) -> None:
         wall = self._clock.wall_ns()
         silent_since = wall - int(self._mark_seconds * 1e9)
-        gone = self._marks.expire(silent_since, self._connected())
-        self._ledger.forget_clients(silent_since)
+        connected = self._connected()
+        gone = self._marks.expire(silent_since, connected)
+        self._ledger.forget_clients(silent_since, connected)
         self._ledger.prune(wall - KEPT_PARTS_NS)
         bases = [segment.base for segment in self._log.catalog.segments()]
         first = min([free, *bases, *(file.base for file in self._parked.files())])

@@ -40,7 +40,7 @@ class Relation:
     """Batches that are read again for each scan, while it goes on."""
 
     def __init__(
-        self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]], failed: list[Exception]
+        self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]], failed: list[BaseException]
     ) -> None:
         """`failed`: gets what a reading raises, which DuckDB would only tell as a text."""
         self._schema = schema
@@ -60,7 +60,8 @@ class Relation:
     def _guarded(self) -> Iterator[pa.RecordBatch]:
         try:
             yield from self._batches()
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
+            # Ctrl-C too: DuckDB would take it for a question that is wrong.
             self._failed.append(error)
             raise
 
@@ -71,7 +72,7 @@ class Engine:
     def __init__(self, memory_mb: int) -> None:
         """Raises NoDuckDB."""
         self._memory_mb = memory_mb
-        self._failed: list[Exception] = []
+        self._failed: list[BaseException] = []
         self._connection = self._open(memory_mb)
         self._judging = self._open(max(64, memory_mb // 8))
         """Of its own, since lines are judged while a question is answered."""
@@ -181,11 +182,14 @@ class Engine:
             if batch.num_rows:
                 yield batch
 
-    def _failure(self, error: Exception) -> Exception:
+    def _failure(self, error: Exception) -> BaseException:
         """What to raise for what DuckDB says."""
         if self._failed:
-            # A reading has failed first: the store, or a bug of ours.
-            return self._failed[0]
+            # A reading has failed first: the store, or a bug of ours; or somebody has had enough.
+            failed = self._failed[0]
+            # The next question may be wrong by itself.
+            self._failed.clear()
+            return failed
         if isinstance(error, CollectordError):
             return error
         text = _message(error)

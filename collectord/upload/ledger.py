@@ -292,11 +292,14 @@ class Ledger:
             rows = db.execute("SELECT stream_key, name, rows FROM counts").fetchall()
         return {(key, name): count for key, name, count in rows}
 
-    def forget_clients(self, seen_before_ns: int) -> int:
-        """Drops the marks of clients not heard since; what they dropped stays in the books. Returns how many."""
+    def forget_clients(self, seen_before_ns: int, connected: frozenset[bytes] = frozenset()) -> int:
+        """Drops the marks of clients not heard since, but of those `connected`; what they dropped stays in the books. Returns how
+        many."""
         with self._database.transaction() as db:
-            gone = db.execute("SELECT id FROM clients WHERE seen_ns < ?", (seen_before_ns,)).fetchall()
-            for (client,) in gone:
+            silent = db.execute("SELECT id FROM clients WHERE seen_ns < ?", (seen_before_ns,)).fetchall()
+            # Whoever is connected goes on with the running totals and the mark that are remembered of him.
+            gone = [client for (client,) in silent if client not in connected]
+            for client in gone:
                 db.execute(
                     "INSERT INTO dropped SELECT x'', stream_key, reason, rows FROM dropped WHERE client = ? "
                     "ON CONFLICT (client, stream_key, reason) DO UPDATE SET rows = rows + excluded.rows",

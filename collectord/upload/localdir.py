@@ -182,7 +182,7 @@ class LocalDirectory:
                 for leaf in sorted(leaves):
                     path = Path(folder, leaf)
                     name = path.relative_to(self.root).as_posix()
-                    if name.startswith(prefix) and not name.startswith((JOURNALS + "/", DRAFTS)):
+                    if name.startswith(prefix) and not name.startswith((JOURNALS + "/", DRAFTS)) and _is_text(name):
                         size = _size_of_file(path)
                         if size is not None:
                             yield BlobInfo(name, size, {})
@@ -439,6 +439,15 @@ def _read_range(path: Path, offset: int, length: int) -> bytes | None:
         return read_at(fd, offset, length) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     finally:
         os.close(fd)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be a blob's: UTF-8. One that somebody else has put there must not keep us from the others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _raise_unless_absent(error: OSError) -> None:

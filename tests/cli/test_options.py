@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import sys
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
@@ -10,7 +12,7 @@ from pydantic import Field, SecretStr
 
 from collectord import settings
 from collectord.cli.main import main
-from collectord.cli.options import settings_options
+from collectord.cli.options import Group, settings_options
 from collectord.notation import MaskedStr
 from collectord.settings import Settings
 
@@ -56,3 +58,35 @@ def test_a_setting_is_a_secret_by_its_type(monkeypatch: pytest.MonkeyPatch) -> N
     found = _options(command)
     assert {"vault_url", "vault_name"} <= found
     assert not {"vault_token", "vault_tokens", *SECRETS} & found
+
+
+def _said(stdout: io.StringIO | io.TextIOWrapper, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit status of a command that does so."""
+
+    @click.group(cls=Group)
+    def group() -> None: ...
+
+    group.add_command(click.Command("do", callback=action))
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with pytest.raises(SystemExit) as ended:
+        group.main(["do"])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_a_terminal_with_few_characters_gets_the_others_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status of 1 would say that `verify` has found something, or `where` nothing."""
+    raw = io.BytesIO()
+    latin = io.TextIOWrapper(raw, encoding="latin-1")
+    assert _said(latin, lambda: click.echo("wé/模"), monkeypatch) == 0
+    assert raw.getvalue() == "wé/\\u6a21\n".encode("latin-1")
+
+
+def test_a_name_that_is_not_utf_8_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def encode() -> None:
+        "m\udcff".encode()
+
+    assert _said(io.StringIO(), encode, monkeypatch) == 2
+    assert capsys.readouterr().err == "collectord: 'm\\udcff' is not UTF-8\n"

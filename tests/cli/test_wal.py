@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -307,3 +312,37 @@ def test_a_parked_file_that_was_taken_away_is_missed(spool: Spool) -> None:
         assert f"{first.path.name}  is gone" in done.output and second.path.name not in str(done.exception)
         assert done.exit_code == (0 if command == "ls" else 1)
     assert json.loads(run("verify", root(spool), "--json").output)["missing"] == [first.path.name]
+
+
+def test_a_spool_of_somebody_else_is_not_called_damaged(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 would say that something was found in it."""
+
+    def refused(*_: object, **__: object) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root(spool) / "log"))
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    for command in ("ls", "verify"):
+        result = run(command, "--spool", root(spool))
+        assert result.exit_code == 2
+        assert result.stderr == f"collectord: {root(spool) / 'log'}: Permission denied; run as the owner of the spool\n"
+
+
+def test_an_export_that_nobody_reads_to_its_end_is_no_fault_of_the_spool(spool: Spool) -> None:
+    """As `collectord wal export SPOOL --out - | head` does; and a full disk is told as one."""
+
+    def export(out: IO[bytes] | int) -> tuple[int, str]:
+        command = [sys.executable, "-m", "collectord", "wal", "export", str(root(spool)), "--out", "-"]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60)
+        return done.returncode, done.stderr
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert export(writing) == (0, "")
+    finally:
+        os.close(writing)
+    with open("/dev/full", "wb") as full:
+        assert export(full) == (
+            2,
+            "collectord: --out -: No space left on device; make room there, or name another place\n",
+        )

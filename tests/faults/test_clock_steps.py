@@ -37,6 +37,7 @@ def test_a_daemon_whose_clock_steps_goes_on(make_daemon: MakeDaemon, shim: Shim)
                 inputs.collect(np.arange(sent, sent + 100).reshape(-1, 1))
                 sent += 100
                 assert client.flush(60), client.stats()
+                assert 0 <= daemon.status()["uptime_seconds"] < HOUR
                 if restart:
                     daemon.kill9()
                     daemon.start()

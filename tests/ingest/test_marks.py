@@ -211,3 +211,15 @@ def test_many_threads_may_observe_at_once() -> None:
     for thread in threads:
         thread.join()
     assert {mark for _, mark, _ in marks.changed()} == {199}
+
+
+def test_a_clock_that_is_set_back_leaves_nobody_in_the_future() -> None:
+    """He would keep his place from those who come, for as long as the clock was ahead."""
+    now = 100 * LEAST_SILENCE_NS
+    marks = Marks(limit=1)
+    marks.observe(b"a" * 16, 3, 5 * now)
+    marks.shift(-4 * now, now)
+    assert list(marks.changed()) == [(b"a" * 16, 3, now)]
+    with pytest.raises(TooManyClients):
+        marks.greet(b"b" * 16, now)
+    assert marks.greet(b"b" * 16, now + LEAST_SILENCE_NS) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from collectord._pb import collector_pb2 as pb
+from collectord.clock import SystemClock
+from collectord.ingest.remembered import client_of
 from collectord.model import ENTRY_BYTES, Entry, EntryKind, Partition, StreamKind
 from collectord.testing.store import MemoryStore
 from tests.buffer.test_event_totals import payload
@@ -52,6 +55,61 @@ def test_dropped_rows_are_kept_in_the_books(
         ("default/default/default/default/m/default/inputs/default", "outbox_full")
     }
     assert sum(fields["rows"] for fields in said) == 11
+
+
+def test_a_connected_client_that_was_silent_for_long_is_forgotten_nowhere(tmp_path: Path, store: MemoryStore) -> None:
+    """Its totals run on, and would count twice beside what the ledger had put under no client; its mark is still wanted."""
+    client = os.urandom(16)
+
+    def report(rows: int) -> Entry:
+        count = pb.DropCount(stream=pb.Stream(model="m", designation="inputs"), reason="outbox_full", rows=rows)
+        return Entry(EntryKind.DROPPED, client, 0, 0, pb.Dropped(counts=[count]).SerializeToString())
+
+    first = Node(tmp_path / "spool", store)
+    first.marks.greet(client, 1)
+    first.marks.observe(client, 7, 1)
+    first.append(report(9))
+    wait_until(lambda: dropped(first) == 9)
+    upkeep = first.pipeline._upkeep
+    upkeep.checkpoint(retire=False)
+    upkeep._connected = lambda: frozenset({client})
+    upkeep._prune(first.log.durable)
+    first.append(report(11))
+    wait_until(lambda: dropped(first) == 11)
+    first.stop()
+    second = Node(tmp_path / "spool", store)
+    try:
+        assert dropped(second) == 11
+        assert second.marks.greet(client, 2) == 8
+    finally:
+        second.stop()
+
+
+def test_a_clock_that_is_set_ahead_makes_nobody_silent(
+    tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payload that is sent again, and a client that comes again, are known; also after a restart."""
+    client, payload_id = os.urandom(16), client_of("c", "t")
+    first = Node(tmp_path / "spool", store)
+    wall = time.time_ns()
+    first.marks.observe(client, 7, wall)
+    first.marks.observe(payload_id, 1, wall)
+    upkeep = first.pipeline._upkeep
+    upkeep.checkpoint(retire=False)
+    month = 30 * 86_400_000_000_000
+    monkeypatch.setattr(SystemClock, "wall_ns", lambda _: time.time_ns() + month)
+    upkeep._follow_clock()
+    upkeep.checkpoint(retire=False)
+    upkeep._prune(first.log.durable)
+    assert first.marks.has_stored(payload_id)
+    assert first.marks.greet(client, wall + month) == 8
+    first.stop()
+    second = Node(tmp_path / "spool", store)
+    try:
+        assert second.marks.has_stored(payload_id)
+        assert second.marks.greet(client, wall + month) == 8
+    finally:
+        second.stop()
 
 
 def test_what_cannot_be_taken_in_is_tried_again_with_all_behind_it(

@@ -81,6 +81,25 @@ def test_a_question_that_needs_too_much_memory_says_how_to_narrow_it(questions: 
         )
 
 
+def test_ctrl_c_while_something_is_read_is_no_wrong_question() -> None:
+    schema = pa.schema([("n", pa.int64())])
+
+    def interrupted() -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_arrays([pa.array([1])], schema=schema)
+        raise KeyboardInterrupt
+
+    engine = Engine(64)
+    try:
+        engine.register("t", schema, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(engine.batches(engine.run("SELECT sum(n) FROM t", {})))
+        # And is not told again of the next one.
+        with pytest.raises(QueryFailed, match="nothing"):
+            list(engine.batches(engine.run("SELECT nothing FROM t", {})))
+    finally:
+        engine.close()
+
+
 def test_an_answer_begins_before_everything_was_read() -> None:
     """And a limit ends the reading."""
     asked_for: list[int] = []

@@ -300,3 +300,13 @@ for number in range(60):
     assert sorted(lines) == sorted(f"{process}-{number}" for process in range(3) for number in range(60))
     for process in range(3):
         assert [line for line in lines if line.startswith(f"{process}-")] == [f"{process}-{n}" for n in range(60)]
+
+
+def test_a_strangers_file_whose_name_is_no_text_hides_none_of_ours(store: LocalDirectory) -> None:
+    """Such a name is in no index, address or journal; what has landed is listed without it."""
+    for raw in (b"x\xff.csv", b"\xfe/x.csv"):
+        path = store.root / "a/b" / os.fsdecode(raw)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x\n")
+    assert [blob.name for blob in store.list("")] == [NAME]
+    assert [blob.name for blob in store.list("a/b/")] == [NAME]
