@@ -54,6 +54,31 @@ thread.join()
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
+FORK_AS_UWSGI = """
+import ctypes, os, sys, types
+uwsgi = sys.modules["uwsgi"] = types.ModuleType("uwsgi")
+told = []
+if sys.argv[2] != "alone":
+    uwsgi.post_fork_hook = lambda: told.append(os.getpid())
+from collectord_client import Client
+
+first = Client("m", "1", endpoint=sys.argv[1])
+client = Client("m", "1", endpoint=sys.argv[1])
+if sys.argv[2] == "replaced":
+    # As `import uwsgidecorators` does.
+    uwsgi.post_fork_hook = lambda: told.append(os.getpid())
+    Client("m", "1", endpoint=sys.argv[1])
+client._outbox.attach()
+for worker in range(2):
+    if not ctypes.PyDLL(None).fork():
+        getattr(uwsgi, "post_fork_hook", int)()
+        assert told == ([] if sys.argv[2] == "alone" else [os.getpid()])
+        client.collect([[float(worker)]])
+        getattr(uwsgi, "post_fork_hook", int)()
+        os._exit(not client.flush(20))
+print([os.waitstatus_to_exitcode(os.wait()[1]) for worker in range(2)])
+"""
+
 
 @pytest.mark.parametrize("how", hosts.LEAVINGS)
 def test_what_was_collected_arrives_although_the_script_just_ends(daemon: FakeDaemon, tmp_path: Path, how: str) -> None:
@@ -72,6 +97,27 @@ def test_a_child_of_a_fork_amid_the_first_call_of_another_thread_can_collect() -
         [PYTHON, "-c", FORK_WHILE_LOADING], env=environment, capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.parametrize("hook", ["alone", "beside", "replaced"])
+def test_workers_that_uwsgi_forks_past_python_are_clients_of_their_own(tmp_path: Path, hook: str) -> None:
+    """Their ids differ, and what each collects arrives. No thread runs yet: one could hold the interpreter in the moment of the
+    fork, of which only Python itself knows how to take it back."""
+    daemon = FakeDaemon(f"unix:{tmp_path}/d.sock")
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
+    try:
+        done = subprocess.run(
+            [PYTHON, "-c", FORK_AS_UWSGI, daemon.endpoint, hook],
+            env=environment, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    finally:
+        daemon.stop()
+    assert (done.stdout, done.stderr) == ("[0, 0]\n", "")
+    rows = [row for row in daemon.rows if row.designation == "inputs"]
+    assert sorted(row.values[0] for row in rows) == [0.0, 1.0]
+    # Behind the milliseconds, which are the clock's.
+    assert len({row.correlation[14:] for row in rows}) == 2
+    assert len({row.client for row in rows}) == 2
 
 
 @pytest.mark.parametrize(("worker", "preload", "warm"), hosts.GUNICORNS)

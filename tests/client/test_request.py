@@ -247,12 +247,12 @@ def test_asgi_middleware_makes_a_request_of_each(client: Client, daemon: FakeDae
 
     async def serve() -> None:
         wrapped = ASGIMiddleware(app)
-        await wrapped({"type": "lifespan"}, None, None)
+        await wrapped({"type": "websocket"}, None, None)
         requests = [{"type": "http", "headers": [(b"x-request-id", str(n).encode())]} for n in range(20)]
         await asyncio.gather(*(wrapped(request, None, None) for request in requests))
 
     asyncio.run(serve())
-    assert seen == ["lifespan"] + ["http"] * 20
+    assert seen == ["websocket"] + ["http"] * 20
     inputs = {row.request: row.correlation for row in rows(client, daemon, "inputs")}
     assert inputs == {row.request: row.correlation for row in rows(client, daemon, "predictions")}
     assert set(inputs) == set(map(str, range(20)))

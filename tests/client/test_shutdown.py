@@ -39,6 +39,41 @@ def test_asgi_middleware_sends_what_is_held_before_the_server_goes_on(make: Any,
     assert [row.values for row in daemon.rows] == [(1.0,), (2.0,)]
 
 
+@pytest.mark.parametrize("error", [ValueError("only ASGI/HTTP connections, not lifespan"), None])
+def test_an_application_without_a_life_has_that_of_the_middleware(
+    make: Any, daemon: FakeDaemon, error: Exception | None
+) -> None:
+    """Django's has none: the server would not tell of its end."""
+    client = make(linger=3000)
+    client.collect([[1.0]])
+    heard, seen = iter(["lifespan.startup", "lifespan.shutdown"]), []
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        if error is not None:
+            raise error
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(heard)}
+
+    async def send(message: dict[str, Any]) -> None:
+        seen.append((message["type"], len(daemon.rows)))
+
+    asyncio.run(ASGIMiddleware(app)({"type": "lifespan"}, receive, send))
+    assert seen == [("lifespan.startup.complete", 0), ("lifespan.shutdown.complete", 1)]
+
+
+def test_an_application_that_fails_to_start_fails() -> None:
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        raise ValueError("no model")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    with pytest.raises(ValueError, match="no model"):
+        asyncio.run(ASGIMiddleware(app)({"type": "lifespan"}, receive, receive))
+
+
 def test_nothing_is_sent_at_startup(make: Any, daemon: FakeDaemon) -> None:
     client = make(linger=3000)
     client.collect([[1.0]])

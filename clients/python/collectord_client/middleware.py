@@ -96,7 +96,7 @@ class ASGIMiddleware:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, _Shutdown(send))
+            await self._live(scope, receive, _Shutdown(send))
             return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -121,6 +121,32 @@ class ASGIMiddleware:
         finally:
             if begun is not None:
                 begun.end(status or 500)
+
+    async def _live(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """The application's life; for one that has none, such as Django's, that of this middleware: else a server that ends by its
+        signal would take along what is held."""
+        living = False
+
+        async def hear() -> Any:
+            nonlocal living
+            living = True
+            return await receive()
+
+        async def say(message: dict[str, Any]) -> None:
+            nonlocal living
+            living = True
+            await send(message)
+
+        try:
+            await self.app(scope, hear, say)
+        except Exception:
+            if living:
+                raise
+        ended = living
+        while not ended:
+            kind = (await receive())["type"]
+            await send({"type": f"{kind}.complete"})
+            ended = kind == "lifespan.shutdown"
 
 
 class _Shutdown:

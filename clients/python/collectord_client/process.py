@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from . import embedded
 from .core import Uuid7
@@ -33,6 +34,9 @@ _senders: dict[tuple[str | None, Access], Sender] = {}
 _graveyard: list[Sender] = []
 """The parent's senders, in a child: kept so that nothing of gRPC in them is ever torn down there."""
 _exit_arranged = False
+_others: list[Callable[[], None]] = []
+"""What else begins anew in a child."""
+_pid = os.getpid()
 
 EXIT_TIMEOUT = 2.0
 
@@ -67,6 +71,7 @@ def arrange_drain() -> None:
     """Sees to it that what was collected is sent before the process ends. Called by a client that is made, so that what
     is collected in exit handlers that were registered later is sent too."""
     global _exit_arranged
+    _listen_to_uwsgi()
     if not _exit_arranged:
         _exit_arranged = True
         atexit.register(drain)
@@ -130,7 +135,8 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _loading
+    global _lock, _loading, _pid
+    _pid = os.getpid()
     _lock = threading.Lock()
     _loading = threading.RLock()
     for sender in _senders.values():
@@ -141,6 +147,34 @@ def _after_fork_in_child() -> None:
     ids.reseed()
     for outbox in list(outboxes):
         outbox.after_fork()
+    for begin in _others:
+        begin()
+
+
+def begin_in_child(begin: Callable[[], None]) -> None:
+    """Has `begin` called in each child of a fork, after the senders and outboxes."""
+    _others.append(begin)
+
+
+def _listen_to_uwsgi() -> None:
+    """uWSGI forks its workers past Python, which it only tells if asked to (`py-call-osafterfork`): without a hook of its own they
+    would all make the same ids, and have the thread of their parent for running. There is one such hook; `uwsgidecorators`
+    takes its place without looking, hence each client looks again.
+    """
+    uwsgi: Any = sys.modules.get("uwsgi")
+    before = getattr(uwsgi, "post_fork_hook", None)
+    if uwsgi is None or getattr(before, "of_collectord", False):
+        return
+
+    def forked() -> None:
+        # Told by Python as well, or by two of ours in a row, what was collected since then is to stay.
+        if os.getpid() != _pid:
+            _after_fork_in_child()
+        if before is not None:
+            before()
+
+    forked.of_collectord = True  # type: ignore[attr-defined]
+    uwsgi.post_fork_hook = forked
 
 
 if hasattr(os, "register_at_fork"):

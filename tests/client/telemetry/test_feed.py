@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from collectord_client._pb import collector_pb2 as pb
 from collectord_client.switches import Said, Switches
 from collectord_client.telemetry import feed
 from collectord_client.telemetry.kinds import KINDS, TRACE
+from collectord_client.telemetry.scribe import scribe
 from collectord_client.wire import Stream
 
 from tests.client import hosts
@@ -254,6 +257,24 @@ def test_a_script_that_ends_at_once(daemon: FakeDaemon) -> None:
     assert (done.stdout, done.stderr) == ("hello\nleaving\n", "")
     assert daemon.wait(lambda: len(daemon.rows) >= 1)
     assert '"Contents":"hello"' in str(daemon.rows[0].values)
+
+
+def test_threads_that_gevent_puts_in_place_wait_for_a_bell_of_its_own(
+    client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers patch what we have imported by then: its threads are one, which would wait for a queue of threads for good."""
+    rung: list[Any] = []
+
+    class Bell(queue.SimpleQueue):  # type: ignore[type-arg]
+        def get(self, *given: Any, **named: Any) -> Any:
+            rung.append(threading.current_thread().name)
+            return super().get(*given, **named)
+
+    scribe.after_fork()
+    monkeypatch.setattr(queue, "SimpleQueue", Bell)
+    client.trace("patched")
+    assert len(told(client, daemon, "traces")) == 1
+    eventually(lambda: rung[:1] == ["collectord-client-events"], "the thread waits for that bell")
 
 
 def test_nothing_heavy_is_imported() -> None:

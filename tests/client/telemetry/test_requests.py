@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 import uuid
@@ -359,6 +360,38 @@ def test_asgi(client: Client, daemon: FakeDaemon) -> None:
         assert own(trace)["Client Request Id"] == trace["message"]
     collected = {row.values[0]: row.request for row in daemon.rows if row.designation == "inputs"}
     assert collected == {float(n): own(events[f"GET /{n}"])["Request Id"] for n in range(10)}
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def test_what_the_server_logs_of_an_exception_that_ended_a_request_is_a_trace(
+    client: Client, daemon: FakeDaemon, kind: str
+) -> None:
+    """uvicorn and gunicorn log it when it has left the middleware."""
+    client.capture()
+
+    def broken(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        raise ValueError("broken")
+
+    async def broken_too(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("broken")
+
+    async def serve() -> None:
+        # Between the two there may be a task, as of Starlette's BaseHTTPMiddleware.
+        await asyncio.create_task(
+            ASGIMiddleware(broken_too)({"type": "http", "method": "GET", "path": "/"}, None, None)
+        )
+
+    try:
+        if kind == "wsgi":
+            WSGIMiddleware(broken)({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, lambda *_: None)
+        else:
+            asyncio.run(serve())
+    except ValueError:
+        logging.getLogger(f"{kind}.error").exception("Exception in application")
+    [event] = told(client, daemon, "exceptions")
+    [request] = told(client, daemon, "requests")
+    assert event["operation_Id"] == request["operation_Id"]
+    assert [trace["message"] for trace in told(client, daemon, "traces")] == ["Exception in application"]
 
 
 def test_two_middlewares_tell_it_once(app: flask.Flask, client: Client, daemon: FakeDaemon) -> None:

@@ -44,6 +44,8 @@ RESPONSES = ("APP_INSIGHTS_LOG_RESPONSE_ENABLED", "AML_APP_INSIGHTS_LOG_RESPONSE
 
 _now = time.time_ns
 _PLAIN = frozenset((str, int, bool, type(None)))
+LEFT = "_collectord_told"
+"""In the dictionary of an exception that has ended a request and was told."""
 
 
 class Reporter:
@@ -238,7 +240,7 @@ class Reporter:
         """Whether the request has not told this exception yet: on its way up it may be logged again and again."""
         request = current()
         if request is None:
-            return True
+            return not _left_a_request(error)
         first = request.told is not error
         request.told = error
         return first
@@ -249,6 +251,8 @@ class Reporter:
             return
         try:
             self._exception(error, severity.ERROR, {}, of(request), request)
+            # The server that it goes on to logs it when the request is over, maybe in another task: only the error gets there.
+            error.__dict__[LEFT] = True
         except Exception as broken:  # noqa: BLE001
             self._broken(EXCEPTION, broken)
 
@@ -327,6 +331,14 @@ def _short(name: str, given: object, told: Cuts, most: int = cuts.SHORT) -> str:
 def _said(given: object) -> str:
     found = plain(given, Budget())
     return found if isinstance(found, str) else str(found)
+
+
+def _left_a_request(error: BaseException) -> bool:
+    try:
+        return LEFT in error.__dict__
+    except Exception:  # noqa: BLE001
+        # Somebody's own, in the middle of logging.
+        return False
 
 
 def _real(what: str, given: float | None) -> float | None:

@@ -6,12 +6,13 @@ collection of garbage ends an object that logs.
 
 from __future__ import annotations
 
-import os
+import queue
 import threading
 import time
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .. import process
 from ..notices import accident
 
 if TYPE_CHECKING:
@@ -29,38 +30,37 @@ class Scribe:
 
     def after_fork(self) -> None:
         """Another process has no such thread yet."""
-        self._bell: SimpleQueue[Feed] = SimpleQueue()
+        self._bell: queue.SimpleQueue[Feed] | None = None
         self._starting = threading.RLock()
-        self._thread: threading.Thread | None = None
 
     def ring(self, feed: Feed) -> None:
         """Has `feed` write its rows, soon."""
-        self._bell.put(feed)
-        if self._thread is None:
-            self._start()
+        bell = self._bell
+        (self._start() if bell is None else bell).put(feed)
 
-    def _start(self) -> None:
+    def _start(self) -> queue.SimpleQueue[Feed]:
         with self._starting:
-            if self._thread is not None:
-                return
-            self._thread = threading.Thread(
-                target=_work, args=(self._bell,), name="collectord-client-events", daemon=True
-            )
-            try:
-                self._thread.start()
-            except RuntimeError:
-                # The interpreter is shutting down: what ends the process takes what was told.
-                return
+            if self._bell is None:
+                # Made with the thread, and found where it is now: gevent may have put its own in the place of both since this was
+                # imported, and its threads are one, which a bell of the other kind would stop for good.
+                self._bell = queue.SimpleQueue()
+                thread = threading.Thread(
+                    target=_work, args=(self._bell,), name="collectord-client-events", daemon=True
+                )
+                # Else the interpreter is shutting down: what ends the process takes what was told.
+                with suppress(RuntimeError):
+                    thread.start()
+            return self._bell
 
 
-def _work(bell: SimpleQueue[Feed]) -> None:
+def _work(bell: queue.SimpleQueue[Feed]) -> None:
     while True:
         rung = {bell.get()}
         time.sleep(PAUSE)
         try:
             while True:
                 rung.add(bell.get_nowait())
-        except Empty:
+        except queue.Empty:
             pass
         for feed in rung:
             try:
@@ -72,5 +72,4 @@ def _work(bell: SimpleQueue[Feed]) -> None:
 
 
 scribe = Scribe()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=scribe.after_fork)
+process.begin_in_child(scribe.after_fork)
