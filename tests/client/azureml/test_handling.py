@@ -14,6 +14,7 @@ import pytest
 from collectord_client.azureml import collector as module
 from collectord_client.azureml.__main__ import main
 from collectord_client.azureml.clients import Clients
+from collectord_client.azureml.v2 import collector as v2
 from collectord_client.sampling import Sampler
 
 from tests.client.azureml.conftest import Landed, Make, keys
@@ -94,6 +95,7 @@ def test_a_build_fails_where_the_environment_cannot_work(
 ) -> None:
     """`python -m collectord_client.azureml` in a Dockerfile."""
     monkeypatch.setattr(module, "_clients", Clients())
+    monkeypatch.setattr(v2, "_clients", Clients())
     monkeypatch.setenv("COLLECTORD_ENDPOINT", f"unix:{deployment}/none.sock")
     assert main("best_model") == 0
     monkeypatch.setenv("COLLECTORD_COLUMNS", "ssn=hide")
