@@ -7,6 +7,7 @@ once, at the door, and whatever is acknowledged can be encoded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
 from collectord import _batch
@@ -61,7 +62,10 @@ _ANSWERS: Final[tuple[tuple[Reason, str] | None, ...]] = (
         Reason.LENGTH_MISMATCH,
         "requests.sampling must hold one float64 in (0, 1] for each request, if the schema says so",
     ),
-    (Reason.TIME_OUT_OF_WINDOW, "a scoring time of {0} ns is outside the accepted window"),
+    (
+        Reason.TIME_OUT_OF_WINDOW,
+        "the scoring time {0} is not between {1} and {2}, as late_days and early_days allow by the daemon's clock",
+    ),
     (Reason.MIXED_PARTITION, "the scoring times lie in more than one UTC hour; split the batch"),
     (Reason.LENGTH_MISMATCH, "tensor must hold rows x columns values and nothing else"),
     (Reason.LENGTH_MISMATCH, "columns must be as many as the schema's"),
@@ -74,6 +78,8 @@ _ANSWERS: Final[tuple[tuple[Reason, str] | None, ...]] = (
     (Reason.MALFORMED, "a bool is neither 0 nor 1"),
     (Reason.VALUE_TOO_LARGE, f"an id is longer than {MAX_ID_BYTES} bytes"),
 )
+_OUTSIDE: Final = next(at for at, answer in enumerate(_ANSWERS) if answer and answer[0] is Reason.TIME_OUT_OF_WINDOW)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +160,19 @@ def check(payload: Buffer, found: Found, rules: Rules, earliest_ns: int, latest_
         payload, found.table, rules.types, rules.widths, schema.tensor, schema.correlation, schema.request,
         schema.sampled, earliest_ns, latest_ns, MAX_ID_BYTES, rules.value_bytes, rules.fixed_text, MAX_ROW_TEXT,
     )  # fmt: skip
+    if status == _OUTSIDE:
+        _refuse(status, *map(_second, (where, earliest_ns, latest_ns)))
     if status:
         _refuse(status, where, rules.value_bytes)
     return time_ns
 
 
-def _refuse(status: int, where: int, value_bytes: int = MAX_VALUE_BYTES) -> None:
+def _refuse(status: int, *values: int | str) -> None:
     answer = _ANSWERS[status]
     assert answer is not None
-    raise Rejected(answer[0], answer[1].format(where, value_bytes))
+    raise Rejected(answer[0], answer[1].format(*values))
+
+
+def _second(time_ns: int) -> str:
+    """For whose clock is wrong: people do not see it in nanoseconds since 1970. Any int64 is a date."""
+    return f"{_EPOCH + timedelta(seconds=time_ns // 1_000_000_000):%Y-%m-%dT%H:%M:%SZ}"

@@ -10,7 +10,10 @@ from collectord.encode import frame
 from collectord.errors import CallHuman
 from collectord.outputs import Outputs
 from collectord.settings import Settings
+from collectord.upload.database import Database
+from collectord.upload.localdir import LocalDirectory
 from collectord.upload.location import Location
+from collectord.upload.mount import NOTED
 from collectord.upload.naming import Layout
 from collectord.upload.rewriting import RewritableStore
 from collectord.upload.secretfile import SecretFile
@@ -53,9 +56,17 @@ def open_landed(settings: Settings, waits: bool = False) -> RewritableStore:
         TryAgain: it did not answer.
     """
     store = open_store(settings)
+    recall_disk(store, settings)
     if not waits:
         demand(store)
     return store
+
+
+def recall_disk(store: BlobStore, settings: Settings) -> None:
+    """Has a directory wait for its disk if the daemon's spool, as far as we may look into it, says that it lies on one: in the
+    empty directory below the mount point nothing would be found, as if nothing had landed."""
+    if isinstance(store, LocalDirectory):
+        store.mount.wait_for(Database.peek(settings.spool, NOTED))
 
 
 def demand(store: BlobStore) -> None:

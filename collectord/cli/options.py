@@ -93,9 +93,12 @@ def joined(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def store_of(config_file: Path | None, given: dict[str, Any]) -> BlobStore:
-    from collectord.destination import open_store
+    from collectord.destination import open_store, recall_disk
 
-    return open_store(load(config_file, given))
+    settings = load(config_file, given)
+    store = open_store(settings)
+    recall_disk(store, settings)
+    return store
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

@@ -71,7 +71,7 @@ def query(
     Exits with 0 if it was answered, 1 if the question is wrong, 2 if the store cannot be read or DuckDB is missing.
     """
     from collectord.cli.progress import BytesBar
-    from collectord.destination import demand, open_store
+    from collectord.destination import demand, open_store, recall_disk
     from collectord.query.question import Asked, Questions
     from collectord.upload.location import Location
 
@@ -79,6 +79,7 @@ def query(
         raise click.UsageError("give one question: KQL, --sql SELECT, or --tables")
     settings = load(config_file, given)
     store = open_store(settings)
+    recall_disk(store, settings)
     span = _span(since, until)
     log, layout = _log_of(settings, store, bool(given["spool"]), memory)
     if log is None:

@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from collectord import config, memory
-from collectord.destination import open_store
+from collectord.destination import open_store, recall_disk
 from collectord.doctor import far, near, places
 from collectord.doctor.link import Link
 from collectord.errors import ConfigError
 from collectord.memory import Memory
-from collectord.upload.database import Database
-from collectord.upload.localdir import LocalDirectory
-from collectord.upload.mount import NOTED
 
 __all__ = ["Link", "Surroundings", "examine"]
 
@@ -77,8 +74,8 @@ def examine(
         yield Link("store", False, str(error), "mend the setting")
         yield Link("switches", None, "they are in the store")
     else:
-        if not outside and isinstance(store, LocalDirectory):
-            store.mount.wait_for(Database.peek(settings.spool, NOTED))
+        if not outside:
+            recall_disk(store, settings)
         with contextlib.closing(store):
             yield far.clock(settings, store, around.now)
             yield from far.store_links(settings, store, str(status["writer"]) if status else "")

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import xxhash
 
 from collectord import files
-from collectord.errors import CallHuman, TryAgain
+from collectord.errors import CallHuman, CollectordError, TryAgain
 from collectord.logs import event
 from collectord.model import BlobInfo
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
@@ -186,10 +186,8 @@ class LocalDirectory:
                         size = _size_of_file(path)
                         if size is not None:
                             yield BlobInfo(name, size, {})
-        except PermissionError as error:
-            raise CallHuman(f"{self.describe()} cannot be listed: {error}") from error
         except OSError as error:
-            raise TryAgain(f"{self.describe()} could not be listed: {error}") from error
+            raise self._unseen("listed", error) from error
 
     def is_there(self) -> bool:
         try:
@@ -197,10 +195,8 @@ class LocalDirectory:
             return stat.S_ISDIR(self.root.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except PermissionError as error:
-            raise CallHuman(f"{self.describe()} cannot be looked at: {error}") from error
         except OSError as error:
-            raise TryAgain(f"{self.describe()} could not be looked at: {error}") from error
+            raise self._unseen("looked at", error) from error
 
     def expire(self, blob: str, unchanged_since: float, only_look: bool = False) -> int | None:
         """Removes a blob that has not been appended to since then (seconds since 1970), durably. Returns its bytes; None: it
@@ -394,6 +390,11 @@ class LocalDirectory:
         """Whether the directory is there. Raises OSError where its file system is not: what is there then is another one."""
         self.mount.check()
         return self.root.is_dir()
+
+    def _unseen(self, done: str, error: OSError) -> CollectordError:
+        if error.errno in _REFUSALS:
+            return CallHuman(f"{self.describe()} cannot be {done}: {error}")
+        return TryAgain(f"{self.describe()} could not be {done}: {error}")
 
     def _failure(self, error: OSError) -> Failure:
         detail = f"{self.describe()}: {error.strerror or type(error).__name__}"

@@ -35,13 +35,13 @@ class Mount:
         """Holds on to where it was mounted when a daemon ran before, as its spool has `noted` it. Returns whether it is waited for.
 
         So a machine that starts without one of its disks does not begin the store anew below. A directory that holds claims is
-        one that somebody brought there, and is taken as it is.
+        one that somebody brought there, and is taken as it is; so is one to which a link leads now that led to the disk.
         """
         point, _, root = str(noted or "").partition("\n")
         if not point or root != str(self._root.absolute()):
             return False
         try:
-            if _is_mounted(Path(point)) or (self._root / CONTROL_PREFIX / "spools").is_dir():
+            if _is_mounted(Path(point)) or (self._root / CONTROL_PREFIX / "spools").is_dir() or self._left(Path(point)):
                 return False
         except OSError:
             # Nobody can tell, so it is asked again with each request.
@@ -67,12 +67,26 @@ class Mount:
 
     def check(self) -> None:
         """Raises OSError with ENODEV if the file system is gone, and what `stat` raises if nobody can tell."""
-        if self.point is not None and not _is_mounted(self.point):
+        point = self.point
+        if point is not None and not _is_mounted(point):
+            if self._left(point):
+                self.point = _point_of(self._root)
+                return
             raise OSError(
                 errno.ENODEV,
-                f"nothing is mounted at {self.point} any more, where the store was; mount it there again, or name the place "
+                f"nothing is mounted at {point} any more, where the store was; mount it there again, or name the place "
                 "where it is now with --store",
             )
+
+    def _left(self, point: Path) -> bool:
+        """Whether the store is a directory that no longer lies below `point`: somebody has brought it to another disk, and set
+        a link on its way anew. Raises OSError."""
+        try:
+            place = self._root.resolve(strict=True)
+        except (FileNotFoundError, NotADirectoryError, RuntimeError):
+            # The link itself may lie on a disk that is away.
+            return False
+        return place.is_dir() and not place.is_relative_to(point)
 
 
 def _point_of(root: Path) -> Path | None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from collectord import files
-from collectord.errors import TryAgain
+from collectord.errors import CallHuman
 from collectord.upload import mount
 from collectord.upload.attempts import BlockedFor, Landed, Retry
 from collectord.upload.documents import Written
@@ -220,7 +220,7 @@ def test_nothing_lands_below_a_mount_point_while_its_disk_is_gone(
         store.state(NAME),
     ):
         assert isinstance(answer, Blocked) and answer.reason == "not_mounted", answer
-    with pytest.raises(TryAgain, match="nothing is mounted at"):
+    with pytest.raises(CallHuman, match="nothing is mounted at"):
         list(store.list(""))
     disk.mount()
     writer.run(4)
@@ -249,6 +249,34 @@ def test_a_daemon_that_starts_without_the_disk_of_its_store_waits_for_it(
     assert isinstance(brought.create_container(), AlreadyExists)
     other.mount.keep(ledger)
     assert isinstance(other.create_container(), Created)
+    ledger.close()
+
+
+def test_a_store_that_a_link_leads_to_on_another_disk_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was brought there: while a daemon runs, and between two. A link that lies on a missing disk itself says nothing."""
+    disk = Disk(tmp_path / "disk", monkeypatch)
+    (tmp_path / "disk" / "store").mkdir()
+    root = tmp_path / "on_the_way" / "store"
+    root.parent.mkdir()
+    root.symlink_to(tmp_path / "disk" / "store")
+    ledger = Ledger(tmp_path)
+    running = LocalDirectory(root)
+    running.mount.keep(ledger)
+    disk.unmount()
+    assert isinstance(running.create_container(), Blocked)
+    root.unlink()
+    started = LocalDirectory(root)
+    started.mount.keep(ledger)
+    for store in (running, started):
+        assert isinstance(store.create_container(), Blocked)
+    (tmp_path / "larger").mkdir()
+    root.symlink_to(tmp_path / "larger")
+    anew = LocalDirectory(root)
+    anew.mount.keep(ledger)
+    for store in (running, started, anew):
+        assert isinstance(store.create_container(), AlreadyExists)
     ledger.close()
 
 
