@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import math
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from collectord_client import Client, CollectError
+from collectord_client.azureml.printing import landing
 from collectord_client.block import Part
 from collectord_client.cells import cells
 from collectord_client.core import NO_SHAPE
@@ -240,6 +242,80 @@ def test_names_that_land_otherwise(make: Any, daemon: FakeDaemon) -> None:
         "positions": {"b": 2},
         "numbered": {"w": "***"},
     }
+
+
+UNCOLLECTABLE = [object(), b"\xff\xd8"]
+"""What would refuse the whole call."""
+BESIDE: dict[str, Any] = {
+    "pandas": pd.DataFrame({"photo": UNCOLLECTABLE, "x": [1.5, 2.5]}),
+    "lists in a dictionary": {"photo": UNCOLLECTABLE, "x": [1.5, 2.5]},
+    "arrays in a dictionary": {"photo": np.zeros((7, 2), complex), "x": np.array([1.5, 2.5])},
+    "no list in a dictionary": {"photo": UNCOLLECTABLE[0], "x": [1.5, 2.5]},
+    "dictionaries": [{"photo": UNCOLLECTABLE[0], "x": 1.5}, {"photo": UNCOLLECTABLE[1], "x": 2.5}],
+    "rows of a frame": [row for _, row in pd.DataFrame({"photo": UNCOLLECTABLE, "x": [1.5, 2.5]}).iterrows()],
+    "arrow": pa.table({"photo": [b"", b"\xff"], "x": [1.5, 2.5]}),
+    "polars": pl.DataFrame({"photo": [b"", b"\xff"], "x": [1.5, 2.5]}),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE)
+@pytest.mark.parametrize("names", [None, ["photo", "x"], ["x"], ["image", "x"], ["image", "value"]], ids=str)
+def test_what_stands_in_a_dropped_column_is_not_looked_at(
+    make: Any, daemon: FakeDaemon, kind: str, names: list[str] | None
+) -> None:
+    """Photos and audio are what such a rule is for; with them, the rows beside them were refused."""
+    client = make(strict=True, columns={"photo": "drop", "z": "mask"})
+    for _ in range(2):
+        client.collect(BESIDE[kind], feature_names=names)
+    left = ("x",) if names is None else (names[-1],)
+    assert [(row.names, row.values) for row in rows(client, daemon)] == [(left, (1.5,)), (left, (2.5,))] * 2
+    shown, _ = landing(BESIDE[kind], None if names is None else tuple(names), 0, client._rules)
+    assert shown == left
+
+
+def test_nor_is_what_stands_in_the_only_row(make: Any, daemon: FakeDaemon) -> None:
+    client = make(strict=True, columns={"photo": "drop"})
+    client.collect({"x": 1.5, "photo": UNCOLLECTABLE[1]})
+    assert [(row.names, row.values) for row in rows(client, daemon)] == [(("x",), (1.5,))]
+
+
+def test_polars_without_pyarrow_does_not_look_either(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make(strict=True, columns={"photo": "drop"})
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, "pyarrow")
+        client.collect(BESIDE["polars"])
+    assert [(row.names, row.values) for row in rows(client, daemon)] == [(("x",), (1.5,)), (("x",), (2.5,))]
+
+
+def test_what_only_photos_are_left_of_is_counted_by_its_rows(make: Any) -> None:
+    client = make(columns={"photo": "drop"})
+    client.collect({"photo": b"\xff" * 1000})
+    client.collect(pd.DataFrame({"photo": UNCOLLECTABLE}))
+    client.collect({"photo": UNCOLLECTABLE})
+    assert client.stats()["dropped"] == {"no_columns": 5}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("names", [None, ["label"]], ids=str)
+@pytest.mark.parametrize("kind", ["pandas", "polars", "polars alone"])
+def test_the_name_of_a_series(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, kind: str, names: list[str] | None, count: int
+) -> None:
+    """It is a column's, also of a single value, however the collector calls that column."""
+    if kind == "polars alone":
+        monkeypatch.delitem(sys.modules, "pyarrow")
+    values = ["111-22", "333-44"][:count]
+    given = pd.Series(values, name="ssn") if kind == "pandas" else pl.Series("ssn", values)
+    client = make(columns={"ssn": "drop"})
+    client.collect(given, "labels", names)
+    masked = make(strict=True, columns={"ssn": "mask"})
+    masked.collect(given, "labels", names)
+    monkeypatch.undo()
+    assert client.stats()["dropped"] == {"no_columns": count}
+    landed = ("ssn",) if names is None else ("label",)
+    assert [(row.names, row.values) for row in rows(masked, daemon)] == [(landed, ("***",))] * count
 
 
 def test_a_rule_for_a_name_that_is_never_there_is_told_once(make: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import importlib
 import json
 import math
 import struct
 import sys
 import uuid
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -821,3 +824,29 @@ def test_large_and_small_calls_share_a_page_and_buffers_are_used_again(client: C
         data[:] = -1
         expected += data_rows
     assert arrived(client, daemon) == expected
+
+
+@pytest.mark.parametrize("library", ["numpy", "pandas", "pyarrow"])
+def test_while_another_thread_imports_a_library(
+    client: Client, daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """It is among the loaded modules and has no attributes yet: rows were dropped for an internal error, or counted as if."""
+    given: list[Any] = [[[1.0, 2.0]], {"a": 1.0, "b": 2.0}, (1.0, 2.0), pl.DataFrame({"a": [1.0], "b": [2.0]})]
+    if library != "numpy":
+        given.append(np.array([[1.0, 2.0]]))
+    if library == "pyarrow":
+        given.append(pd.DataFrame({"a": [1.0], "b": [2.0]}))
+
+    def collect() -> None:
+        for data in given:
+            client.collect(data, feature_names=["a", "b"])
+
+    # What stands in the module runs while it is being imported.
+    (tmp_path / f"{library}.py").write_text("import meanwhile\nmeanwhile.collect()\n")
+    monkeypatch.setitem(sys.modules, "meanwhile", SimpleNamespace(collect=collect))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, library)
+    importlib.import_module(library)
+    monkeypatch.undo()
+    assert arrived(client, daemon) == [(1.0, 2.0)] * len(given)
+    assert client.stats()["dropped"] == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import Literal
@@ -20,6 +21,9 @@ WIDTHS = {
 
 WORDS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """How a value of so many bytes is moved as a whole."""
+
+Unread = Callable[[tuple[str, ...], bool], frozenset[int]]
+"""Which columns of data that calls them so are not to be looked at; the second says whether the names are mere positions."""
 
 MAX_COLUMNS = 10_000
 MAX_ROW_BYTES = 3 << 20
@@ -171,6 +175,16 @@ class Block:
             )
             for at, end in cuts
         ]  # fmt: skip
+
+
+def all_read(own: tuple[str, ...], positional: bool) -> frozenset[int]:
+    """See `Unread`: where no rule drops anything."""
+    return frozenset()
+
+
+def unread(rows: int) -> tuple[int, Part]:
+    """Stands for a column that is not looked at, since it will be dropped: its type and values."""
+    return BOOL, Part(bytes(rows))
 
 
 def _take(data: bytes, width: int, cuts: list[tuple[int, int]]) -> bytes:

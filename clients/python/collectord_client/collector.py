@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import process
 from .arrays import column_type
-from .block import Block
+from .block import Block, all_read
 from .call import Call, refusal
 from .columns import Plan, outcome
 from .context import Context, Held, Recalled, Refused, Thinned
@@ -32,6 +32,7 @@ from .errors import CollectError
 from .failures import DESIGNATION as ERRORS
 from .ids import Keys, is_list, parse_id, parse_ids
 from .intake import count_rows, tabulate
+from .loaded import loaded
 from .names import resolve
 from .notices import accident, once, trace
 from .outbox import MAX_SLOT_COLUMNS, MAX_SLOTS, Outbox
@@ -70,6 +71,7 @@ class Collector(ShortWay):
         self._dates = designation == "labels"
         self._errs = designation == ERRORS
         self._rules = client._rules
+        self._drops = all_read if self._rules is None else self._rules.unread(names)
         self._budget = client._budget
         self._memory = Memory()
         self._slots: dict[tuple[object, ...], Known] = {}
@@ -197,7 +199,7 @@ class Collector(ShortWay):
                 if not taken:
                     known._expected = rows = count_rows(data, self._names, expected)
                     return self._leave_out(known, rows, rows if without_budget else 0, request)
-        block, notes = tabulate(data, self._names, expected, self._memory)
+        block, notes = tabulate(data, self._names, expected, self._memory, self._drops)
         rows = block.rows
         id, ids = call.ids(rows)
         time_ns, keys, undated = call.keys(id, ids, rows, source is None and not self._offers)
@@ -419,7 +421,7 @@ class Collector(ShortWay):
 
     def _remember(self, data: Any, slot: Slot, block: Block) -> None:
         """Lets data like this go the short way from now on, if it is of a kind that may."""
-        numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+        numpy, pandas = loaded("numpy"), loaded("pandas")
         if slot.schema.sampled:
             # A fraction that was switched away during the call: the short way knows of none.
             return

@@ -11,16 +11,17 @@ import os
 import uuid
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .block import STRING, Block, Part
+from .block import STRING, Block, Part, Unread, all_read
 from .cells import cells
 from .context import Context
 from .errors import CollectError
 from .ids import NIL, Keys, parse_id, show_id, time_of
-from .names import SYSTEM
+from .names import SYSTEM, resolve
 from .notices import once
 
 VARIABLE = "COLLECTORD_COLUMNS"
@@ -38,6 +39,8 @@ OF_ERRORS = ("error_type", "error_message")
 
 Plan = tuple[str, ...]
 """What is done with each column of a kind of data; "" is nothing."""
+MAX_REMEMBERED = 64
+"""Kinds of data of which it is known which columns are dropped."""
 
 
 class Rules:
@@ -53,6 +56,8 @@ class Rules:
         self.correlation = actions.get(CORRELATION, "")
         self.request = actions.get(REQUEST, "")
         self.of_ids = bool(self.correlation or self.request)
+        self._drops = DROP in self._actions.values()
+        self._unread: dict[tuple[object, ...], frozenset[int]] = {}
 
     def plan(
         self,
@@ -80,6 +85,25 @@ class Rules:
         if all(action == DROP for action in found):
             raise CollectError("no_columns", "the column rules drop every column", rows)
         return tuple(found) if any(found) else None
+
+    def unread(self, given: tuple[str, ...] | None) -> Unread:
+        """What tells the columns that will not be left, where the feature names are `given`: what is in them need not be of a
+        kind that can be collected."""
+        return partial(self._dropped, given) if self._drops else all_read
+
+    def _dropped(self, given: tuple[str, ...] | None, own: tuple[str, ...], positional: bool) -> frozenset[int]:
+        key = (given, own, positional)
+        found = self._unread.get(key)
+        if found is None:
+            names, _, order = resolve(given, own, len(own), positional)
+            # How many rows there are the caller of `collect` counts.
+            plan = self.plan(names, own, order, 0) or ("",) * len(names)
+            at = range(len(names)) if order is None else order
+            left = {one for one, action in zip(at, plan, strict=True) if action != DROP}
+            if len(self._unread) >= MAX_REMEMBERED:
+                self._unread.clear()
+            found = self._unread[key] = frozenset(range(len(own))) - left
+        return found
 
     def apply(self, block: Block, plan: Plan) -> Block:
         """The block as it may leave."""

@@ -5,10 +5,10 @@ Everything is known by what it looks like: neither scikit-learn nor MLflow is im
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .loaded import loaded
 from .names import as_names
 from .notices import trace
 
@@ -60,7 +60,7 @@ def names_of(given: Any, designation: str = "inputs") -> tuple[str, ...] | None:
 
 def _of_table(given: Any) -> list[object] | None:
     """The columns of a frame of pandas, polars, Spark or Arrow. Its type tells: a frame's own attributes may be columns."""
-    pyarrow = sys.modules.get("pyarrow")
+    pyarrow = loaded("pyarrow")
     if pyarrow is not None and isinstance(given, pyarrow.Schema):
         return list(given.names)
     for attribute in ("column_names", "columns"):

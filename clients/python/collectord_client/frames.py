@@ -9,27 +9,32 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from . import arrays, values
-from .block import BOOL, STRING, Block, Part
+from .block import BOOL, STRING, Block, Part, Unread, all_read, unread
 from .errors import CollectError, unsupported_type
+from .loaded import loaded
 from .values import Memory
 
 
-def frame(data: Any) -> Block:
-    """The block of a pandas DataFrame. The index is left out."""
+def frame(data: Any, drops: Unread = all_read) -> Block:
+    """The block of a pandas DataFrame, but for what it `drops`. The index is left out."""
     labels = data.columns.tolist()
     names = tuple([str(name) for name in labels])
     rows = len(data)
     if not rows or not names:
         return Block(names, (BOOL,) * len(names), rows, b"")
+    positional = values.are_positions(labels)
     dtypes = data.dtypes.tolist()
     first = dtypes[0]
     if arrays.is_plain(first) and dtypes.count(first) == len(dtypes):
         block = arrays.table(data.to_numpy())
     else:
-        columns = [pandas_column(column) for _, column in data.items()]
+        dropped = drops(names, positional)
+        columns = [
+            unread(rows) if at in dropped else pandas_column(column) for at, (_, column) in enumerate(data.items())
+        ]
         block = Block(None, tuple([kind for kind, _ in columns]), rows, None, tuple([part for _, part in columns]))
     block.names = names
-    block.positional = values.are_positions(labels)
+    block.positional = positional
     return block
 
 
@@ -43,17 +48,28 @@ def series(data: Any, column: bool, names: tuple[str, ...] | None, memory: Memor
         column = not all(isinstance(label, str) for label in data.index.tolist()) or not len(data)
     if column:
         kind, part = pandas_column(data)
-        name = None if data.name is None else (str(data.name),)
-        # The name of a series is no name of a column, unless the collector has one like it.
-        positional = name is None or names is None or name[0] not in names
-        return Block(name, (kind,), len(data), None, (part,), positional)
+        block = Block(None, (kind,), len(data), None, (part,))
+        call(block, data.name, names)
+        return block
     labels = data.index.tolist()
     own = tuple(labels) if all(isinstance(label, str) for label in labels) else None
     if arrays.is_plain(data.dtype):
         block = arrays.table(data.to_numpy().reshape(1, -1))
         block.names = own
-        return block
-    return values.rows_of([data.tolist()], memory, own)
+    else:
+        block = values.rows_of([data.tolist()], memory, own)
+    if own is None and len(data) == 1:
+        # A single value is a column too: rules for its name are meant for it.
+        call(block, data.name, names)
+    return block
+
+
+def call(block: Block, name: object, names: tuple[str, ...] | None) -> None:
+    """Gives a block of one column the name of its series, None where that has none."""
+    if name is not None:
+        block.names = (str(name),)
+    # The name of a series is no name of a column, unless the collector has one like it.
+    block.positional = block.names is None or names is None or block.names[0] not in names
 
 
 def pandas_column(data: Any) -> tuple[int, Part]:
@@ -69,7 +85,7 @@ def pandas_column(data: Any) -> tuple[int, Part]:
         return arrays.times(data.dt.tz_convert(None).to_numpy(), True)
     if name == "SparseDtype":
         return pandas_column(data.sparse.to_dense())
-    pyarrow = sys.modules.get("pyarrow")
+    pyarrow = loaded("pyarrow")
     if pyarrow is not None and (name == "ArrowDtype" or getattr(dtype, "storage", "") == "pyarrow"):
         return _arrow_column(pyarrow, data.array.__arrow_array__())
     if name == "CategoricalDtype":
@@ -114,11 +130,12 @@ def _classes(numpy: Any, codes: Any, names: list[str]) -> tuple[int, Part]:
     return STRING, Part(b"".join(numpy.array(encoded, "O")[codes].tolist()), lengths, mask)
 
 
-def arrow(data: Any) -> Block:
-    """The block of a table or batch with an Arrow C stream (or array). One without columns' names has `names` None."""
-    pyarrow: Any = sys.modules.get("pyarrow")
+def arrow(data: Any, drops: Unread = all_read) -> Block:
+    """The block of a table or batch with an Arrow C stream (or array), but for what it `drops`. One without columns' names has
+    `names` None."""
+    pyarrow: Any = loaded("pyarrow")
     if type(data).__module__.partition(".")[0] == "polars" and pyarrow is None:
-        return _polars(data)
+        return _polars(data, drops)
     if pyarrow is None:
         try:
             pyarrow = importlib.import_module("pyarrow")
@@ -131,8 +148,12 @@ def arrow(data: Any) -> Block:
         stream = hasattr(data, "__arrow_c_stream__")
         column = pyarrow.chunked_array(data) if stream else pyarrow.array(data)
         table, names = pyarrow.table({"values": column}), None
+    dropped = frozenset() if names is None else drops(names, _counted(names))
     try:
-        columns = [_arrow_column(pyarrow, column) for column in table.columns]
+        columns = [
+            unread(table.num_rows) if at in dropped else _arrow_column(pyarrow, column)
+            for at, column in enumerate(table.columns)
+        ]
     except (pyarrow.ArrowException, OverflowError) as error:
         # Its message may quote the value.
         detail = f"an Arrow column cannot be converted ({type(error).__name__})"
@@ -167,7 +188,7 @@ def _arrow_column(pyarrow: Any, data: Any) -> tuple[int, Part]:
         return values.column(data.to_pylist())
     if types.is_temporal(kind):
         return _arrow_time(pyarrow, data)
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy")
     if numpy is not None and not data.null_count and (types.is_string(kind) or types.is_large_string(kind)):
         return _arrow_text(numpy, data, "<i4" if types.is_string(kind) else "<i8")
     if numpy is None or not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
@@ -198,7 +219,7 @@ def _arrow_time(pyarrow: Any, data: Any) -> tuple[int, Part]:
     """Times, days, times of day and spans, from the whole numbers that Arrow has for them: nothing is cut."""
     types = pyarrow.types
     kind = data.type
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy")
     if not (types.is_timestamp(kind) or types.is_date(kind) or types.is_time(kind) or types.is_duration(kind)):
         return values.texts([None if value is None else str(value) for value in data.to_pylist()])
     narrow = types.is_time32(kind) or types.is_date32(kind)
@@ -221,7 +242,7 @@ def _arrow_time(pyarrow: Any, data: Any) -> tuple[int, Part]:
     return values.texts([None if day == "NaT" else day for day in days])
 
 
-def _polars(data: Any) -> Block:
+def _polars(data: Any, drops: Unread) -> Block:
     """polars without pyarrow, through what it offers itself."""
     if not hasattr(data, "columns"):
         data, names = data.to_frame(), None
@@ -229,7 +250,10 @@ def _polars(data: Any) -> Block:
         if not hasattr(data, "height"):
             raise unsupported_type(data)
         names = tuple(data.columns)
-    columns = [_polars_column(column) for column in data.get_columns()]
+    dropped = frozenset() if names is None else drops(names, _counted(names))
+    columns = [
+        unread(data.height) if at in dropped else _polars_column(column) for at, column in enumerate(data.get_columns())
+    ]
     parts = tuple([part for _, part in columns])
     return Block(names, tuple([kind for kind, _ in columns]), data.height, None, parts, _counted(names))
 
@@ -245,6 +269,6 @@ def _polars_column(data: Any) -> tuple[int, Part]:
             return values.times(whole, data.dtype.time_zone is not None)
         shown = values.clock if kind == "Time" else values.span
         return values.texts([None if n is None else shown(n) for n in whole])
-    if "numpy" in sys.modules and data.dtype.is_numeric() and not data.null_count() and kind != "Decimal":
+    if loaded("numpy") is not None and data.dtype.is_numeric() and not data.null_count() and kind != "Decimal":
         return arrays.column(data.to_numpy())
     return values.column(data.to_list())

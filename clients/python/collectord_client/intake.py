@@ -11,21 +11,25 @@ from itertools import chain
 from typing import Any
 
 from . import arrays, frames, values
-from .block import BOOL, MAX_COLUMNS, Block
+from .block import BOOL, MAX_COLUMNS, Block, Unread, all_read
 from .errors import CollectError, unsupported_type
+from .loaded import loaded
 from .notices import trace
 from .values import Memory
 
 Names = tuple[str, ...] | None
 
 
-def tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory) -> tuple[Block, list[str]]:
+def tabulate(
+    data: Any, names: Names, request_rows: int | None, memory: Memory, drops: Unread = all_read
+) -> tuple[Block, list[str]]:
     """A copy of `data` as a block, and the words for what was doubtful about it (they are counted).
 
     `names` are the feature names, `request_rows` the rows of the request this belongs to (0: there is none, None: it was
-    refused and nobody knows), `memory` the column types of earlier lists. Raises CollectError.
+    refused and nobody knows), `memory` the column types of earlier lists. What stands in columns that it `drops`, where these
+    have names of their own, is not looked at. Raises CollectError.
     """
-    block, notes = _tabulate(data, names, request_rows, memory)
+    block, notes = _tabulate(data, names, request_rows, memory, drops)
     if block.changed:
         notes = [*notes, "types_changed"]
     if not block.rows:
@@ -37,35 +41,40 @@ def tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory) 
     return block, notes
 
 
-def _tabulate(data: Any, names: Names, request_rows: int | None, memory: Memory) -> tuple[Block, list[str]]:
+def _tabulate(
+    data: Any, names: Names, request_rows: int | None, memory: Memory, drops: Unread
+) -> tuple[Block, list[str]]:
     if isinstance(data, (str, int, float)) or data is None:
         return values.rows_of([[data]], memory), []
-    numpy = sys.modules.get("numpy")
+    numpy = loaded("numpy")
     if numpy is not None and isinstance(data, (numpy.ndarray, numpy.generic)):
         # Of the subclasses, a matrix has columns of two dimensions, which are no columns here.
         made = data if arrays.is_masked(data) else numpy.asarray(data)
         return _array(numpy, made, names, request_rows, memory)
     if isinstance(data, Mapping):
-        return values.named(data, memory), []
+        return values.named(data, memory, drops), []
     if isinstance(data, (list, tuple)):
-        return _sequence(numpy, data, names, request_rows, memory)
+        return _sequence(numpy, data, names, request_rows, memory, drops)
     if isinstance(data, (bytes, bytearray, memoryview)) or _is_image(data):
         raise CollectError("unsupported_media", "bytes, audio, images and video are not collected")
-    pandas = sys.modules.get("pandas")
+    pandas = loaded("pandas")
     if pandas is not None:
         if isinstance(data, pandas.DataFrame):
-            return frames.frame(data), []
+            return frames.frame(data, drops), []
         if isinstance(data, pandas.Series):
             column, notes = as_rows(len(data), names, request_rows)
             return frames.series(data, column, names, memory), notes
         if isinstance(data, (pandas.Index, pandas.api.extensions.ExtensionArray)):
-            return _tabulate(pandas.Series(data), names, request_rows, memory)
+            return _tabulate(pandas.Series(data), names, request_rows, memory, drops)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-        block = frames.arrow(data)
+        block = frames.arrow(data, drops)
         if block.names is None:
             column, notes = as_rows(block.rows, names, request_rows)
-            if not column:
-                return _tabulate(frames.to_list(data), names, request_rows, memory)
+            # Of polars; where it has none, that is "". A single value is a column too.
+            name = getattr(data, "name", None) or None
+            if not column and (name is None or (names is not None and block.rows > 1)):
+                return _tabulate(frames.to_list(data), names, request_rows, memory, drops)
+            frames.call(block, name, names)
             return block, notes
         return block, []
     if numpy is not None and hasattr(data, "__array__"):
@@ -102,7 +111,13 @@ def count_rows(data: Any, names: Names, request_rows: int | None) -> int:
             return 1
         if isinstance(data, Mapping):
             first = next(iter(data.values()), None)
-            return 1 if first is None or isinstance(first, str) or not hasattr(first, "__len__") else len(first)
+            return (
+                1
+                if first is None
+                or isinstance(first, (str, bytes, bytearray, memoryview))
+                or not hasattr(first, "__len__")
+                else len(first)
+            )
         count = len(data)
         if isinstance(data, (list, tuple)) and count:
             first = data[0]
@@ -154,7 +169,7 @@ def _array(numpy: Any, data: Any, names: Names, request_rows: int | None, memory
 
 
 def _sequence(
-    numpy: Any, data: Sequence[Any], names: Names, request_rows: int | None, memory: Memory
+    numpy: Any, data: Sequence[Any], names: Names, request_rows: int | None, memory: Memory, drops: Unread
 ) -> tuple[Block, list[str]]:
     if not data:
         raise CollectError("no_rows", "the list is empty")
@@ -172,12 +187,17 @@ def _sequence(
         if not keys:
             raise CollectError("no_columns", "the dictionaries are empty", len(data))
         own = tuple([str(key) for key in keys])
-        block = values.rows_of([[row.get(key) for key in keys] for row in data], memory, own)
-        block.positional = values.are_positions(keys)
+        positional = values.are_positions(keys)
+        table = [[row.get(key) for key in keys] for row in data]
+        for at in drops(own, positional):
+            for row in table:
+                row[at] = values.UNREAD
+        block = values.rows_of(table, memory, own)
+        block.positional = positional
         return block, []
     if numpy is not None and hasattr(first, "__array__") and all(_is_tensor(numpy, row) for row in data):
         if _are_rows(data):
-            return frames.frame(sys.modules["pandas"].DataFrame(list(data))), []
+            return frames.frame(sys.modules["pandas"].DataFrame(list(data)), drops), []
         try:
             data = [_as_array(numpy, row) for row in data]
         except CollectError as error:
@@ -202,7 +222,7 @@ def _is_tensor(numpy: Any, value: Any) -> bool:
 
 def _are_rows(data: Sequence[Any]) -> bool:
     """True for rows of a pandas frame, as `iterrows` hands them out: their indexes are the columns' names."""
-    pandas = sys.modules.get("pandas")
+    pandas = loaded("pandas")
     return pandas is not None and all(
         isinstance(row, pandas.Series) and row.index.inferred_type == "string" and row.index.is_unique for row in data
     )

@@ -20,8 +20,22 @@ from itertools import chain
 from typing import Any
 
 from . import nested
-from .block import BOOL, FLOAT64, INT64, STRING, TIMESTAMP, TIMESTAMP_UTC, UINT64, Block, Part
+from .block import (
+    BOOL,
+    FLOAT64,
+    INT64,
+    STRING,
+    TIMESTAMP,
+    TIMESTAMP_UTC,
+    UINT64,
+    Block,
+    Part,
+    Unread,
+    all_read,
+    unread,
+)
 from .errors import CollectError, unsupported_type
+from .loaded import loaded
 
 EXACT = 1 << 53
 """Whole numbers up to here are float64 without loss."""
@@ -39,6 +53,8 @@ _KINDS: dict[type, str | None] = {
 _PLAIN = frozenset(_KINDS)
 
 MAX_REMEMBERED = 64
+UNREAD = 0
+"""Stands for a value that is not looked at: of a kind that turns no table of numbers into one of texts."""
 
 
 class Memory:
@@ -96,7 +112,7 @@ def plain(value: Any) -> Any:
         return _numpy_scalar(value)
     if module.startswith("pandas.") and type(value).__name__ in ("NAType", "NaTType"):
         return None
-    if hasattr(value, "__array__") and getattr(value, "ndim", 1) == 0 and "numpy" in sys.modules:
+    if hasattr(value, "__array__") and getattr(value, "ndim", 1) == 0 and loaded("numpy") is not None:
         return _tensor_scalar(value)
     raise unsupported_type(value)
 
@@ -381,25 +397,29 @@ def _differ(known: tuple[int, ...], types: tuple[int, ...]) -> bool:
     return known != types and any(before not in (0, kind) for before, kind in zip(known, types, strict=True))
 
 
-def named(table: Mapping[Any, Any], memory: Memory) -> Block:
-    """A dictionary of scalars is one row, one of lists is columns."""
+def named(table: Mapping[Any, Any], memory: Memory, drops: Unread = all_read) -> Block:
+    """A dictionary of scalars is one row, one of lists is columns; but for what it `drops`."""
     names = tuple([str(name) for name in table])
     if not names:
         raise CollectError("no_columns", "the dictionary is empty")
-    columns = [_listed(value) for value in table.values()]
-    lists = [isinstance(value, (list, tuple, Typed)) for value in columns]
+    positional = are_positions(table)
+    dropped = drops(names, positional)
+    columns: list[Any] = [UNREAD if at in dropped else _listed(value) for at, value in enumerate(table.values())]
+    kept = [value for at, value in enumerate(columns) if at not in dropped]
+    lists = [isinstance(value, (list, tuple, Typed)) for value in kept]
     if not any(lists):
         block = rows_of([columns], memory, names)
     else:
         if not all(lists):
             raise CollectError("ragged", "a dictionary holds either scalars or columns")
-        count = len(columns[0])
-        if any(len(value) != count for value in columns):
+        count = len(kept[0])
+        if any(len(value) != count for value in kept):
             raise CollectError("ragged", "the columns differ in length", count)
         if count == 0:
             raise CollectError("no_rows", "there are no rows")
+        columns = [Typed(unread(count), count) if at in dropped else value for at, value in enumerate(columns)]
         block = _columns(columns, count, memory, names, names)
-    block.positional = are_positions(table)
+    block.positional = positional
     return block
 
 
@@ -414,7 +434,7 @@ def _listed(value: Any) -> Any:
         return value.tolist()
     from . import arrays, frames
 
-    numpy, pandas = sys.modules["numpy"], sys.modules.get("pandas")
+    numpy, pandas = sys.modules["numpy"], loaded("pandas")
     if pandas is not None and isinstance(value, (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)):
         return Typed(frames.pandas_column(pandas.Series(value)), len(value))
     if arrays.is_masked(value):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from ..loaded import loaded
 from .correlations import CORRELATION, HEADERS, ROW, row_of
 
 _array_type: list[type[Any]] = []
@@ -34,7 +35,7 @@ def correlated(data: Any, correlations: Mapping[str, Any], name: str | None) -> 
     The v1 SDK put them into arrays as well, where every number became text. `name` is what a series without a name is
     called as a column.
     """
-    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    numpy, pandas = loaded("numpy"), loaded("pandas")
     if is_spark(data):
         data = _as_pandas(from_spark(data))
         pandas = sys.modules["pandas"]
@@ -94,7 +95,7 @@ def from_spark(data: Any) -> Any:
 
 def _as_pandas(data: Any) -> Any:
     """A table of Arrow as a pandas frame with the same types, nulls among them."""
-    pyarrow = sys.modules.get("pyarrow")
+    pyarrow = loaded("pyarrow")
     if pyarrow is not None and isinstance(data, pyarrow.Table):
         return data.to_pandas(types_mapper=importlib.import_module("pandas").ArrowDtype)
     return data

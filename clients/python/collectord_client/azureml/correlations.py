@@ -21,6 +21,7 @@ from ..core import REQUEST as REQUEST
 from ..core import TIMESTAMP as TIMESTAMP
 from ..errors import CollectError
 from ..ids import NIL, parse_id, show_id, time_of
+from ..loaded import loaded
 from ..values import HIGH, nanoseconds
 from .identity import Identity
 
@@ -117,7 +118,7 @@ def carrying(data: Any, names: tuple[str, ...] | None) -> Any:
 
     None for all other data, and where that takes a package that is not there.
     """
-    pandas = sys.modules.get("pandas")
+    pandas = loaded("pandas")
     if pandas is not None and isinstance(data, pandas.DataFrame):
         return data if data.columns.nlevels == 1 and CORRELATION in data.columns else None
     if pandas is not None and isinstance(data, pandas.Series) and data.index.inferred_type == "string":

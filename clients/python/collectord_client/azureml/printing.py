@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import Any
 
-from ..block import Block, Part
+from ..block import Block, Part, all_read
 from ..cells import cells
 from ..columns import Rules, outcome
 from ..context import Context
@@ -61,7 +61,8 @@ def landing(
     data: Any, feature_names: tuple[str, ...] | None, request_rows: int | None, rules: Rules | None
 ) -> tuple[tuple[str, ...], Block]:
     """The columns' names and the rows as they land, the column rules applied. Raises CollectError."""
-    block, _ = tabulate(data, feature_names, request_rows, Memory())
+    drops = all_read if rules is None else rules.unread(feature_names)
+    block, _ = tabulate(data, feature_names, request_rows, Memory(), drops)
     names, _, order = resolve(feature_names, block.names, len(block.types), block.positional)
     plan = None if rules is None else rules.plan(names, block.names, order, block.rows)
     if order is not None:
