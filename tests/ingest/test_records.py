@@ -208,8 +208,9 @@ def test_the_largest_double_is_what_it_was_before_pandas_rounded_it_up() -> None
         rb'{"x":-1.797693135e+308,"y":null,"z":",1.797693135e+308,"}]'
     )
     assert columns(body) == {"x": ColumnType.FLOAT64, "y": ColumnType.STRING, "z": ColumnType.STRING}
-    assert land(body) == [
-        {"x": "1.7976931348623157e+308", "y": "[-1.7976931348623157e+308]", "z": '\\"1.797693135e+308'},
-        {"x": "-1.7976931348623157e+308", "y": "", "z": ",1.797693135e+308,"},
-    ]
+    first, second = land(body)
+    # How orjson writes the exponent differs from version to version.
+    assert json.loads(first.pop("y")) == [-1.7976931348623157e308]
+    assert first == {"x": "1.7976931348623157e+308", "z": '\\"1.797693135e+308'}
+    assert second == {"x": "-1.7976931348623157e+308", "y": "", "z": ",1.797693135e+308,"}
     assert read(bytearray(body), {})[1] == read(body, {})[1]
