@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticUndefinedType
 
 from collectord.errors import ConfigError
-from collectord.notation import forms, is_masked
+from collectord.notation import forms, is_masked, looks_secret
 from collectord.settings import UNSHOWN, Settings
 
 if sys.version_info >= (3, 11):
@@ -198,6 +198,8 @@ def _explain(item: dict[str, Any]) -> str:
         return f"{field}: there is no such setting; {hint}"
     if not item["loc"]:
         return message
-    if is_masked(Settings.model_fields[str(item["loc"][0])].annotation) or item["loc"][0] in UNSHOWN:
+    hidden = is_masked(Settings.model_fields[str(item["loc"][0])].annotation) or item["loc"][0] in UNSHOWN
+    # Secrets are pasted into the wrong setting, too.
+    if hidden or looks_secret(str(item["input"])):
         return f"{field}: {message}"
     return f"{field}: {item['input']!r} is not accepted: {message}"

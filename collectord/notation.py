@@ -21,6 +21,14 @@ def parse_size(value: object) -> object:
     return int(match[1]) * _UNITS[match[2].lower()]
 
 
+_LOOKS_SECRET = re.compile(r"(?i)(?:\bsig|accountkey|sharedaccesssignature)=|[a-z0-9+/]{86}==")
+
+
+def looks_secret(text: str) -> bool:
+    """Whether there seems to be a signature, a key or a connection string of Azure in it, wherever it was pasted."""
+    return _LOOKS_SECRET.search(text) is not None
+
+
 def mib(size: int) -> str:
     """Bytes, for people."""
     return f"{size / 2**20:,.1f} MiB"

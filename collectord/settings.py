@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from collectord import coherence
 from collectord.address import check_for_clients, check_socket_path, is_loopback, split_address
 from collectord.model import CORRELATION_COLUMN, REQUEST_COLUMN, SYSTEM_COLUMNS, Stream
-from collectord.notation import MaskedStr, Mode, Names, Size, is_secret, parse_pairs
+from collectord.notation import MaskedStr, Mode, Names, Size, is_secret, looks_secret, parse_pairs
 from collectord.patterns import StreamPatterns
 from collectord.telemetry import connection
 
@@ -401,9 +401,31 @@ class Settings(BaseSettings):
         check_socket_path(value.resolve() / ADMIN_SOCKET)
         return value
 
+    @field_validator("azure_sas_file", "azure_connection_string_file", "azure_account_key_file")
+    @classmethod
+    def _secret_is_in_the_file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and looks_secret(str(value)):
+            name = str(info.field_name).removesuffix("_file")
+            raise ValueError(f"this is the secret itself, and no name of a file that holds it: set {name} instead")
+        return value
+
+    @field_validator("azure_account_url")
+    @classmethod
+    def _account_url_is_no_connection_string(cls, value: MaskedStr | None) -> MaskedStr | None:
+        # A SAS may stand in it.
+        if value and re.search(r"(?i)(accountname|blobendpoint)=", value.get_secret_value()):
+            raise ValueError("this is a connection string: set azure_connection_string instead")
+        return value
+
     @field_validator("store")
     @classmethod
     def _store_is_known(cls, value: str) -> str:
+        if looks_secret(value):
+            # As a prefix it would stand in the name of every blob, and as a directory on the disk.
+            raise ValueError(
+                "a store is a directory or az://CONTAINER[/PREFIX], without a SAS or a key: these are azure_sas, "
+                "azure_account_key or azure_connection_string"
+            )
         if not value:
             raise ValueError("a store is a directory or az://CONTAINER[/PREFIX]")
         if "://" in value and not value.startswith("az://"):

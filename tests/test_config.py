@@ -299,7 +299,7 @@ def test_credentials_that_contradict_each_other_are_refused(given: dict[str, str
 @pytest.mark.parametrize("name", ["azure_connection_string", "azure_connection_string_file"])
 def test_two_accounts_at_once_are_refused(name: str) -> None:
     """One of them would get the rows, and nobody would know which. Where the store is a directory neither counts."""
-    given = {name: SECRET, "azure_account_url": "https://a.blob.core.windows.net"}
+    given = {name: "f" if name.endswith("_file") else SECRET, "azure_account_url": "https://a.blob.core.windows.net"}
     with pytest.raises(ConfigError, match=r"^azure_account_url: a connection string names an account too") as error:
         load(overrides={"store": "az://modeldata", **given})
     assert SECRET not in str(error.value)
@@ -326,6 +326,27 @@ def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             load(overrides={name: [SECRET]})
         assert SECRET not in str(error.value)
         assert str(error.value).startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("store", f"az://modeldata?sp=racwl&sig={SECRET}"),
+        ("store", f"az://modeldata/prefix?sp=racwl&sig={SECRET}"),
+        ("store", f"https://a.blob.core.windows.net/modeldata?sp=racwl&sig={SECRET}"),
+        ("store", f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={SECRET};EndpointSuffix=core.windows.net"),
+        ("azure_account_url", f"AccountName=a;AccountKey={SECRET};EndpointSuffix=core.windows.net"),
+        ("azure_sas_file", f"sp=racwl&sig={SECRET}"),
+        ("azure_account_key_file", SECRET + "A" * (86 - len(SECRET)) + "=="),
+        ("azure_connection_string_file", f"AccountName=a;AccountKey={SECRET};EndpointSuffix=core.windows.net"),
+        ("codec", f"sp=racwl&sig={SECRET}"),
+    ],
+)
+def test_a_secret_in_the_wrong_setting_is_refused_and_not_shown(name: str, value: str) -> None:
+    """As a prefix of the store it would stand in the names of all blobs, as a directory on the disk."""
+    with pytest.raises(ConfigError, match=f"^{name}: ") as error:
+        load(overrides={name: value})
+    assert SECRET not in str(error.value)
 
 
 def test_shown_settings_are_all_settings_as_json() -> None:

@@ -33,6 +33,7 @@ IdentityKind = Literal["default", "workload", "managed"]
 
 _log = logging.getLogger("collectord.upload")
 _SAS = re.compile(r"(?i)(?:^|;)\s*SharedAccessSignature=([^;]*)")
+_KEY = re.compile(r"(?i)(?:^|;)\s*AccountKey=([^;]*)")
 _ENTRA = re.compile(r"AADSTS\d+")
 
 
@@ -71,7 +72,7 @@ class Account:
                 "azure_connection_string or azure_account_url: one of them must be set for an az:// store"
             )
         self._container = container
-        self._url = account_url or ""
+        self._url = (account_url or "").strip()
         self._identity = identity
         self._options = options
         self._lock = threading.Lock()
@@ -90,7 +91,8 @@ class Account:
             self._service, self._client = self._make(self._made_of)
         except (ValueError, AttributeError):
             # Not chained, and without its text: either may quote the setting.
-            field = "azure_account_url" if self._setting in ("", "azure_sas") else self._setting
+            of_url = not self._setting or (self._setting == "azure_sas" and "sig=" in self._made_of)
+            field = "azure_account_url" if of_url else self._setting
             if isinstance(self._secret, SecretFile):
                 field = self._secret.setting
             raise ConfigError(f"{field}: cannot be read (the value is not shown: it may hold a secret)") from None
@@ -151,7 +153,8 @@ class Account:
             self._token.close()
 
     def _read(self) -> str:
-        return self._secret.read() if isinstance(self._secret, SecretFile) else self._secret or ""
+        # Without the newline that `echo` and editors put behind it.
+        return self._secret.read() if isinstance(self._secret, SecretFile) else (self._secret or "").strip()
 
     def _mend(self) -> str:
         if isinstance(self._secret, SecretFile):
@@ -177,6 +180,9 @@ class Account:
 
     def _make(self, secret: str) -> tuple[BlobServiceClient, ContainerClient]:
         if self._setting == "azure_connection_string":
+            if signed := _KEY.search(secret):
+                # The SDK looks at it only when it signs, and then says nothing of the setting.
+                base64.b64decode(signed[1].strip(), validate=True)
             service = BlobServiceClient.from_connection_string(secret, **self._options)
         else:
             # Of a SAS people paste the whole address, too.
@@ -185,8 +191,9 @@ class Account:
                 base64.b64decode(credential, validate=True)
                 # A string may stand for a key or a SAS: the SDK guesses by its look.
                 credential = {"account_name": _account_name(self._url), "account_key": credential}
-            elif self._setting and credential is None:
-                raise ValueError("an address without a SAS behind it")
+            elif self._setting and "sig=" not in (credential or ""):
+                # The SDK would take it for a key, or put it into the address of each request, whatever it is.
+                raise ValueError("no SAS, or an address without one behind it")
             elif credential is None and not self._signed_url:
                 credential = self._token = _Token(self._identity)
             service = BlobServiceClient(self._url, credential=credential, **self._options)

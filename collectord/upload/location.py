@@ -37,7 +37,8 @@ class Location:
                 f"store: {text!r} is neither a directory nor az://CONTAINER[/PREFIX]; a container has 3 to 63 lower-case "
                 "letters, digits and single hyphens"
             )
-        return Location(container, None, prefix.strip("/"))
+        # As blobs are named: of several slashes in a row one counts, or nothing that lands would be found under it again.
+        return Location(container, None, "/".join(filter(None, prefix.split("/"))))
 
     def open(
         self,

@@ -283,7 +283,12 @@ def test_a_key_and_a_connection_string_in_files_are_read_again(
     file.write_text(secure.connection_string())
     store = open_store(connection_string=SecretFile("azure_connection_string_file", file))
     lands(store)
-    for broken in ("", "gibberish", secure.connection_string(port=1)):
+    for broken in (
+        "",
+        "gibberish",
+        secure.connection_string(port=1),
+        secure.connection_string().replace(KEY, KEY[:-1]),
+    ):
         file.write_text(broken)
         lands(store)
     said = [str(vars(record)) for record in caplog.records if record.name == "collectord.upload"]
@@ -329,15 +334,33 @@ def test_a_sas_without_a_right_says_which_it_has(
     )
 
 
-def test_a_sas_that_is_none_is_never_taken_for_an_identity() -> None:
-    with pytest.raises(ConfigError, match="azure_account_url"):
-        AzureBlob("modeldata", account_url="https://a.blob.core.windows.net", sas_token="https://a/c?")
+@pytest.mark.parametrize(
+    "text", ["https://a/c?", "no base64!", "AccountName=a;AccountKey=AAAA;EndpointSuffix=b.example"]
+)
+def test_a_sas_that_is_none_is_never_taken_for_an_identity_or_a_key_or_sent_to_the_service(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^azure_sas: ") as error:
+        AzureBlob("modeldata", account_url="https://a.blob.core.windows.net", sas_token=text)
+    assert text not in str(error.value)
 
 
 def test_a_key_that_is_none_stops_the_start_and_is_not_shown() -> None:
     with pytest.raises(ConfigError, match="azure_account_key") as error:
         AzureBlob("modeldata", account_url="https://a.blob.core.windows.net", account_key="no base64!")
     assert "no base64!" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["no base64!", KEY[:21], KEY[:-1]])
+def test_a_key_that_is_cut_in_a_connection_string_stops_the_start_and_is_not_shown(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"^azure_connection_string: ") as error:
+        AzureBlob("modeldata", connection_string=f"AccountName=a;AccountKey={key};EndpointSuffix=core.windows.net")
+    assert key not in str(error.value)
+
+
+def test_a_newline_behind_a_secret_is_none_of_it(secure: Azurite, open_store: Callable[..., AzureBlob]) -> None:
+    """As a variable of the environment has it that was made with `echo`."""
+    lands(open_store(connection_string=f"{secure.connection_string()}\n"))
+    lands(open_store(account_key=f"{KEY}\n"))
+    lands(open_store(sas_token=f"{sas.of_account()}\n"))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from collectord.upload.location import Location
         ("az://modeldata", Location("modeldata", None, "")),
         ("az://mycontainer/modeldata/", Location("mycontainer", None, "modeldata")),
         ("az://a-b-3/x/y", Location("a-b-3", None, "x/y")),
+        ("az://a-b-3//x///y//", Location("a-b-3", None, "x/y")),
         ("./collectord-data/store", Location(None, Path("collectord-data/store"), "")),
         ("/var/lib/store", Location(None, Path("/var/lib/store"), "")),
         ("file:///var/lib/store", Location(None, Path("/var/lib/store"), "")),
