@@ -76,7 +76,8 @@ class Delivery:
         self.barred = False
         """Somebody has to act."""
         self._limit = 1
-        self._failures = 0
+        self._failures: Counter[type[Answer]] = Counter()
+        """Since something was taken, by kind: an hour of 503 makes the pause after the first 401, or after a quota, no longer."""
         self._not_before = 0.0
         self._taken = 0
 
@@ -138,12 +139,15 @@ class Delivery:
             case TooMuch(reason):
                 return self._halve(batch, reason, now, chance)
             case Later(reason, detail, retry_after, doubtful):
-                self._fail(detail, now, _pause(AGAIN_FIRST, AGAIN_MOST, self._failures, chance), retry_after)
+                self._fail(
+                    Later, detail, now, _pause(AGAIN_FIRST, AGAIN_MOST, self._failures[Later], chance), retry_after
+                )
                 return Outcome(again=Counter({reason: len(batch)}), doubtful=len(batch) if doubtful else 0)
             case Exhausted(reason, retry_after):
                 first, most = (QUOTA_FIRST, QUOTA_MOST) if retry_after is None else (AGAIN_FIRST, AGAIN_MOST)
-                pause = _pause(first, most, self._failures, chance)
+                pause = _pause(first, most, self._failures[Exhausted], chance)
                 self._fail(
+                    Exhausted,
                     "the quota is used up; nothing is taken until it is renewed",
                     now,
                     pause,
@@ -209,21 +213,22 @@ class Delivery:
 
     def _succeed(self, now: float) -> None:
         self._limit = min(MAX_ITEMS, 2 * self._limit)
-        self._failures = 0
+        self._failures.clear()
         self.trouble, self.barred = "", False
         full = len(self.pending) >= self._limit or sum(one.item.size for one in self.pending) >= MAX_BYTES
         self._not_before = now + (GAP if full else LINGER)
 
     def _fail(
-        self, why: str, now: float, pause: float, retry_after: float | None, most: float = RETRY_AFTER_MOST
-    ) -> None:
-        self._failures += 1
+        self, kind: type[Answer], why: str, now: float, pause: float, retry_after: float | None,
+        most: float = RETRY_AFTER_MOST,
+    ) -> None:  # fmt: skip
+        self._failures[kind] += 1
         self._limit = 1
         self.trouble, self.barred = why, False
         self._not_before = now + min(retry_after or 0.0, most) + pause
 
     def _bar(self, why: str, now: float, chance: float) -> None:
-        self._fail(why, now, _pause(BARRED_FIRST, BARRED_MOST, self._failures, chance), None)
+        self._fail(Barred, why, now, _pause(BARRED_FIRST, BARRED_MOST, self._failures[Barred], chance), None)
         self.barred = True
 
 

@@ -133,6 +133,26 @@ def test_the_endpoint_is_left_alone_longer_each_time_and_asked_with_one_item(
     assert not made.barred
 
 
+@pytest.mark.parametrize(
+    ("answer", "pause"),
+    [
+        (Barred("http_401", "no permission"), 3.75),
+        (Exhausted("http_402"), 45.0),
+        (Later("http_503", "HTTP 503"), 0.375),
+    ],
+)
+def test_a_failure_of_another_kind_begins_with_its_own_first_pause(answer: Answer, pause: float) -> None:
+    """An endpoint that was away for an hour and then says 401 once is not left alone for the longest time."""
+    before: list[Answer] = [Later("no_answer", "gone"), Exhausted("http_439"), Barred("http_403", "no permission")]
+    made = with_items(3)
+    for other in before:
+        for _ in range(0 if type(other) is type(answer) else 20):
+            made.settle(made.next(made.wake_at()), other, made.wake_at(), 0.5)
+    now = made.wake_at()
+    made.settle(made.next(now), answer, now, 0.5)
+    assert made.wake_at() - now == pytest.approx(pause)
+
+
 def test_what_may_have_arrived_is_counted() -> None:
     made = with_items(4)
     made._limit = 4

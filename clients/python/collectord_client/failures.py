@@ -57,8 +57,7 @@ def describe(error: BaseException | str, rows: int, messages: bool) -> list[list
     """The rows of `NAMES`. Of an error that is a text, the type is what stands before the first colon."""
     message: str | None
     if isinstance(error, BaseException):
-        # The inference server of Azure ML wraps what a script raised.
-        error = getattr(error, "user_ex", None) or error
+        error = raised(error)
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         message = _text(error) if messages else None
@@ -67,6 +66,16 @@ def describe(error: BaseException | str, rows: int, messages: bool) -> list[list
         message = told if colon and messages else None
     longest = max(SHORTEST, min(LONGEST, ALTOGETHER // rows))
     return [[_sound(name[:LONGEST]), None if message is None else _sound(message[:longest])]] * rows
+
+
+def raised(error: BaseException) -> BaseException:
+    """What a script raised: the inference server of Azure ML wraps it."""
+    try:
+        inner = getattr(error, "user_ex", None)
+    except Exception:  # noqa: BLE001
+        # It is asked between the host and its own error, as in `is_failure`.
+        return error
+    return inner if isinstance(inner, BaseException) else error
 
 
 def is_failure(error: BaseException | None) -> bool:

@@ -78,6 +78,36 @@ def test_an_exception_on_its_way_up_is_told_once(client: Client, daemon: FakeDae
     assert [event["message"] for event in told(client, daemon, "traces")] == ["and here"]
 
 
+def test_what_a_script_raised_is_told_once_where_the_inference_server_logs_it_for_application_insights(
+    client: Client, daemon: FakeDaemon
+) -> None:
+    """With `AML_APP_INSIGHTS_KEY` it logs its own wrapper around the error, and the request ends by the wrapper as well. An error
+    whose attributes fail stays what it is."""
+
+    class UserScriptException(Exception):
+        def __init__(self, error: Exception) -> None:
+            super().__init__("Caught an unhandled exception from the user script")
+            self.user_ex = error
+
+    class Worse(Exception):
+        @property
+        def user_ex(self) -> None:
+            raise RuntimeError
+
+    client.capture_logging()
+    server = logging.getLogger("azmlinfsrv.trace")
+    for error in (UserScriptException(ValueError("odd")), Worse("bad")):
+        with pytest.raises(type(error)), client.request("r"):
+            try:
+                raise error
+            except Exception:
+                server.exception("its own record")
+                raise
+    found = [(event["type"].rpartition(".")[2], event["message"]) for event in told(client, daemon, "exceptions")]
+    assert found == [("ValueError", "odd"), ("Worse", "bad")]
+    assert client.stats()["dropped"] == {}
+
+
 def test_ours_and_the_talk_of_servers_is_left_out(client: Client, daemon: FakeDaemon, monkeypatch: Any) -> None:
     client.capture_logging("DEBUG")
     for name in ("collectord_client", "collectord", "collectord.daemon", "gunicorn.access", "azmlinfsrv"):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..failures import raised
 from ..notices import accident
 from ..request import Listener, Request, listen_by
 from . import operation
@@ -115,8 +116,7 @@ def _known(request: Request, environ: Mapping[str, Any] | None) -> None:
 
 def _failed(request: Request, error: BaseException) -> None:
     """What went wrong in a request is told once."""
-    # The inference server of Azure ML wraps what a script raised.
-    error = getattr(error, "user_ex", None) or error
+    error = raised(error)
     if request.told is error:
         return
     request.told = error

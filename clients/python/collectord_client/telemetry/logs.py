@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..failures import raised
 from . import audience, prints, severity, wording
 
 if TYPE_CHECKING:
@@ -119,5 +120,6 @@ def _tell(clients: list[Reporter] | tuple[Reporter, ...], record: logging.LogRec
 
 def _error(info: object) -> BaseException | None:
     """What was raised; `exc_info` may be given by hand, and be anything."""
-    raised = info[1] if isinstance(info, tuple) and len(info) == 3 else None
-    return raised if isinstance(raised, BaseException) else None
+    error = info[1] if isinstance(info, tuple) and len(info) == 3 else None
+    # As its request tells it, so that it is told once.
+    return raised(error) if isinstance(error, BaseException) else None
