@@ -768,6 +768,14 @@ def test_a_list_of_tensors_is_a_row_each_as_one_of_arrays_is(make: Any, daemon: 
     assert client.stats()["dropped"] == {"ragged": 2}
 
 
+def test_rows_of_a_frame_keep_whole_numbers_beside_gaps(client: Client, daemon: FakeDaemon) -> None:
+    """A frame made of them again has floats, which are another id."""
+    frame = pd.DataFrame({"id": [2**53 + 1, None], "sure": [True, None], "s": ["a", "b"]}, dtype=object)
+    client.collect([row for _, row in frame.iterrows()])
+    client.collect([pd.Series({"id": 2**53 + 1}), pd.Series({"other": 7})])
+    assert arrived(client, daemon) == [(2**53 + 1, True, "a"), (None, None, "b"), (2**53 + 1, None), (None, 7)]
+
+
 def test_a_list_of_the_rows_of_a_frame_is_that_frame(make: Any, daemon: FakeDaemon) -> None:
     """`[row for _, row in frame.iterrows()]`: by the names that the frame has, and not a text of JSON each in one row."""
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", None], "c": [0.5, 1.5]}, index=["first", "second"])

@@ -196,8 +196,13 @@ def _sequence(
         block.positional = positional
         return block, []
     if numpy is not None and hasattr(first, "__array__") and all(_is_tensor(numpy, row) for row in data):
-        if _are_rows(data):
-            return frames.frame(sys.modules["pandas"].DataFrame(list(data)), drops), []
+        if are_rows(data):
+            if _are_alike(data):
+                return frames.frame(sys.modules["pandas"].DataFrame(list(data)), drops), []
+            rows = as_dictionaries(data)
+            keys = list(dict.fromkeys(chain.from_iterable(rows)))
+            table = [[row.get(key) for key in keys] for row in rows]
+            return frames.frame(sys.modules["pandas"].DataFrame(table, columns=keys, dtype=object), drops), []
         try:
             data = [_as_array(numpy, row) for row in data]
         except CollectError as error:
@@ -220,12 +225,32 @@ def _is_tensor(numpy: Any, value: Any) -> bool:
     return not own and hasattr(value, "__array__") and bool(getattr(value, "ndim", 2) < 2)
 
 
-def _are_rows(data: Sequence[Any]) -> bool:
+def are_rows(data: Sequence[Any]) -> bool:
     """True for rows of a pandas frame, as `iterrows` hands them out: their indexes are the columns' names."""
     pandas = loaded("pandas")
     return pandas is not None and all(
         isinstance(row, pandas.Series) and row.index.inferred_type == "string" and row.index.is_unique for row in data
     )
+
+
+def _are_alike(rows: Sequence[Any]) -> bool:
+    """True for rows of numbers of one type under the same names."""
+    first = rows[0]
+    return arrays.is_plain(first.dtype) and all(
+        row.dtype == first.dtype and (row.index is first.index or row.index.equals(first.index)) for row in rows
+    )
+
+
+def as_dictionaries(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """Rows of a frame with their values as they are: a frame made of them would have floats in place of whole numbers with gaps."""
+    return [dict(zip(row.index, _values_of(row), strict=True)) for row in rows]
+
+
+def _values_of(row: Any) -> Any:
+    """The values of a row. Where its type has a missing value of its own, as texts do, that is none, and no number."""
+    if row.dtype == object or arrays.is_plain(row.dtype):
+        return row.array
+    return row.astype(object).where(row.notna(), None)
 
 
 def _is_image(data: Any) -> bool:

@@ -404,8 +404,12 @@ def named(table: Mapping[Any, Any], memory: Memory, drops: Unread = all_read) ->
         raise CollectError("no_columns", "the dictionary is empty")
     positional = are_positions(table)
     dropped = drops(names, positional)
-    columns: list[Any] = [UNREAD if at in dropped else _listed(value) for at, value in enumerate(table.values())]
-    kept = [value for at, value in enumerate(columns) if at not in dropped]
+    columns: list[Any] = list(table.values())
+    for at in dropped:
+        columns[at] = UNREAD
+    columns = kept = [_listed(value) for value in columns]
+    if dropped:
+        kept = [value for at, value in enumerate(columns) if at not in dropped]
     lists = [isinstance(value, (list, tuple, Typed)) for value in kept]
     if not any(lists):
         block = rows_of([columns], memory, names)
@@ -417,7 +421,8 @@ def named(table: Mapping[Any, Any], memory: Memory, drops: Unread = all_read) ->
             raise CollectError("ragged", "the columns differ in length", count)
         if count == 0:
             raise CollectError("no_rows", "there are no rows")
-        columns = [Typed(unread(count), count) if at in dropped else value for at, value in enumerate(columns)]
+        for at in dropped:
+            columns[at] = Typed(unread(count), count)
         block = _columns(columns, count, memory, names, names)
     block.positional = positional
     return block

@@ -282,6 +282,7 @@ CARRYING: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "each an array": lambda rows: [np.array(list(row.values()), dtype=object) for row in rows],
     "each a dictionary": lambda rows: rows,
     "each a series": lambda rows: [pd.Series(row) for row in rows],
+    "series": lambda rows: [row for _, row in pd.DataFrame(rows, index=[7] * len(rows)).iterrows()],
 }
 
 

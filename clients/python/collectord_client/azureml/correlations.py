@@ -21,6 +21,7 @@ from ..core import REQUEST as REQUEST
 from ..core import TIMESTAMP as TIMESTAMP
 from ..errors import CollectError
 from ..ids import NIL, parse_id, show_id, time_of
+from ..intake import are_rows, as_dictionaries
 from ..loaded import loaded
 from ..values import HIGH, nanoseconds
 from .identity import Identity
@@ -112,12 +113,19 @@ def _level(given: Any) -> str:
     return str(int(given)) if hasattr(given, "__index__") else ""
 
 
+_VALUES = frozenset((float, int, str, list))
+"""Types of what holds no names."""
+
+
 def carrying(data: Any, names: tuple[str, ...] | None) -> Any:
     """`data` as a pandas frame, if its rows say which request they belong to: a frame or an Arrow table by its columns,
     dictionaries by their keys, lists and arrays by what the feature names `names` call their values, as the v1 SDK read them.
 
     None for all other data, and where that takes a package that is not there.
     """
+    if type(data) is list and (names is None or CORRELATION not in names) and (not data or type(data[0]) in _VALUES):
+        # As mostly.
+        return None
     pandas = loaded("pandas")
     if pandas is not None and isinstance(data, pandas.DataFrame):
         return data if data.columns.nlevels == 1 and CORRELATION in data.columns else None
@@ -157,7 +165,9 @@ def _of_columns(table: Mapping[Any, Any]) -> Any:
 
 
 def _of_rows(data: Any, names: tuple[str, ...] | None) -> Any:
-    """A list of dictionaries, and a row or rows of values with feature names. None for what names no request."""
+    """A list of dictionaries or of rows of a frame, and a row or rows of values with feature names. None for what names no request."""
+    if isinstance(data, (list, tuple)) and data and are_rows(data):
+        data = as_dictionaries(data)
     if isinstance(data, (list, tuple)) and data and all(isinstance(row, Mapping) for row in data):
         keys = list(dict.fromkeys(chain.from_iterable(data)))
         if CORRELATION not in keys:
