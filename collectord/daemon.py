@@ -21,7 +21,7 @@ from collectord.answers import Answers
 from collectord.assembly import admission_of, certificates_of, log_of, pipeline_of, recover_log, rules_of, window_of
 from collectord.claiming import Claiming
 from collectord.clock import SystemClock
-from collectord.destination import layout_of, open_store
+from collectord.destination import keep_disk, layout_of, open_store
 from collectord.door import Door
 from collectord.errors import CollectordError, SpoolInUse
 from collectord.gauges import set_gauges
@@ -50,7 +50,6 @@ from collectord.switches import Rules
 from collectord.tenants import Tenants
 from collectord.upload.claim import Claim, place_of
 from collectord.upload.guarded import Guarded
-from collectord.upload.localdir import LocalDirectory
 
 CLAIM_PATIENCE = 10.0
 SWITCHES_PATIENCE = 2.0
@@ -137,8 +136,7 @@ class Daemon:
         recovered = recover_log(spool / LOG_DIRECTORY, opened)
         self._log_writer = log_of(settings, spool / LOG_DIRECTORY, opened, recovered)
         self._store = open_store(settings)
-        if isinstance(self._store, LocalDirectory):
-            self._store.mount.keep(self._ledger)
+        keep_disk(self._store, self._ledger)
         self._marks = Marks(settings.max_remembered)
         self._marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self._ledger.clients())
         claim = self._make_claim(spool)

@@ -10,6 +10,7 @@ from collectord.encode import frame
 from collectord.errors import CallHuman
 from collectord.outputs import Outputs
 from collectord.settings import Settings
+from collectord.upload.claim import Keeper
 from collectord.upload.database import Database
 from collectord.upload.localdir import LocalDirectory
 from collectord.upload.location import Location
@@ -67,6 +68,12 @@ def recall_disk(store: BlobStore, settings: Settings) -> None:
     empty directory below the mount point nothing would be found, as if nothing had landed."""
     if isinstance(store, LocalDirectory):
         store.mount.wait_for(Database.peek(settings.spool, NOTED))
+
+
+def keep_disk(store: BlobStore, keeper: Keeper) -> None:
+    """Has a daemon's directory wait for the disk that it lies on, as the `keeper` has noted it before, or notes it now."""
+    if isinstance(store, LocalDirectory):
+        store.mount.keep(keeper)
 
 
 def demand(store: BlobStore) -> None:

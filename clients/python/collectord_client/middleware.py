@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from . import process
+from .notices import trace
 from .request import Request, of_environ
 from .telemetry import exchange
 
@@ -139,9 +140,11 @@ class ASGIMiddleware:
 
         try:
             await self.app(scope, hear, say)
-        except Exception:
+        except Exception as error:
             if living:
                 raise
+            # How an application says that it has none.
+            trace(error)
         ended = living
         while not ended:
             kind = (await receive())["type"]
