@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,28 @@ def silent() -> Iterator[logging.Logger]:
     logger.handlers.clear()
     yield logger
     logger.handlers[:] = before
+
+
+@pytest.fixture
+def begin(place: tuple[str, str, str]) -> Iterator[Callable[[], Embedded]]:
+    """Starts one there; none outlives a test that failed, or the next one's threads would be counted wrongly."""
+    made: list[Embedded] = []
+
+    def make() -> Embedded:
+        one = embedded.start(*place)
+        assert one is not None
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.stop(False)
+
+
+def delete(folder: str) -> None:
+    """Once more where a daemon has put a file into it meanwhile, as its reserve just after the start."""
+    while Path(folder).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def free(spool: str) -> bool:
@@ -79,13 +101,15 @@ def test_a_socket_for_clients_whose_path_is_too_long_is_refused() -> None:
 
 
 def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(
-    place: tuple[str, str, str], silent: logging.Logger, caplog: pytest.LogCaptureFixture
+    place: tuple[str, str, str],
+    silent: logging.Logger,
+    begin: Callable[[], Embedded],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Also where nothing is to land, as before a fork; no thread is left; and that another one has it is nothing to be logged:
     gunicorn's workers all find it so but one."""
     for land in (True, False):
-        first = embedded.start(*place)
-        assert first is not None
+        first = begin()
         assert first.running
         assert embedded.start(*place) is None
         assert not free(place[1])
@@ -102,18 +126,15 @@ def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(
 
 
 def test_a_spool_that_is_deleted_ends_it_and_another_one_can_be_begun(
-    place: tuple[str, str, str], caplog: pytest.LogCaptureFixture
+    place: tuple[str, str, str], begin: Callable[[], Embedded], caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = embedded.start(*place)
-    assert first is not None
-    shutil.rmtree(place[1])
+    first = begin()
+    delete(place[1])
     first._thread.join(60)
     assert not first.running
     assert first.stop(False)
     assert "the spool was deleted, and what had not landed with it" in caplog.messages
-    second = embedded.start(*place)
-    assert second is not None
-    assert second.stop(True)
+    assert begin().stop(True)
 
 
 def test_a_start_that_fails_leaves_the_spool_free(
