@@ -31,8 +31,9 @@ def endpoint() -> Iterator[Ingestion]:
 
 
 def exporting(make_daemon: MakeDaemon, endpoint: Ingestion, **settings: object) -> Daemon:
+    # On a busy machine an answer may take long, and what was not answered in time is sent again.
     env = {"COLLECTORD_APP_INSIGHTS": endpoint.connection_string}
-    return make_daemon(env=env, impatience=0.3, **settings)
+    return make_daemon(env=env, impatience=2, **settings)
 
 
 class Sender:

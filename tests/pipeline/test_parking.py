@@ -310,6 +310,9 @@ def test_damage_in_a_parked_file_is_counted_and_the_rest_lands(node: Callable[..
     """A flipped bit in a payload while the daemon runs, and one in a header while it does not: each costs its entry."""
     running = node()
     sick, healthy = blocked(running)
+    for _ in range(4):
+        # Into its first file, however little of the log that is made of.
+        running.append(sick.batch(5))
     parked(running, healthy, sick, 100)
     running.stop()
     path = sorted((running.spool / "parked").iterdir())[0]
@@ -387,6 +390,9 @@ def test_rows_of_a_parked_file_that_somebody_took_away_are_lost_and_told(
     """They are counted once, at the next start; the rest lands, and the books balance."""
     running = node()
     sick, healthy = blocked(running)
+    for _ in range(4):
+        # Into its first file, however little of the log that is made of.
+        running.append(sick.batch(5))
     parked(running, healthy, sick, 100)
     running.stop()
     path = sorted((running.spool / "parked").iterdir())[0]
