@@ -286,12 +286,21 @@ CARRYING: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", CARRYING)
+OF_PANDAS_OR_ARROW = ("pandas", "arrow", "each a series", "series")
+
+
+@pytest.mark.parametrize(
+    ("kind", "alone"),
+    [
+        *[(kind, False) for kind in CARRYING],
+        *[(kind, True) for kind in CARRYING if kind not in OF_PANDAS_OR_ARROW],
+    ],
+)
 def test_labels_that_carry_the_columns_are_filed_by_them_whatever_holds_them(
-    make: Make, landed: Landed, kind: str
+    make: Make, landed: Landed, monkeypatch: pytest.MonkeyPatch, kind: str, alone: bool
 ) -> None:
     """v1 read them from a frame, and from lists and arrays whose feature names have them. Under today's date and an id of their
-    own they would join nothing."""
+    own they would join nothing. Also where nobody else has installed a package (`alone`): a client needs none."""
     then, id = time.time_ns() - 3 * DAY, str(uuid.uuid4())
     said = {
         "$aml_dc_correlation_id": id,
@@ -305,14 +314,68 @@ def test_labels_that_carry_the_columns_are_filed_by_them_whatever_holds_them(
     given = CARRYING[kind]([{"y": at + 10, **said, "$aml_dc_row": at} for at in range(2)])
     plain = isinstance(given, (list, np.ndarray)) and not isinstance(given[0], (dict, pd.Series))
     labels = make("labels", ["y", *said] if plain else ["y"])
-    for data in given if kind.startswith("each") else [given]:
-        labels.collect(data)
+    with monkeypatch.context() as patch:
+        for name in ("pandas", "pyarrow") if alone else ():
+            patch.setitem(sys.modules, name, None)
+        for data in given if kind.startswith("each") else [given]:
+            labels.collect(data)
     rows = landed("labels")
     assert [(row.names, row.values, row.correlation, row.row) for row in rows] == [
         (("y",), (at + 10,), id, at) for at in range(2)
     ]
     assert {(row.time_ns // DAY, row.stream) for row in rows} == {(then // DAY, "sub/group/space/svc/best_model/10")}
     assert labels.stats()["notes"] == labels.stats()["dropped"] == {}
+
+
+@pytest.mark.parametrize(
+    "kind", ["pandas", "dictionaries", "dictionary of lists", "dictionary of arrays", "arrow", "polars", "series"]
+)
+def test_labels_of_several_streams_are_parted_whatever_holds_them(make: Make, landed: Landed, kind: str) -> None:
+    """Each row goes where its request is filed; one that names no stream, or not all of it, is this collector's own."""
+    said = {"$aml_workspace": "a/b/c", "$aml_model_name": "m", "$aml_model_version": 10}
+    services = ["svc", "other", None, "svc", "other"]
+    labels = make("labels")
+    labels.collect(
+        CARRYING[kind](
+            [
+                {"y": at, "t": f"text {at}", "$aml_dc_correlation_id": "loan-1", "$aml_service_name": service, **said}
+                for at, service in enumerate(services)
+            ]
+        )
+    )
+    rows = sorted(landed("labels"), key=lambda row: row.values)
+    assert [(row.names, row.values) for row in rows] == [(("y", "t"), (at, f"text {at}")) for at in range(5)]
+    own = "default/default/default/default/best_model/default"
+    assert [row.stream for row in rows] == [own if one is None else f"a/b/c/{one}/m/10" for one in services]
+    assert [(row.correlation, row.row) for row in rows] == [("loan-1", at) for at in (0, 0, 0, 1, 1)]
+    assert labels.stats()["dropped"] == {}
+
+
+def test_times_of_requests_are_read_whatever_they_are(make: Make, landed: Landed) -> None:
+    """Texts, Python's and numpy's times, Arrow's with more digits than Python's have, days; what is none is left to the id."""
+    then = datetime.datetime(2026, 11, 20, 12, 30, 0, 123456)
+    aware = then.replace(tzinfo=datetime.timezone.utc)
+    given: list[Any] = [
+        *[[one] for one in (then, aware, then.isoformat(), aware.isoformat(), then.isoformat() + "Z", then.date())],
+        np.array([then], "M8[ns]"),
+        pd.Series([pd.Timestamp(aware)]),
+        pa.array([1_795_177_800_123_456_789], pa.timestamp("ns", "UTC")),
+        pl.Series([aware]),
+        ["yesterday"],
+        [float("nan")],
+        [pd.NaT],
+    ]
+    labels = make("labels")
+    for at, times in enumerate(given):
+        table = {"y": [at], "$aml_dc_correlation_id": ["loan-1"], "$aml_dc_scoring_timestamp": times}
+        made = pa.table if isinstance(times, pa.Array) else pl.DataFrame if isinstance(times, pl.Series) else dict
+        labels.collect(made(table))
+    rows = sorted(landed("labels"), key=lambda row: row.values)
+    midnight = datetime.datetime.combine(then.date(), datetime.time())
+    assert [row.values[0] for row in rows] == list(range(13))
+    told = [datetime.datetime.fromtimestamp(row.time_ns // 1000 / 1e6, datetime.timezone.utc) for row in rows[:10]]
+    assert [one.replace(tzinfo=None) for one in told] == [*[then] * 5, midnight, *[then] * 4]
+    assert labels.stats()["notes"] == {"undated": 3}
 
 
 def test_ids_that_are_numbers_are_read_by_the_feature_names_as_well(make: Make, landed: Landed) -> None:

@@ -23,6 +23,7 @@ from ..values import plain, text
 from . import correlations as by_value
 from . import printing, settings
 from .arrays import correlated, from_spark, is_spark, parted
+from .carried import Carried, carrying
 from .clients import Clients
 from .identity import DEFAULT, NOWHERE, Identity, find
 
@@ -181,9 +182,9 @@ class ModelDataCollector(ValueWay):
         given = added if given is None else given
         user_id = _own_id(user_id)
         if given is None:
-            frame = by_value.carrying(data, self._names)
-            if frame is not None:
-                return self._collect_carrying(frame)
+            rows = carrying(data, self._names)
+            if rows is not None:
+                return self._collect_carried(rows)
         if given is None and not self._is_inputs and _names_inputs(user_id):
             given = user_id
         if given is not None:
@@ -225,14 +226,14 @@ class ModelDataCollector(ValueWay):
                 made._expected = shown
         return made
 
-    def _collect_carrying(self, frame: Any) -> Context:
-        """A frame whose rows say which request they belong to."""
+    def _collect_carried(self, carried: Carried) -> Context:
+        """Rows that say which request they belong to."""
         made: Context | None = None
-        for stream, rows in by_value.streams(frame):
-            own, told, doubts = by_value.strip(rows)
+        for stream, rows in carried.streams():
+            told, doubts = rows.told()
             if doubts:
                 self._client._outbox.note(doubts)
-            made = self._of(stream).collect(own, **told)
+            made = self._of(stream).collect(rows.own, **told)
             if self._printer is not None:
                 constants = self._constants if stream is None else by_value.constants(stream, self._settings.boundary)
                 columns = {
@@ -242,7 +243,7 @@ class ModelDataCollector(ValueWay):
                     by_value.REQUEST: told.get("request_id", constants[by_value.REQUEST]),
                     by_value.ROW: told["row"],
                 }
-                self._printer.show(own, 0, columns, self._client._rules)
+                self._printer.show(rows.own, 0, columns, self._client._rules)
         if made is None:
             raise CollectError("no_rows", "there are no rows")
         return made
