@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from collectord.clock import Clock
+from collectord.logs import event
 from collectord.metrics import Metrics
 from collectord.model import Lsn
+from collectord.pipeline.event_reader import EventReader
 from collectord.pipeline.exporting import Exporting, Surroundings
 from collectord.pipeline.known import Known
 from collectord.pipeline.lag import Limits
@@ -19,6 +22,8 @@ from collectord.upload.store import BlobStore
 from collectord.wal.writer import LogWriter
 
 POLL_SECONDS = 0.02
+
+_log = logging.getLogger("collectord.export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,14 @@ class Exports:
         self._log = log
         self._clock = clock
         exporters = destinations.exporters if destinations is not None else ()
-        exported.keep_only([exporter.name for exporter in exporters])
+        for name, state in exported.keep_only([exporter.name for exporter in exporters]).items():
+            # A secret that one start did not find is enough for this; without a word the gap would be found by nobody.
+            waiting = len(state.left) + EventReader(log.catalog, known, state.cursor).skip(log.durable)
+            event(
+                _log, logging.WARNING if waiting else logging.INFO,
+                "an exporter is not configured any more and forgotten; what waited for it is given up", exporter=name,
+                events=waiting,
+            )  # fmt: skip
         self._all: tuple[Exporting, ...] = ()
         if destinations is not None:
             around = Surroundings(log, known, exported, destinations.store, metrics, clock, destinations.limits)

@@ -74,8 +74,11 @@ def parse(text: str) -> Connection:
 
 def redirected(url: str, location: str) -> str | None:
     """Where a redirect of the service may be followed to: another of its own hosts; None: nowhere."""
-    came, goes = urlsplit(url), urlsplit(location)
-    host = goes.hostname or ""
+    try:
+        came, goes = urlsplit(url), urlsplit(location)
+        host, _ = goes.hostname or "", goes.port
+    except ValueError:
+        return None
     if goes.scheme != "https" or came.scheme != "https" or goes.username is not None:
         return None
     return location if any(host.endswith(cloud) for cloud in CLOUDS) else None
@@ -117,5 +120,8 @@ def parse_headers(text: str) -> dict[str, str]:
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not value.isprintable():
             raise BadConnection("headers are NAME=VALUE pairs with commas between them")
+        if not value.isascii():
+            # Such as the dots of a key that was copied as its page shows it. It could not be sent, and would look like a bad answer.
+            raise BadConnection("a header's value has characters that are not ASCII")
         found[name] = value
     return found

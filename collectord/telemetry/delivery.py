@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from collectord.model import Cursor, Lsn
-from collectord.telemetry.exporter import Answer, Barred, Exhausted, Fate, Item, Later, Sorted, TooMuch
+from collectord.telemetry.exporter import Answer, Barred, Exhausted, Fate, Item, Later, Sorted, TooMuch, Unwanted
 
 MAX_ITEMS = 500
 """Of one request."""
@@ -158,6 +158,11 @@ class Delivery:
             case Barred(reason, detail):
                 self._bar(detail, now, chance)
                 return Outcome(again=Counter({reason: len(batch)}))
+            case Unwanted(reason):
+                gone = {id(one) for one in batch}
+                self.pending = [one for one in self.pending if id(one) not in gone]
+                self._succeed(now)
+                return Outcome(refused=Counter({reason: len(batch)}))
 
     def expire(self, before: Lsn, flying: Sequence[Pending] = ()) -> int:
         """Gives up what lies before `before`, but what is `flying`: its answer is awaited. Returns how many items these were."""
@@ -189,7 +194,8 @@ class Delivery:
                     outcome.refused[reason] += 1
                 continue
             outcome.again[reason] += 1
-            one.not_before = now + (retry_after or 0.0) + _pause(AGAIN_FIRST, AGAIN_MOST, one.tries, chance)
+            wait = min(retry_after or 0.0, RETRY_AFTER_MOST)
+            one.not_before = now + wait + _pause(AGAIN_FIRST, AGAIN_MOST, one.tries, chance)
             if fate is Fate.REFUSED:
                 one.not_before = now
         self.pending = [one for one in self.pending if id(one) not in gone]

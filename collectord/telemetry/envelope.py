@@ -138,6 +138,7 @@ class _Draft:
         number = 0
         for name, value in {**users, **extra}.items():
             if name in found and name in ("itemId", *more):
+                self.cut.append(name)
                 continue
             if number >= self._number:
                 self.cut.append("…")

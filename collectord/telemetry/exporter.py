@@ -92,7 +92,14 @@ class Barred:
     detail: str
 
 
-Answer = Sorted | TooMuch | Later | Exhausted | Barred
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """The endpoint has no place for anything of this lane, and takes items of another: these never will be taken."""
+
+    reason: str
+
+
+Answer = Sorted | TooMuch | Later | Exhausted | Barred | Unwanted
 
 
 class Exporter(Protocol):

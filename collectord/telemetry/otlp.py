@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -45,7 +46,7 @@ from collectord import __version__
 from collectord.kinds import COMMON, DIMENSIONS, EVENTS
 from collectord.model import StreamKind
 from collectord.telemetry.event import Event
-from collectord.telemetry.exporter import Answer, Barred, Fate, Item, Later, Sorted, TooMuch, Unfit
+from collectord.telemetry.exporter import Answer, Barred, Fate, Item, Later, Sorted, TooMuch, Unfit, Unwanted
 from collectord.telemetry.large import reference
 from collectord.telemetry.poster import NoReply, Poster, Reply, retry_after
 
@@ -110,11 +111,24 @@ class Otlp:
         lane = items[0].lane
         body = b"".join(item.body for item in items)
         reply = self._poster.post(f"{self._endpoint}/v1/{lane}", body, self._headers)
-        return judge(reply, lane, len(items), self._now())
+        answer = judge(reply, lane, len(items), self._now())
+        if isinstance(reply, Reply) and reply.status in (404, 405) and self._takes_another(lane):
+            # Many take only some: Jaeger and Tempo traces, Loki logs. The others must not wait behind what has no place there.
+            return Unwanted(f"no_receiver_of_{lane}")
+        return answer
+
+    def _takes_another(self, lane: str) -> bool:
+        """Whether this is a receiver all the same, which `lane` alone is missing of."""
+        return any(isinstance(self._ask(one), Sorted) for one in _RESPONSES if one != lane)
+
+    def _ask(self, lane: str) -> Answer:
+        """What a request of no items is answered."""
+        reply = self._poster.post(f"{self._endpoint}/v1/{lane}", b"", self._headers)
+        return judge(reply, lane, 0, self._now())
 
     def probe(self) -> str:
         for lane in _RESPONSES:
-            answer = judge(self._poster.post(f"{self._endpoint}/v1/{lane}", b"", self._headers), lane, 0, self._now())
+            answer = self._ask(lane)
             if isinstance(answer, Barred | Later):
                 return answer.detail
         return ""
@@ -155,13 +169,20 @@ def _rejected(reply: Reply, lane: str) -> int | None:
     """How many items were rejected; None: it is no answer of the protocol's."""
     if not reply.body:
         return 0
-    if not reply.headers.get("Content-Type", "").startswith("application/x-protobuf"):
-        return None
     kind, field = _RESPONSES[lane]
+    form = reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     try:
-        return int(getattr(kind.FromString(reply.body).partial_success, field))
-    except DecodeError:
+        match form:
+            case "application/x-protobuf":
+                said = kind.FromString(reply.body)
+            case "application/json" if reply.body.lstrip().startswith(b"{"):
+                # The protocol's other form; some answer in it whatever they were sent. What else is in it is no such answer.
+                said = json_format.Parse(reply.body, kind())
+            case _:
+                return None
+    except (DecodeError, json_format.ParseError, UnicodeDecodeError):
         return None
+    return int(getattr(said.partial_success, field))
 
 
 class _Draft:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 from urllib3.util import Retry
 
 CONNECT_SECONDS = 10.0
@@ -60,13 +60,19 @@ class Poster:
                 return Reply(response.status_code, response.headers, self._read(response))
         except (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
             return NoReply(_said(error), sent=False)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
+            return NoReply("the address, or that of the proxy (HTTPS_PROXY), cannot be used", sent=False)
         except (requests.RequestException, HTTPError, ValueError, OSError) as error:
+            if type(error) is OSError and error.errno is None:
+                # Of `requests` itself, before it connects: a file that is not there.
+                return NoReply("the file of certificates (REQUESTS_CA_BUNDLE) cannot be read", sent=False)
             return NoReply(_said(error), sent=not _was_refused(error))
 
     def _read(self, response: requests.Response) -> bytes:
         deadline = self._monotonic() + ANSWER_SECONDS
         found = bytearray()
-        for chunk in response.iter_content(64 << 10):
+        # What has come by now; `iter_content` waits until a piece is full, however long each of its bytes takes.
+        while chunk := response.raw.read1(64 << 10, decode_content=True):
             found += chunk
             if len(found) > MAX_ANSWER:
                 raise requests.ConnectionError("the answer is too long")
@@ -118,11 +124,11 @@ def _said(error: BaseException) -> str:
             return "the certificate cannot be verified, or no secure connection can be made"
         case requests.exceptions.ProxyError():
             return "the proxy refuses the connection"
-        case requests.Timeout():
+        case requests.Timeout() | ReadTimeoutError():
             return "no answer within the timeout"
         case _ if _was_refused(error):
             return "no connection can be made"
-        case requests.ConnectionError():
+        case requests.ConnectionError() | ProtocolError():
             return "the connection was closed before the answer was there"
         case _:
             return "the answer cannot be read"

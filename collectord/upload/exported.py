@@ -79,9 +79,11 @@ class Exported:
                  totals.delivered, totals.refused, totals.expired, totals.doubtful),
             )  # fmt: skip
 
-    def keep_only(self, names: Collection[str]) -> None:
-        """Forgets the others: whoever is configured again later begins with what comes then."""
+    def keep_only(self, names: Collection[str]) -> dict[str, ExportState]:
+        """Forgets the others: whoever is configured again later begins with what comes then. Returns how far those had come."""
+        found = [name for (name,) in self._database.query("SELECT name FROM exports")]
+        gone = {name: state for name in found if name not in names and (state := self.get(name)) is not None}
         with self._database.transaction() as db:
-            for (name,) in db.execute("SELECT name FROM exports").fetchall():
-                if name not in names:
-                    db.execute("DELETE FROM exports WHERE name = ?", (name,))
+            for name in gone:
+                db.execute("DELETE FROM exports WHERE name = ?", (name,))
+        return gone

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
+import gc
+import io
 import threading
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +19,7 @@ import numpy as np
 import pytest
 from collectord_client import Client, Context, Request
 from collectord_client.core import NO_SHAPE
-from collectord_client.middleware import ASGIMiddleware, WSGIMiddleware
+from collectord_client.middleware import ASGIMiddleware, WSGIMiddleware, _Asked
 from collectord_client.request import current
 
 from tests.client.fakedaemon import FakeDaemon, Row
@@ -232,6 +236,89 @@ def test_wsgi_middleware_makes_a_request_of_each(client: Client, daemon: FakeDae
     assert set(said) == {"2", "3", "4"}
     assert said["2"] not in inputs
     assert (inputs[said["3"]], inputs[said["4"]]) == ("3", "4")
+
+
+class File:
+    """As a server's `wsgi.file_wrapper`."""
+
+    def __init__(self, file: Any, size: int = 0) -> None:
+        self.file = file
+
+
+@pytest.mark.parametrize("wrapper", [File, lambda file: file, None])
+def test_wsgi_middleware_leaves_a_file_to_the_server(client: Client, wrapper: Any) -> None:
+    """It sends it by means of its own, if it knows it again, and its length. Some wrappers are functions."""
+    file = (wrapper or (lambda file: file))(io.BytesIO(b"done"))
+    environ = {"PATH_INFO": "/"} | ({} if wrapper is None else {"wsgi.file_wrapper": wrapper})
+    assert WSGIMiddleware(lambda *_: file)(environ, lambda *_: None) is file
+
+
+def test_wsgi_middleware_leaves_an_answer_its_length(client: Client) -> None:
+    """A server that tells it may go through the answer twice."""
+    body: Any = WSGIMiddleware(lambda *_: collections.deque([b"done"]))({"PATH_INFO": "/"}, lambda *_: None)
+    pieces = iter(body)
+    assert next(pieces) == b"done"
+    assert (len(body), list(body), list(pieces)) == (1, [b"done"], [])
+    endless = WSGIMiddleware(lambda *_: iter([b"done"]))({"PATH_INFO": "/"}, lambda *_: None)
+    assert not hasattr(endless, "__len__")
+
+
+def test_wsgi_middleware_begins_an_answer_when_the_server_asks(client: Client, daemon: FakeDaemon) -> None:
+    """What goes wrong there is the server's to answer for, and it closes what it was given."""
+
+    class Body:
+        closed = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            client.collect([[1.0]])
+            raise ValueError("the model fails")
+
+        def close(self) -> None:
+            self.closed += 1
+
+    given = Body()
+    body: Any = WSGIMiddleware(lambda *_: given)({"PATH_INFO": "/", "HTTP_X_REQUEST_ID": "7"}, lambda *_: None)
+    with pytest.raises(ValueError, match="the model fails"):
+        list(body)
+    body.close()
+    assert given.closed == 1
+    assert [row.request for row in rows(client, daemon, "inputs")] == ["7"]
+    assert [row.request for row in rows(client, daemon, "errors")] == ["7"]
+
+
+def test_a_request_of_asgi_keeps_none_before_it(client: Client) -> None:
+    """uvicorn begins one in the context of an earlier one on its connection, which may live for days."""
+    seen: list[weakref.ref[Request]] = []
+    contexts: list[contextvars.Context] = []
+
+    class Watched(_Asked):
+        __slots__ = ("__weakref__",)
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        found = current()
+        assert isinstance(found, Watched)
+        seen.append(weakref.ref(found))
+        # Where the next one begins, as by reading on from the connection.
+        contexts[:] = [contextvars.copy_context()]
+
+    async def serve() -> None:
+        for _ in range(5):
+            before = contexts[0] if contexts else contextvars.copy_context()
+            await before.run(asyncio.ensure_future, wrapped({"type": "http"}, None, None))
+        del before
+        # The loop still holds the task that has woken this one.
+        await asyncio.sleep(0)
+        gc.collect()
+        assert [one() is not None for one in seen] == [False] * 4 + [True]
+        # One that an application makes of itself leaves the one around it as it was.
+        with Request("outer") as outer:
+            await wrapped({"type": "http"}, None, None)
+            assert current() is outer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collectord_client.middleware._Asked", Watched)
+        wrapped = ASGIMiddleware(app)
+        asyncio.run(serve())
 
 
 def test_asgi_middleware_makes_a_request_of_each(client: Client, daemon: FakeDaemon) -> None:

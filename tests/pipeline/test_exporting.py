@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -312,6 +313,21 @@ def test_with_a_wrong_key_nothing_is_lost_and_with_the_right_one_all_arrives(nod
         assert again.pipeline.exports.drain(10)
         assert totals(again, "app_insights") == (300, 0, 0)
         assert set(endpoint.taken.values()) == {1}
+
+
+def test_an_exporter_that_is_configured_no_more_says_what_it_gives_up(
+    node: MakeNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter = Recorder(answer=lambda items: Later("http_503", "HTTP 503"))
+    running, events = node(exporters=[exporter]), Events()
+    running.append(events.batch(300))
+    wait_until(lambda: exporter.requests > 0)
+    running.stop()
+    with caplog.at_level(logging.WARNING, "collectord.export"):
+        caplog.clear()
+        node().stop()
+    (told,) = [one for one in caplog.records if "not configured any more" in one.getMessage()]
+    assert told.__dict__["fields"] == {"exporter": "fake", "events": 300}
 
 
 def test_an_exporter_that_is_configured_later_begins_with_what_comes_then(node: MakeNode) -> None:

@@ -75,6 +75,8 @@ def test_a_bare_key_goes_to_the_global_endpoint() -> None:
         ("https://u@x.applicationinsights.azure.com/", False),
         ("/v2.1/track", False),
         ("", False),
+        ("https://[::1", False),
+        ("https://x.applicationinsights.azure.com:port/", False),
     ],
 )
 def test_a_redirect_is_followed_to_the_services_own_hosts_only(location: str, followed: bool) -> None:
@@ -90,7 +92,7 @@ def test_a_receiver_of_otlp_may_be_plain_http_anywhere() -> None:
 def test_headers_are_pairs() -> None:
     assert parse_headers("") == {}
     assert parse_headers("api-key=a=b, x-scope = 1") == {"api-key": "a=b", "x-scope": "1"}
-    for text in ("secret", "=secret", "a b=secret", "a=secret\nX: y"):
+    for text in ("secret", "=secret", "a b=secret", "a=secret\nX: y", "a=secret…"):
         with pytest.raises(BadConnection) as raised:
             parse_headers(text)
         assert "secret" not in str(raised.value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from collectord.model import Cursor, Lsn
 from collectord.telemetry import delivery
 from collectord.telemetry.delivery import Delivery
-from collectord.telemetry.exporter import Answer, Barred, Exhausted, Fate, Item, Later, Sorted, TooMuch
+from collectord.telemetry.exporter import Answer, Barred, Exhausted, Fate, Item, Later, Sorted, TooMuch, Unwanted
 
 TAKEN, REFUSED, AGAIN = (Fate.DELIVERED, ""), (Fate.REFUSED, "item_400"), (Fate.AGAIN, "item_500")
 
@@ -97,6 +97,27 @@ def test_items_that_wait_for_another_try_hold_up_nobody() -> None:
     made.settle(made.next(0.0), Sorted((AGAIN, TAKEN, TAKEN)), 0.0, 0.5)
     made.add(Cursor(Lsn(24), 0), Item(b"3", 100))
     assert numbers(made.next(made._not_before)) == [3]
+
+
+def test_items_wait_no_longer_than_the_endpoint_would_however_long_a_partial_answer_asks() -> None:
+    made = with_items(2)
+    made._limit = 2
+    made.settle(made.next(0.0), Sorted((TAKEN, AGAIN), 1e9), 0.0, 0.5)
+    assert delivery.RETRY_AFTER_MOST < made.wake_at() < delivery.RETRY_AFTER_MOST + 2 * delivery.AGAIN_FIRST
+
+
+def test_what_has_no_place_at_the_endpoint_is_given_up_and_holds_up_nobody() -> None:
+    made, now, given_up, taken_ones = with_items(100, lanes=("a", "b")), 0.0, 0, []
+    while made.pending:
+        now = made.wake_at()
+        batch = made.next(now)
+        answer = Unwanted("no_receiver_of_a") if batch[0].item.lane == "a" else taken(batch)
+        outcome = made.settle(batch, answer, now, 0.5)
+        given_up += outcome.refused["no_receiver_of_a"]
+        taken_ones += numbers(batch) if outcome.delivered else []
+        assert not made.trouble
+    assert given_up == 50
+    assert taken_ones == list(range(1, 100, 2))
 
 
 @pytest.mark.parametrize(

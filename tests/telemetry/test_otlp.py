@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from collectord.model import Stream, StreamKind
 from collectord.telemetry.event import Event
-from collectord.telemetry.exporter import Answer, Barred, Fate, Item, Later, Sorted, TooMuch, Unfit
+from collectord.telemetry.exporter import Answer, Barred, Fate, Item, Later, Sorted, TooMuch, Unfit, Unwanted
 from collectord.telemetry.otlp import LOGS, MAX_ITEM, METRICS, TRACES, Otlp, judge
 from collectord.telemetry.poster import NoReply, Reply
 from collectord.testing.receiver import Receiver, attributes_of
@@ -163,6 +163,28 @@ def test_an_answer_of_somebody_else_is_no_answer(reply: Reply) -> None:
         assert said.doubtful
     assert judge(Reply(200, {}, b""), LOGS, 1, 0) == Sorted(((Fate.DELIVERED, ""),))
     assert judge(NoReply("x", sent=True), LOGS, 1, 0) == Later("no_answer", "x", doubtful=True)
+
+
+def test_json_is_the_protocols_other_form() -> None:
+    """As some receivers answer whatever they were sent: without it each request would arrive again and again."""
+    plain = {"Content-Type": "application/json; charset=utf-8"}
+    assert judge(Reply(200, plain, b"{}"), LOGS, 1, 0) == Sorted(((Fate.DELIVERED, ""),))
+    assert judge(Reply(200, plain, b'{"partialSuccess":{}}'), LOGS, 1, 0) == Sorted(((Fate.DELIVERED, ""),))
+    said = judge(Reply(200, plain, b'{"partialSuccess":{"rejectedSpans":"2","errorMessage":"no"}}'), TRACES, 5, 0)
+    assert isinstance(said, Sorted)
+    assert [fate for fate, _ in said.fates].count(Fate.REFUSED) == 2
+    for body in (b'{"error":"no"}', b"[]", b"{", b"\xff"):
+        assert isinstance(judge(Reply(200, plain, body), LOGS, 1, 0), Later)
+
+
+def test_what_a_receiver_has_no_place_for_is_given_up_if_it_takes_the_rest(exporter: Otlp, receiver: Receiver) -> None:
+    receiver.plan("404")
+    assert send(exporter, event(StreamKind.TRACE, message="m")) == Unwanted("no_receiver_of_logs")
+    receiver.plan("404", "503", "404")
+    said = send(exporter, event(StreamKind.METRIC, name="m", value=1.0))
+    assert isinstance(said, Barred), "nothing says that there is a receiver at all"
+    assert "metrics" in said.detail
+    assert receiver.items == []
 
 
 def test_a_probe_says_whether_somebody_answers(exporter: Otlp, receiver: Receiver) -> None:

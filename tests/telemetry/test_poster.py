@@ -91,6 +91,29 @@ def test_an_answer_that_drips_ends_at_the_deadline() -> None:
     post.close()
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n"])
+def test_an_answer_that_drips_within_one_piece_ends_at_the_deadline(head: bytes) -> None:
+    """The server goes on only when the byte before was looked at, and nothing but the deadline ends it."""
+    looks = iter(range(0, 1000, 40))
+    looked = threading.Semaphore()
+
+    def monotonic() -> float:
+        looked.release()
+        return float(next(looks))
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(head)
+        # Ends the test where nobody looks: then the answer is broken off, and the detail another one.
+        while looked.acquire(timeout=1.0):
+            connection.sendall(b"x")
+
+    post = Poster(monotonic=monotonic)
+    with answering(drip) as url:
+        said = post.post(url, b"x", {})
+        assert said == NoReply("no answer within the timeout", sent=True)
+    post.close()
+
+
 def test_silence_ends_at_the_timeout(post: Poster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poster, "READ_SECONDS", 0.05)
     over = threading.Event()
@@ -100,9 +123,42 @@ def test_silence_ends_at_the_timeout(post: Poster, monkeypatch: pytest.MonkeyPat
     assert said == NoReply("no answer within the timeout", sent=True)
 
 
+def test_silence_within_an_answer_ends_at_the_timeout(post: Poster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poster, "READ_SECONDS", 0.05)
+    over = threading.Event()
+
+    def half(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        over.wait(30)
+
+    with answering(half) as url:
+        said = post.post(url, b"x", {})
+        over.set()
+    assert said == NoReply("no answer within the timeout", sent=True)
+
+
 def test_where_nobody_listens_nothing_was_sent(post: Poster) -> None:
     assert post.post("http://127.0.0.1:9", b"x", {}) == NoReply("no connection can be made", sent=False)
     assert post.post("http://no-such-host.invalid", b"x", {}) == NoReply("no connection can be made", sent=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/nonexistent/secret.pem", "REQUESTS_CA_BUNDLE"),
+        ("HTTPS_PROXY", "http://u:secret@:x", "HTTPS_PROXY"),
+        ("HTTPS_PROXY", "gopher://u:secret@127.0.0.1:9", "HTTPS_PROXY"),
+    ],
+)
+def test_a_wrong_environment_is_named_and_leaves_no_doubt(
+    post: Poster, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    answer = post.post("https://127.0.0.1:9", b"x", {})
+    assert isinstance(answer, NoReply)
+    assert not answer.sent
+    assert said in answer.detail
+    assert "secret" not in answer.detail
 
 
 def test_a_password_file_is_not_used(post: Poster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

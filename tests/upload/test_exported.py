@@ -23,7 +23,8 @@ def test_a_state_is_read_back_as_it_was_put(tmp_path: Path) -> None:
     ledger.close()
     again = Ledger(tmp_path)
     assert again.exported.get("app_insights") == STATE
-    again.exported.keep_only(["otlp"])
+    assert again.exported.keep_only(["otlp"]) == {"app_insights": STATE}
+    assert again.exported.keep_only(["otlp"]) == {}
     assert again.exported.get("app_insights") is None
     assert again.exported.get("otlp") == ExportState(Cursor(Lsn(5), 0))
     again.close()

@@ -6,11 +6,12 @@ inference server of Azure ML is made of. Flask is looked up among what the host 
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import CollectError
@@ -38,6 +39,9 @@ class Request:
     """
 
     __slots__ = ("error", "exchange", "id", "inputs", "operation", "told", "trials")
+
+    mounts = False
+    """Whether a WSGI application that is called in it works on the same request."""
 
     def __init__(self, request_id: str | int | uuid.UUID | None = None, *, traceparent: str | None = None) -> None:
         self.id = _usable(request_id)
@@ -118,6 +122,21 @@ several at once."""
 _current: contextvars.ContextVar[Entered | None] = contextvars.ContextVar("collectord_request", default=None)
 
 
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """What is entered meanwhile does not keep what was entered before.
+
+    uvicorn begins a request in the context of an earlier one on its connection, of which one that lives for days would
+    otherwise keep all.
+    """
+    before = _current.get()
+    _current.set(None)
+    try:
+        yield
+    finally:
+        _current.set(before)
+
+
 def current() -> Request | None:
     """The request that this thread or task is working on; None where nobody can tell."""
     entered = _current.get()
@@ -130,6 +149,9 @@ def current() -> Request | None:
 def of_environ(environ: dict[str, Any], request_id: object = None) -> Request:
     """The request of a WSGI environment, made if need be; `request_id` is its id where the host knows better."""
     found = environ.get(ENVIRON_KEY)
+    entered = _current.get()
+    if not isinstance(found, Request) and entered is not None and entered[0].mounts:
+        found = environ[ENVIRON_KEY] = entered[0]
     if not isinstance(found, Request):
         for id in (
             request_id,

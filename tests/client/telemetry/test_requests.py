@@ -9,9 +9,11 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 import flask
+import numpy as np
 import pytest
 from collectord_client import Client, Request
 from collectord_client.middleware import ASGIMiddleware, WSGIMiddleware
@@ -92,6 +94,10 @@ def test_what_is_told_by_hand_is_not_told_again(client: Client, daemon: FakeDaem
         (503, None, False),
         (404, True, True),
         ("done", None, True),
+        ("404", None, False),
+        ("200", None, True),
+        (np.int64(500), None, False),
+        (np.uint16(201), None, True),
     ],
 )
 def test_success_is_below_400(client: Client, daemon: FakeDaemon, code: Any, success: Any, expected: bool) -> None:
@@ -99,6 +105,23 @@ def test_success_is_below_400(client: Client, daemon: FakeDaemon, code: Any, suc
         request.answer(code, success=success)
     [event] = told(client, daemon, "requests")
     assert (event["resultCode"], event["success"]) == (str(code), expected)
+
+
+def test_a_status_of_an_enum_is_its_number_and_what_has_no_text_never_raises(
+    client: Client, daemon: FakeDaemon
+) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        __index__ = __repr__ = __str__
+
+    for code in (HTTPStatus.NOT_FOUND, Odd(), "9" * 9999):
+        with client.request("r") as request:
+            request.answer(code)  # type: ignore[arg-type]
+    first, second, _ = told(client, daemon, "requests")
+    assert (first["resultCode"], first["success"]) == ("404", False)
+    assert "its text failed" in second["resultCode"]
 
 
 @pytest.mark.parametrize(
@@ -110,6 +133,9 @@ def test_success_is_below_400(client: Client, daemon: FakeDaemon, code: Any, suc
         ("0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1", None, "0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1", "0e3c6c4e7b3f4b7a9c3c0a5ad8a2f1c1"),
         ("0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1", PARENT, "0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1", TRACE),
         ("gateway-7", "nonsense", "gateway-7", None),
+        ("0E3C6C4E-7B3F-4B7A-9C3C-0A5AD8A2F1C1", None, "0E3C6C4E-7B3F-4B7A-9C3C-0A5AD8A2F1C1", "0e3c6c4e7b3f4b7a9c3c0a5ad8a2f1c1"),
+        ("0e3c6c4e7b3f4b7a9c3c0a5ad8a2f1c1", None, "0e3c6c4e7b3f4b7a9c3c0a5ad8a2f1c1", "0e3c6c4e7b3f4b7a9c3c0a5ad8a2f1c1"),
+        ("0" * 32, None, "0" * 32, None),
     ],
 )  # fmt: skip
 def test_which_ids_it_has(
@@ -122,6 +148,7 @@ def test_which_ids_it_has(
     assert own(event)["Request Id"] == id
     assert operation in (None, event["operation_Id"])
     assert len(event["operation_Id"]) == 32
+    assert event["operation_Id"].strip("0")
 
 
 def test_within_a_request_of_the_host_it_is_a_part_of_it(client: Client, daemon: FakeDaemon) -> None:
@@ -143,17 +170,17 @@ def test_a_trace_that_the_caller_names_counts_without_telemetry(make: Any, daemo
     assert rows(daemon) == [str(uuid.UUID(TRACE)), None] or rows(daemon) == [None, str(uuid.UUID(TRACE))]
 
 
+@pytest.mark.parametrize("id", ["0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1", "0E3C6C4E-7B3F-4B7A-9C3C-0A5AD8A2F1C1"])
 @pytest.mark.parametrize("action", ["hmac", "drop"])
-def test_rules_for_request_ids_hold(make: Any, daemon: FakeDaemon, action: str) -> None:
+def test_rules_for_request_ids_hold(make: Any, daemon: FakeDaemon, action: str, id: str) -> None:
     """Neither as the request's nor as the operation's."""
     client = make(telemetry=True, columns={"$aml_request_id": action}, columns_key="k")
-    id = "0e3c6c4e-7b3f-4b7a-9c3c-0a5ad8a2f1c1"
     with client.request("r", request_id=id):
         client.collect([[1.0]])
     [event] = told(client, daemon, "requests")
     assert own(event).get("Request Id") == rows(daemon)[0]
-    assert id not in str(event)
-    assert id.replace("-", "") not in str(event)
+    assert id.lower() not in str(event).lower()
+    assert id.replace("-", "").lower() not in str(event).lower()
     assert len(event["operation_Id"]) == 32
 
 
@@ -316,6 +343,158 @@ def test_wsgi(client: Client, daemon: FakeDaemon) -> None:
     assert own(events["POST /score"])["Client Request Id"] == "caller-1"
     [trace] = told(client, daemon, "traces")
     assert trace["operation_ParentId"] == events["POST /later"]["id"]
+    assert len(told(client, daemon, "exceptions")) == 1
+
+
+def test_a_wsgi_answer_that_breaks_off_is_no_success(client: Client, daemon: FakeDaemon) -> None:
+    """Before its first piece, the server answers with an error instead; later the caller has the status, but not the answer."""
+
+    def app(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        start("200 OK", [])
+        yield b""
+        if environ["PATH_INFO"] == "/first":
+            raise ValueError("odd")
+        yield b"some"
+        try:
+            raise ValueError("odd")
+        except ValueError:
+            start("503 Broken", [], sys.exc_info())
+
+    def begin(_status: str, _headers: Any, exc_info: Any = None) -> None:
+        if exc_info is not None:
+            raise exc_info[1]
+
+    client.capture_requests()
+    for path in ("/first", "/later"):
+        body: Any = WSGIMiddleware(app)(environ(path), begin)
+        with pytest.raises(ValueError, match="odd"):
+            list(body)
+        body.close()
+    assert {(event["name"], event["resultCode"], event["success"]) for event in told(client, daemon, "requests")} == {
+        ("POST /first", "500", False), ("POST /later", "200", False),
+    }  # fmt: skip
+    assert len(told(client, daemon, "exceptions")) == 2
+
+
+def test_a_wsgi_answer_whose_close_fails_is_told(client: Client, daemon: FakeDaemon) -> None:
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"done"])
+
+        def close(self) -> None:
+            raise ValueError("odd")
+
+    def app(_environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        start("200 OK", [])
+        return Body()
+
+    client.capture_requests()
+    body: Any = WSGIMiddleware(app)(environ(), lambda *_: None)
+    assert list(body) == [b"done"]
+    with pytest.raises(ValueError, match="odd"):
+        body.close()
+    [event] = told(client, daemon, "requests")
+    assert event["resultCode"] == "200"
+
+
+def test_a_path_of_wsgi_is_text(client: Client, daemon: FakeDaemon) -> None:
+    """A server hands over its bytes as characters."""
+    client.capture_requests()
+
+    def app(_environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        client.trace("inside")
+        start("200 OK", [])
+        return []
+
+    WSGIMiddleware(app)(environ("/café".encode().decode("latin-1")), lambda *_: None)
+    [event] = told(client, daemon, "requests")
+    assert (event["name"], event["url"]) == ("POST /café", "https://svc:80/café")
+    [trace] = told(client, daemon, "traces")
+    assert trace["operation_Name"] == "POST /café"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_flask_that_is_mounted_in_an_asgi_application_is_told_once(
+    app: flask.Flask, client: Client, daemon: FakeDaemon, wrapped: bool
+) -> None:
+    """What stands between them runs it in a thread, with an environment of its own."""
+    client.capture_requests()
+    if wrapped:
+        app.wsgi_app = WSGIMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+
+    async def bridge(scope: Any, _receive: Any, send: Any) -> None:
+        answer = await asyncio.to_thread(app.test_client().get, scope["path"])
+        await send(START | {"status": answer.status_code})
+        await send(BODY)
+
+    async def send(_message: Any) -> None: ...
+
+    asyncio.run(ASGIMiddleware(bridge)({"type": "http", "method": "GET", "path": "/broken"}, None, send))
+    [event] = told(client, daemon, "requests")
+    assert (event["name"], event["resultCode"]) == ("GET /broken", "500")
+    [error] = told(client, daemon, "exceptions")
+    assert (error["type"], error["operation_ParentId"]) == ("ValueError", event["id"])
+    assert "Correlation Ids" in own(error)
+    [kept] = [row for row in daemon.rows if row.designation == "errors"]
+    assert kept.values == ("ValueError", "odd")
+    assert rows(daemon) == [own(event)["Request Id"]]
+
+
+START = {"type": "http.response.start", "status": 200}
+BODY = {"type": "http.response.body", "body": b"done"}
+TRAILERS = {"type": "http.response.trailers", "headers": []}
+
+
+@pytest.mark.parametrize(
+    ("messages", "success"),
+    [
+        ([START, BODY], True),
+        ([START, BODY | {"more_body": True}, BODY], True),
+        ([START | {"trailers": True}, BODY, TRAILERS], True),
+        ([START, BODY | {"more_body": True}], False),
+        ([START | {"trailers": True}, BODY], False),
+        ([START | {"trailers": True}, BODY, TRAILERS | {"more_trailers": True}], False),
+    ],
+)
+def test_asgi_counts_until_the_caller_has_its_answer(
+    client: Client, daemon: FakeDaemon, messages: list[dict[str, Any]], success: bool
+) -> None:
+    """What goes wrong behind it, as in a background task, is an exception of the request, which was answered all the same."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+        raise ValueError("odd")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    client.capture_requests()
+    sent: list[Any] = []
+    with pytest.raises(ValueError, match="odd"):
+        asyncio.run(ASGIMiddleware(app)({"type": "http", "method": "GET", "path": "/"}, None, send))
+    assert sent == messages
+    [event] = told(client, daemon, "requests")
+    assert (event["resultCode"], event["success"]) == ("200", success)
+    [error] = told(client, daemon, "exceptions")
+    assert error["operation_Id"] == event["operation_Id"]
+
+
+def test_two_middlewares_of_asgi_tell_it_once(client: Client, daemon: FakeDaemon) -> None:
+    """As of an application that is mounted in another."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        client.collect([[1.0]])
+        await send(START)
+        raise ValueError("odd")
+
+    async def send(_message: Any) -> None: ...
+
+    client.capture_requests()
+    with pytest.raises(ValueError, match="odd"):
+        asyncio.run(ASGIMiddleware(ASGIMiddleware(app))({"type": "http", "method": "GET", "path": "/"}, None, send))
+    [event] = told(client, daemon, "requests")
+    assert rows(daemon) == [own(event)["Request Id"]]
     assert len(told(client, daemon, "exceptions")) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from ..failures import raised
@@ -47,9 +48,19 @@ class Exchange:
         self.ended = True
         took = (time.perf_counter_ns() - self._tick) / MILLION
         if success is None:
-            success = not isinstance(code, int) or 0 < code < 400
+            status = status_of(code)
+            success = status is None or 0 < status < 400
         for one in self.listeners:
-            one._requested(self, took, str(code), success)
+            one._requested(self, took, code, success)
+
+
+def status_of(code: object) -> int | None:
+    """The number that a result is, also as a text or one of numpy's; None: it is another text, or anything else."""
+    try:
+        return int(code) if isinstance(code, str) and code.isdecimal() else index(code)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001
+        # Too long a text, or an object of the caller's that fails.
+        return None
 
 
 def begin(request: Request, method: str, path: str, url: str | None, client_request_id: str | None) -> Exchange | None:
@@ -83,7 +94,12 @@ def _of_wsgi(request: Request, environ: Mapping[str, Any]) -> Exchange | None:
 
 
 def _path(environ: Mapping[str, Any]) -> str:
-    return str(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+    path = str(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+    try:
+        # PEP 3333: its bytes, each as a character.
+        return path.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return path
 
 
 def of_asgi(request: Request, scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> Exchange | None:

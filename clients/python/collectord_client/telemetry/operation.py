@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _ids = process.ids
+_UUID = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+"""Also in capitals, and without hyphens, as nginx makes the ids of requests."""
 
 
 def _made() -> bytes:
@@ -78,6 +81,11 @@ def leave(token: contextvars.Token[tuple[Request | None, Operation] | None]) -> 
         _entered.set(None)
 
 
+def bare(uuid: str) -> str:
+    """A UUID as the id of an operation."""
+    return uuid.replace("-", "").lower()
+
+
 def of(request: Request) -> Operation:
     """The operation of a request.
 
@@ -88,6 +96,9 @@ def of(request: Request) -> Operation:
     if found is None:
         if isinstance(request.id, bytes):
             found = Operation(request.id.hex())
+        elif request.id is not None and _UUID.fullmatch(request.id) and request.id.strip("0-"):
+            # A text for the rows, which have it as it came.
+            found = Operation(bare(request.id))
         else:
             id = _made()
             found = Operation(id.hex())

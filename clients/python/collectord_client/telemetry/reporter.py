@@ -256,7 +256,7 @@ class Reporter:
         except Exception as broken:  # noqa: BLE001
             self._broken(EXCEPTION, broken)
 
-    def _requested(self, exchange: Exchange, took: float, code: str, success: bool) -> None:
+    def _requested(self, exchange: Exchange, took: float, code: int | str, success: bool) -> None:
         """A request has been answered."""
         if REQUEST not in self._feed.kinds:
             return
@@ -265,7 +265,9 @@ class Reporter:
             operation = exchange.operation
             name = _short("name", exchange.name, told)
             url = None if exchange.url is None else _short("url", exchange.url, told, cuts.LONG)
-            own = (operation.span, name, url, took, cuts.cut("resultCode", code, cuts.SHORT, told), success)
+            # An enum of statuses shows itself otherwise before Python 3.11.
+            shown = int(code) if isinstance(code, int) and not isinstance(code, bool) else code
+            own = (operation.span, name, url, took, _short("resultCode", shown, told), success)
             dimensions = dict(exchange.dimensions)
             if exchange.value is not None:
                 dimensions[RESPONSE] = exchange.value

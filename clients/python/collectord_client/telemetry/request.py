@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..failures import is_failure
 from ..ids import show_id
 from ..request import Request, current
-from .exchange import Exchange, listen
+from .exchange import Exchange, listen, status_of
 from .kinds import REQUEST
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ class ReportedRequest(Request):
         self._answer = (code, success)
         if self.exchange is not None:
             self.exchange.value = value
-        if isinstance(code, int):
-            self.answered(code)
+        if (status := status_of(code)) is not None:
+            self.answered(status)

@@ -12,6 +12,7 @@ from . import contents, cuts
 from .dimensions import Budget, Plain, encode
 from .event import Event
 from .kinds import DEPENDENCY, KINDS, REQUEST
+from .operation import bare
 
 CONTENTS = "Contents"
 CONTAINER, REQUEST_ID, CLIENT_REQUEST_ID = "Container Id", "Request Id", "Client Request Id"
@@ -65,7 +66,7 @@ class Rows:
             request = operation.request_id
             if request is not None and self._rules is not None and self._rules.request:
                 # What must not leave as the id of rows must not leave here either, also where it is the operation's.
-                if request.replace("-", "") == id:
+                if bare(request) == id:
                     id = self._rules.hashed(request)[:32]
                 request = None if self._rules.request == DROP else self._rules.hashed(request)
             if request is not None:
