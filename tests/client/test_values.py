@@ -379,6 +379,50 @@ def test_polars_without_pyarrow(client: Client, daemon: FakeDaemon, monkeypatch:
     assert daemon.rows[0].types[2] == 11
 
 
+def test_polars_columns_have_one_type_with_nulls_and_without_by_way_of_arrow_or_not(
+    client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pyarrow a null made a float32 a float64, of digits that nobody wrote."""
+    dtypes: list[Any] = [pl.Float32, pl.Int8, pl.UInt64]
+    frame = pl.DataFrame({str(dtype): pl.Series([1, None], dtype=dtype) for dtype in dtypes})
+    client.collect(frame)
+    monkeypatch.delitem(sys.modules, "pyarrow")
+    client.collect(frame)
+    client.collect(frame.drop_nulls())
+    assert arrived(client, daemon) == [(1.0, 1, 1), (None,) * 3] * 2 + [(1.0, 1, 1)]
+    assert {row.types for row in daemon.rows} == {(FLOAT32, 2, 9)}
+
+
+@pytest.mark.parametrize("with_arrow", [True, False])
+def test_whole_numbers_of_128_bits(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, with_arrow: bool
+) -> None:
+    """Neither numpy nor pyarrow knows them. They are numbers where 64 bits hold them, else text."""
+    if not with_arrow:
+        monkeypatch.delitem(sys.modules, "pyarrow")
+    client = make()
+    wide = pl.Series("w", [1 << 100, -5], dtype=pl.Int128)
+    narrow = pl.Series("n", [7, None], dtype=pl.Int128)
+    half = pl.Series("h", [0.1, None], dtype=pl.Float32)
+    client.collect(pl.DataFrame([wide, narrow, half, pl.Series("l", [[1 << 100], None])]))
+    client.collect(wide)
+    text = str(1 << 100)
+    rows = arrived(client, daemon)
+    assert rows == [(text, 7, rows[0][2], f"[{text}]"), ("-5", None, None, None), (text,), ("-5",)]
+    assert daemon.rows[0].types == (13, 5, FLOAT32, 13)
+    assert client.stats()["dropped"] == {}
+
+
+def test_arrow_data_that_pyarrow_does_not_know_is_no_accident_of_ours(make: Any) -> None:
+    class Strange:
+        def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+            raise pa.ArrowInvalid("Invalid or unsupported format string")
+
+    client = make()
+    client.collect(Strange())
+    assert client.stats()["dropped"] == {"unsupported_type": 1}
+
+
 NAMED = [
     pd.DataFrame({"f2": [222], "f1": [111]}),
     {"f2": 222, "f1": 111},
@@ -766,6 +810,105 @@ def test_a_list_of_tensors_is_a_row_each_as_one_of_arrays_is(make: Any, daemon: 
     assert {row.types for row in daemon.rows[:3]} == {(FLOAT32,)}
     assert rows[3:] == [("x", 0.5), (True, 0.25)]
     assert client.stats()["dropped"] == {"ragged": 2}
+
+
+BIG = 2**60 + 1
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ([np.array([0.5, 1]), np.array([BIG, 3])], [("0.5", 1.0), (str(BIG), 3.0)]),
+        ([np.array([2**63 + 5], "u8"), np.array([BIG])], [(2**63 + 5,), (BIG,)]),
+        ([np.array([0.1], "f4"), np.array([2])], [(0.1,), (2.0,)]),
+        ([np.array([0.1], "f4"), np.array(["a"])], [("0.1",), ("a",)]),
+        ([np.array([3]), np.array([3], "m8[h]")], [("3",), ("0 days 03:00:00",)]),
+        ([np.array(["2026-01-01"], "M8[D]"), np.array([3])], [("2026-01-01T00:00:00.000000",), ("3",)]),
+        ([np.ma.array([1, BIG], mask=[True, False]), np.array([0.5, 2])], [(None, str(BIG)), (0.5, "2.0")]),
+        ([np.array(BIG), np.array(0.5)], [(BIG, 0.5)]),
+    ],
+    ids=["whole", "unsigned", "narrow", "text", "span", "time", "masked", "scalars"],
+)
+def test_arrays_of_several_types_in_a_list_keep_their_values(
+    client: Client, daemon: FakeDaemon, data: Any, expected: Any
+) -> None:
+    """numpy makes them one array: an id beside a score became another id, a number beside a span a span."""
+    client.collect(data)
+    assert arrived(client, daemon) == expected
+
+
+def test_a_masked_value_is_null_wherever_it_stands(client: Client, daemon: FakeDaemon) -> None:
+    """What `list()` makes of a masked array, and its `mean()` where all of it is masked: it was 0.0."""
+    values = np.ma.array([1, 2], mask=[False, True])
+    client.collect([list(values), [3, 4]])
+    client.collect(list(values[::-1]))
+    client.collect({"mean": values[1:].mean(), "n": 1})
+    client.collect([["a", [values[1], 1]]])
+    assert arrived(client, daemon) == [(1, None), (3, 4), (None, 1), (None, 1), ("a", "[null,1]")]
+
+
+class Torch:
+    """A tensor as PyTorch has it: its dtype is not numpy's, and some of them make no array of themselves."""
+
+    dtype = object()
+
+    def __init__(self, values: Any, array: bool = True, values_at_all: bool = True) -> None:
+        self.values = np.asarray(values)
+        self.shape, self.ndim = self.values.shape, self.values.ndim
+        self.array = array
+        self.values_at_all = values_at_all
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        if not self.array:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        return self.values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def tolist(self) -> Any:
+        if not self.values_at_all:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        return self.values.tolist()
+
+
+def test_a_dictionary_of_tensors_is_one_of_arrays(client: Client, daemon: FakeDaemon) -> None:
+    """What a model of PyTorch or transformers returns: a score 0.1 was 0.10000000149011612, as a float64."""
+    scores, labels = np.array([0.1, 0.9], "f4"), np.array([0, 1])
+    client.collect({"score": scores, "label": labels})
+    client.collect({"score": Torch(scores), "label": Torch(labels)})
+    client.collect({"score": Torch([0.5, 0.25], array=False)})
+    rows = arrived(client, daemon)
+    assert rows[:2] == rows[2:4]
+    assert {row.types for row in daemon.rows[:4]} == {(FLOAT32, 5)}
+    assert rows[4:] == [(0.5,), (0.25,)]
+
+
+@pytest.mark.parametrize("wrap", [lambda tensor: {"x": tensor}, lambda tensor: [["a", tensor]]], ids=["column", "cell"])
+def test_a_tensor_that_has_no_values_is_no_accident_of_ours(make: Any, wrap: Any) -> None:
+    """It is on the meta device, sparse, deleted, or being traced."""
+    client = make()
+    client.collect(wrap(Torch([1.0], array=False, values_at_all=False)))
+    assert client.stats()["dropped"] == {"unsupported_type": 1}
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, Torch])
+def test_images_in_a_dictionary_are_refused_as_in_a_cell(make: Any, monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
+    """`pixel_values` of transformers: they became megabytes of JSON, in seconds of the scoring thread."""
+    client = make()
+    pixels = wrap(np.zeros((2, 3, 4, 4), "f4"))
+    client.collect({"pixel_values": pixels, "id": [1, 2]})
+    client.collect([{"pixel_values": pixels, "id": 1}])
+    assert client.stats()["dropped"] == {"unsupported_media": 3}
+    assert client.collect({"hidden": wrap(np.zeros((2, 3, 4)))}).rows == 2
+
+
+def test_arrays_that_are_no_rows_are_not_copied_to_be_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `predict_proba` of a model with several outputs returns, or a list of images."""
+    client = make()
+    monkeypatch.delattr(np, "stack")
+    client.collect([np.ones((2, 3)), np.ones((2, 3))])
+    assert client.stats()["dropped"] == {"unsupported_media": 2}
 
 
 def test_rows_of_a_frame_keep_whole_numbers_beside_gaps(client: Client, daemon: FakeDaemon) -> None:

@@ -134,7 +134,8 @@ def arrow(data: Any, drops: Unread = all_read) -> Block:
     """The block of a table or batch with an Arrow C stream (or array), but for what it `drops`. One without columns' names has
     `names` None."""
     pyarrow: Any = loaded("pyarrow")
-    if type(data).__module__.partition(".")[0] == "polars" and pyarrow is None:
+    polars = type(data).__module__.partition(".")[0] == "polars"
+    if polars and pyarrow is None:
         return _polars(data, drops)
     if pyarrow is None:
         try:
@@ -144,9 +145,15 @@ def arrow(data: Any, drops: Unread = all_read) -> Block:
     try:
         table = pyarrow.table(data)
         names: tuple[str, ...] | None = tuple(table.column_names)
-    except (TypeError, ValueError, pyarrow.ArrowInvalid):
+    except (TypeError, ValueError, pyarrow.ArrowException):
         stream = hasattr(data, "__arrow_c_stream__")
-        column = pyarrow.chunked_array(data) if stream else pyarrow.array(data)
+        try:
+            column = pyarrow.chunked_array(data) if stream else pyarrow.array(data)
+        except pyarrow.ArrowException as error:
+            if polars:
+                # Its whole numbers of 128 bits are unknown to pyarrow.
+                return _polars(data, drops)
+            raise CollectError("unsupported_type", f"its Arrow data cannot be read ({type(error).__name__})") from None
         table, names = pyarrow.table({"values": column}), None
     dropped = frozenset() if names is None else drops(names, _counted(names))
     try:
@@ -269,6 +276,9 @@ def _polars_column(data: Any) -> tuple[int, Part]:
             return values.times(whole, data.dtype.time_zone is not None)
         shown = values.clock if kind == "Time" else values.span
         return values.texts([None if n is None else shown(n) for n in whole])
-    if loaded("numpy") is not None and data.dtype.is_numeric() and not data.null_count() and kind != "Decimal":
-        return arrays.column(data.to_numpy())
+    if loaded("numpy") is not None and data.dtype.is_numeric() and kind not in ("Decimal", "Int128", "UInt128"):
+        if not data.null_count():
+            return arrays.column(data.to_numpy())
+        # Of the same type as without nulls, and as by way of Arrow.
+        return arrays.masked(data.fill_null(0).to_numpy(), data.is_null().to_numpy())
     return values.column(data.to_list())

@@ -209,14 +209,38 @@ def _sequence(
             error.rows = len(data)
             raise
         first = data[0]
-    if numpy is not None and isinstance(first, numpy.ndarray):
-        if not all(isinstance(row, numpy.ndarray) and row.shape == first.shape for row in data):
+    if numpy is not None and isinstance(first, numpy.ndarray) and (first.ndim or _are_arrays(numpy, data)):
+        if not _are_arrays(numpy, data) or any(row.shape != first.shape for row in data):
             raise CollectError("ragged", "the rows differ in shape", len(data))
-        # Of masked arrays, numpy's own forgets the masks.
-        stacked = (numpy.ma if any(map(arrays.is_masked, data)) else numpy).stack(data)
-        return _array(numpy, stacked, names, request_rows if first.ndim == 0 else len(data), memory)
+        if first.ndim > 1:
+            raise CollectError("unsupported_media", f"arrays of {first.ndim} dimensions are no rows", len(data))
+        if _stack(numpy, {row.dtype for row in data}):
+            # Of masked arrays, numpy's own forgets the masks.
+            stacked = (numpy.ma if any(map(arrays.is_masked, data)) else numpy).stack(data)
+            return _array(numpy, stacked, names, request_rows if first.ndim == 0 else len(data), memory)
+        # Of the others a list has other values: of a float32 digits that nobody wrote.
+        mixed: list[Any] = [
+            row.tolist() if row.dtype.char in "?bhilqBHILQd" else list(row) if row.ndim else row[()] for row in data
+        ]
+        if first.ndim:
+            return values.rows_of(mixed, memory), []
+        data = mixed
     column, notes = as_rows(len(data), names, request_rows)
     return values.rows_of([[value] for value in data] if column else [data], memory), notes
+
+
+def _are_arrays(numpy: Any, data: Sequence[Any]) -> bool:
+    return all(isinstance(row, numpy.ndarray) for row in data)
+
+
+def _stack(numpy: Any, dtypes: set[Any]) -> bool:
+    """Whether arrays of these types are one of a type that numpy finds for all of them. It would make floats of whole numbers that
+    these cannot hold, and spans of any that stand beside spans."""
+    if len(dtypes) == 1:
+        return True
+    if any(dtype.kind not in "biuf" for dtype in dtypes):
+        return False
+    return numpy.result_type(*dtypes).kind != "f" or not any(d.kind in "iu" and d.itemsize == 8 for d in dtypes)
 
 
 def _is_tensor(numpy: Any, value: Any) -> bool:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import CollectError
+from .errors import CollectError, unsupported_type
 
 MAX_DEPTH = 100
 """Levels."""
@@ -56,7 +56,15 @@ def _tree(value: Any, scalar: Callable[[Any], Any], levels: int) -> Any:
 def _numbers(value: Any) -> Any:
     """An array of numbers as a list, whichever library's it is; anything else as it is."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
-    return value.tolist() if _dimensions(value) in (1, 2) and kind in ("", *"biuf") else value
+    return as_list(value) if _dimensions(value) in (1, 2) and kind in ("", *"biuf") else value
+
+
+def as_list(array: Any) -> Any:
+    """An array as lists. Raises CollectError for a tensor that has none to give: it is sparse, deleted, or only a shape."""
+    try:
+        return array.tolist()
+    except (RuntimeError, TypeError, ValueError):
+        raise unsupported_type(array) from None
 
 
 def _dimensions(value: Any) -> int:

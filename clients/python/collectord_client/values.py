@@ -124,7 +124,11 @@ def _inner(value: Any) -> Any:
 
 
 def _tensor_scalar(value: Any) -> Any:
-    """A tensor without dimensions."""
+    """A tensor without dimensions. A masked value is null: what lies beneath it is nobody's."""
+    from . import arrays
+
+    if arrays.is_masked(value) and bool(value.mask):
+        return None
     try:
         made = sys.modules["numpy"].asarray(value)
     except (RuntimeError, TypeError, ValueError):
@@ -433,18 +437,33 @@ def _listed(value: Any) -> Any:
     whole numbers, and of a float32 digits that nobody wrote. Anything else as it is, numpy's scalars too."""
     if not hasattr(value, "tolist") or getattr(value, "shape", None) == ():
         return value
+    numpy, pandas = loaded("numpy"), loaded("pandas")
     dtype: Any = getattr(value, "dtype", None)
-    kind = getattr(dtype, "kind", "")
-    if getattr(value, "ndim", 0) != 1 or not (kind in ("M", "m") or (kind == "f" and dtype.itemsize < 8)):
-        return value.tolist()
+    if getattr(value, "ndim", 0) > 3:
+        # What is refused in a cell, for one row after the other. Images look like this: their numbers are not listed first.
+        raise CollectError("unsupported_media", f"an array of {value.ndim} dimensions is no column", len(value))
+    # The types of a tensor need not be numpy's: which one it is, its array tells.
+    unknown = not hasattr(dtype, "kind") and hasattr(value, "__array__")
+    if numpy is None or getattr(value, "ndim", 0) != 1 or not (unknown or _needs_type(dtype)):
+        return nested.as_list(value)
     from . import arrays, frames
 
-    numpy, pandas = sys.modules["numpy"], loaded("pandas")
     if pandas is not None and isinstance(value, (pandas.Series, pandas.Index, pandas.api.extensions.ExtensionArray)):
         return Typed(frames.pandas_column(pandas.Series(value)), len(value))
     if arrays.is_masked(value):
         return Typed(arrays.masked_column(value), len(value))
-    return Typed(arrays.column(numpy.asarray(value)), len(value))
+    try:
+        made = numpy.asarray(value)
+    except (RuntimeError, TypeError, ValueError):
+        # It requires gradients, or is of a dtype that numpy lacks, and may have a list all the same.
+        return nested.as_list(value)
+    return Typed(arrays.column(made), len(made)) if _needs_type(made.dtype) else made.tolist()
+
+
+def _needs_type(dtype: Any) -> bool:
+    """True for a dtype whose values a list does not hold as they are."""
+    kind = getattr(dtype, "kind", "")
+    return kind in ("M", "m") or (kind == "f" and dtype.itemsize < 8)
 
 
 def are_positions(labels: Iterable[Any]) -> bool:

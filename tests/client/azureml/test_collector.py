@@ -212,6 +212,13 @@ def test_what_is_computed_from_an_array_with_correlations_has_none(make: Make) -
     assert augmented[:1].correlations is None
 
 
+def test_correlations_in_the_place_of_the_users_id_are_correlations(make: Make, landed: Landed) -> None:
+    """The second argument of the v2 SDK's `collect`. Their JSON text became the id of the rows, which joined with nothing."""
+    told: dict[str, Any] = json.loads(json.dumps(make().collect([1.0])))
+    make("labels", ["y"]).collect([1], told)
+    assert keys(landed("labels")) == [(told["$aml_dc_correlation_id"], *keys(landed("inputs"))[0][1:])]
+
+
 def test_labels_days_later_from_another_process(make: Make, landed: Landed) -> None:
     """By what was kept as JSON, by the id alone, by the user's id with it, by the request id: on the day of the inputs."""
     told: dict[str, Any] = json.loads(json.dumps(make(webservice_name="svc", model_version="3").collect([1.0])))

@@ -180,6 +180,9 @@ class ModelDataCollector(ValueWay):
         if is_spark(data):
             data = from_spark(data)
         given = added if given is None else given
+        if isinstance(user_id, Mapping) and by_value.CORRELATION in user_id:
+            # The second argument of the v2 SDK's `collect`. As an id its text would join with nothing.
+            given, user_id = user_id if given is None else given, None
         user_id = _own_id(user_id)
         if given is None:
             rows = carrying(data, self._names)
