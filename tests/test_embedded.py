@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from collectord_client import Client
 
 from collectord import embedded, files
 from collectord.embedded import DEFAULTS, Embedded, settings_of
@@ -123,6 +124,21 @@ def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(
     ]
     assert [type(handler) for handler in silent.handlers] == [logging.NullHandler]
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_no_file_of_the_log_stays_open_after_a_stop(
+    place: tuple[str, str, str], silent: logging.Logger, begin: Callable[[], Embedded]
+) -> None:
+    """What lands in the end is read behind the log's own end. A host that forks all the time would run out of descriptors."""
+    one = begin()
+    with Client("m", endpoint=f"unix:{place[2]}") as client:
+        client.collect([1.0])
+    assert client.stats()["acknowledged"] == 1
+    assert one.stop(True)
+    assert list(Path(place[0]).rglob("data*"))
+    # A descriptor may be closed by another thread meanwhile.
+    links = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
+    assert [link for link in links if link.startswith(os.path.realpath(place[1]))] == []
 
 
 def test_a_spool_that_is_deleted_ends_it_and_another_one_can_be_begun(

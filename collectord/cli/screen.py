@@ -120,7 +120,7 @@ def problems(status: Mapping[str, Any], most: int | None = None) -> list[Rendera
         say("a restart is needed for", "yellow", f": {', '.join(status['settings']['pending'])}")
     if status["switches"]["problem"]:
         say("the switches may be old", "yellow", f": {status['switches']['problem']}")
-    for one in status["machine"]:
+    for one in status.get("machine", ()):  # a daemon of an earlier version does not look at it
         say(f"the machine below ({one['about']})", "yellow", f": {one['what']}; {one['todo']}")
     if status["tls"] and status["tls"]["problem"]:
         say("the certificate does not count", "yellow", f": {status['tls']['problem']}")

@@ -53,6 +53,16 @@ def listens(path: Path) -> bool:
     return True
 
 
+class _Told(dict[str, Any]):
+    """What a daemon tells. One of an earlier version does not tell all that is asked for: that is said in words, not a KeyError."""
+
+    def __missing__(self, key: str) -> Any:
+        raise CallHuman(
+            f"the running daemon is of an earlier version: its status does not tell {key!r}, which is needed here. Restart it with this "
+            "version, or ask with its own; `collectord status --json` shows what it tells"
+        )
+
+
 class ControlClient:
     """A connection to the daemon whose admin socket is at `path`. A context manager; one thread. Raises NoDaemon."""
 
@@ -79,8 +89,9 @@ class ControlClient:
         self._open.close()
 
     def status(self) -> dict[str, Any]:
-        """The daemon's status document. Raises NoDaemon."""
-        answer: dict[str, Any] = json.loads(self._call("Status", pb.StatusRequest(), pb.StatusResponse, 30.0).json)
+        """The daemon's status document; a key that only a later daemon tells raises CallHuman, where it is looked at. Raises NoDaemon."""
+        text = self._call("Status", pb.StatusRequest(), pb.StatusResponse, 30.0).json
+        answer: dict[str, Any] = json.loads(text, object_hook=_Told)
         return answer
 
     def flush(self, timeout: float) -> pb.FlushResponse:

@@ -57,7 +57,7 @@ def daemon(settings: Settings) -> tuple[Link, dict[str, Any] | None]:
         what += f"; this is {__version__}"
     if status["state"] != "ready":
         return Link("daemon", False, what, "wait until it is ready, or see its log"), status
-    if problem := status["settings"]["problem"]:
+    if problem := status.get("settings", {}).get("problem"):  # an earlier version tells nothing of them
         what += f", but its file of settings is wrong, and those before stay: {problem}"
         return Link("daemon", False, what, "mend the file; it is read again"), status
     if set(status["listen"]) != set(settings.listen):
@@ -263,8 +263,8 @@ def disk(settings: Settings, free: Callable[[Path], int], status: Mapping[str, A
 def memory(settings: Settings, found: Memory, status: Mapping[str, Any] | None = None) -> Link:
     """Whether the daemon, where one runs, or else whoever is started as we are, may have the memory that it plans with."""
     if theirs := (status or {}).get("memory"):
-        # Its limit may be another than ours, if we were started elsewhere.
-        found = Memory(theirs["resident_bytes"], theirs["limit_bytes"], found.available)
+        # Its limit may be another than ours, if we were started elsewhere; a daemon of an earlier version does not tell it.
+        found = Memory(theirs["resident_bytes"], theirs.get("limit_bytes", found.limit), found.available)
     complaint = of_memory(found, settings.memory_budget)
     if complaint is not None:
         return Link("memory", False, complaint.what, complaint.todo)

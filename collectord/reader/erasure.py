@@ -249,7 +249,7 @@ def _in_log(socket: Path, wanted: Wanted, notes: list[str]) -> Iterator[dict[str
         if wanted.ids:
             # A flush waits for an exporter unless that cannot go on. What it has not settled it reads from the log again, landed or
             # not, so a blob of a large event may come back.
-            for exporter in status["exports"]:
+            for exporter in status.get("exports", ()):  # a daemon of an earlier version has none
                 if exporter["trouble"] and exporter["lag_bytes"]:
                     yield {"where": "exporter", "stream": exporter["name"], "entry": None, "rows": 0}
         if wanted.cells and status["waiting"]["rows"]:

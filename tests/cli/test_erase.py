@@ -111,7 +111,9 @@ def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monke
             return SimpleNamespace(complete=False, bytes_searched=9, entries=entries)
 
         def status(self) -> dict[str, Any]:
-            return {"waiting": {"rows": 3}, "exports": stuck}
+            return told
+
+    told: dict[str, Any] = {"waiting": {"rows": 3}, "exports": stuck}
 
     monkeypatch.setattr(erasure, "ControlClient", Control)
     spool = place / "spool"
@@ -133,6 +135,10 @@ def test_what_has_not_landed_is_told_with_what_to_do_about_it(place: Path, monke
     assert "not delivered yet: events for otlp" in text
     cells = json.loads(run(place, "--where", "v=x", "--spool", str(spool), "--json").output)
     assert [one["where"] for one in cells["remains"]] == ["log"]
+
+    del told["exports"]  # a daemon of an earlier version, which had none
+    said = json.loads(run(place, "--correlation-id", "order-1", "--spool", str(spool), "--json").output)
+    assert [one["where"] for one in said["remains"]] == ["log", "quarantine"]
     assert any("numbers" in note for note in cells["notes"])
     stuck.clear()
     assert run(place, "--correlation-id", "order-3", "--spool", str(spool)).exit_code == 0

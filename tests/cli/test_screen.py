@@ -133,6 +133,13 @@ def test_everything_that_needs_somebody_is_a_line() -> None:
     assert [printed(line) for line in screen.problems(status(last_error="e"))] == ["last error: e\n"]
 
 
+def test_a_daemon_that_does_not_look_at_its_machine_yet_is_shown() -> None:
+    """One of an earlier version, such as runs while a new one is being installed."""
+    said = status(last_error="503")
+    del said["machine"]
+    assert "503" in "".join(printed(line) for line in screen.problems(said))
+
+
 def test_top_survives_the_daemons_restart_and_ends_when_told() -> None:
     answers: list[dict[str, Any] | Exception] = [status(), CallHuman("no daemon answers"), status(state="draining")]
     seen: list[str] = []

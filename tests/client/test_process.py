@@ -79,6 +79,39 @@ for worker in range(2):
 print([os.waitstatus_to_exitcode(os.wait()[1]) for worker in range(2)])
 """
 
+LEAVE_AS_CELERY = """
+import multiprocessing.process, multiprocessing.util, os, sys, types
+
+receivers = {}
+
+class Signal:
+    def connect(self, receiver, weak=True, dispatch_uid=None):
+        assert not weak
+        receivers[dispatch_uid] = receiver
+
+if sys.argv[2] != "process":
+    signals = sys.modules["celery.signals"] = types.ModuleType("celery.signals")
+    signals.worker_process_shutdown = Signal()
+from collectord_client import Client
+
+client = Client("m", "1", endpoint=sys.argv[1], linger=3600)
+worker = multiprocessing.process.BaseProcess()
+if sys.argv[2] == "warm pool":
+    client.collect([[-1.0]])
+    client.flush(20)
+if not os.fork():
+    # billiard's own `_set_current_process` does this.
+    multiprocessing.process._current_process = worker
+    multiprocessing.util._finalizer_registry.clear()
+    client.collect([[1.0]])
+    if sys.argv[2] == "process":
+        multiprocessing.util._exit_function()
+    for receiver in receivers.values():
+        receiver(signal=signals.worker_process_shutdown, sender="celery@host", pid=os.getpid(), exitcode=0)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
 
 @pytest.mark.parametrize("how", hosts.LEAVINGS)
 def test_what_was_collected_arrives_although_the_script_just_ends(daemon: FakeDaemon, tmp_path: Path, how: str) -> None:
@@ -118,6 +151,22 @@ def test_workers_that_uwsgi_forks_past_python_are_clients_of_their_own(tmp_path:
     # Behind the milliseconds, which are the clock's.
     assert len({row.correlation[14:] for row in rows}) == 2
     assert len({row.client for row in rows}) == 2
+
+
+@pytest.mark.parametrize("how", ["cold pool", "warm pool", "process"])
+def test_what_was_collected_arrives_although_a_worker_of_celery_leaves_by_os_exit(
+    daemon: FakeDaemon, tmp_path: Path, how: str
+) -> None:
+    """A worker of its pool only sends a signal of Celery's before; a process of billiard, which is no child to multiprocessing, runs
+    finalizers."""
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
+    done = subprocess.run(
+        [PYTHON, "-c", LEAVE_AS_CELERY, daemon.endpoint, how],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    expected = [1.0] if how != "warm pool" else [-1.0, 1.0]
+    assert [row.values[0] for row in daemon.rows] == expected
 
 
 @pytest.mark.parametrize(("worker", "preload", "warm"), hosts.GUNICORNS)

@@ -18,6 +18,7 @@ from collectord_client import Client, CollectError, process
 from collectord_client._pb import collector_pb2 as pb
 from collectord_client.access import Access
 from collectord_client.page import PAGE_BYTES
+from collectord_client.telemetry.scribe import scribe
 from collectord_client.wire import Schema, Stream, batch, dropped, hello
 
 from tests.client.fakedaemon import HOUR, FakeDaemon
@@ -352,6 +353,43 @@ def test_a_daemon_that_does_not_answer_is_left_and_the_stats_say_so(
     monkeypatch.setattr(daemon, "_welcome", answer)
     assert client.flush(10)
     assert client.stats()["last_error"] == ""
+
+
+def test_an_interpreter_without_daemon_threads_collects_and_sends_at_its_end(
+    make: Any, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sub-interpreter with a GIL of its own refuses them when they are made, not when they are started."""
+
+    class Thread(threading.Thread):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            if str(named.get("name")).startswith("collectord-client"):
+                raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+            super().__init__(*given, **named)
+
+    client = make(strict=True, telemetry=True)
+    scribe.after_fork()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Thread", Thread)
+        send(client, range(3))
+        client.trace("told")
+        assert client.stats()["last_error"] == "daemon threads are disabled in this (sub)interpreter"
+        process.drain()
+    scribe.after_fork()
+    assert sorted(row.designation for row in daemon.rows) == ["inputs"] * 3 + ["traces"]
+
+
+def test_at_the_end_the_rows_of_many_clients_travel_together(make: Any, daemon: FakeDaemon) -> None:
+    """One after the other, each would wait for the daemon's disk, and the last ones find no time left."""
+    clients = [make(linger=3600) for _ in range(5)]
+    daemon.hold_acks = True
+    for number, client in enumerate(clients):
+        send(client, [number])
+    thread = threading.Thread(target=process.settle)
+    thread.start()
+    assert daemon.wait(lambda: len(daemon.rows) == len(clients))
+    daemon.release()
+    thread.join()
+    assert [client.stats()["waiting"] for client in clients] == [0] * len(clients)
 
 
 def test_a_token_is_sent_and_a_refusal_is_not_the_end(make: Any, daemon: FakeDaemon) -> None:

@@ -318,6 +318,15 @@ def test_a_daemon_of_an_earlier_version_is_told_from_one_that_does_not_answer(tm
         ask(tmp_path, FakeDaemon(), question)
 
 
+def test_what_the_status_of_a_daemon_of_an_earlier_version_lacks_is_said_in_words(tmp_path: Path) -> None:
+    answer = ask(tmp_path, FakeDaemon(), lambda client: client.status())
+    assert answer.get("later") is None
+    with pytest.raises(CallHuman, match="of an earlier version: its status does not tell 'later'"):
+        answer["later"]
+    with pytest.raises(CallHuman, match="does not tell 'later'"):
+        answer["clients"][0]["later"]
+
+
 def test_each_item_of_the_quarantine_is_answered_for_itself(tmp_path: Path) -> None:
     """What cannot be done with one does not keep the next from being done; without ids nothing is done."""
     daemon = FakeDaemon()

@@ -235,6 +235,9 @@ def test_memory_that_the_budget_does_not_fit_into_is_found(folder: Path) -> None
 def test_a_daemon_of_a_version_that_tells_nothing_of_its_memory_is_no_error(folder: Path) -> None:
     link = places.memory(settings(memory_budget="256MiB"), Memory(None, None, None), {"version": "0.1.0"})
     assert link == Link("memory", True, "no limit, a memory_budget of 256.0 MiB")
+    status = {"version": "0.1.0", "memory": {"resident_bytes": 1}}
+    link = places.memory(settings(memory_budget="256MiB"), Memory(1, 128 << 20, None), status)
+    assert (link.ok, "128.0 MiB" in link.what) == (False, True)
 
 
 def test_a_file_in_the_sockets_place_is_found(folder: Path) -> None:

@@ -78,12 +78,21 @@ def arrange_drain() -> None:
 
 
 def arrange_exit() -> None:
-    """The same for children of multiprocessing. Called by a sender that starts."""
-    # A child of multiprocessing leaves through os._exit and runs these instead.
+    """The same for children of multiprocessing and of billiard, its copy in Celery. Called by a sender that starts."""
+    # Such a child leaves through os._exit and runs these instead.
     util = sys.modules.get("multiprocessing.util")
-    process = sys.modules.get("multiprocessing.process")
-    if util is not None and process is not None and process.parent_process() is not None:
+    process: Any = sys.modules.get("multiprocessing.process")
+    # billiard puts its processes in the place of multiprocessing's, and names no parent.
+    if util is not None and process is not None and process.current_process()._parent_pid is not None:
         util.Finalize(None, drain, exitpriority=10)
+    # A worker of Celery's pool does not even run these, and sends a signal of Celery's.
+    ending: Any = getattr(sys.modules.get("celery.signals"), "worker_process_shutdown", None)
+    if ending is not None:
+        ending.connect(_drain_worker, weak=False, dispatch_uid="collectord_client")
+
+
+def _drain_worker(**_: object) -> None:
+    drain()
 
 
 def exit_timeout(endpoint: str | None) -> float:

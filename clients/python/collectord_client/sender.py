@@ -145,10 +145,11 @@ class Sender:
         held = [outbox for outbox in outboxes if not outbox.idle()]
         if held and not self.stopped and self._may_answer():
             self._start()
+            # All of them before any is waited for: they travel together, and many clients wait for the disk no more often than one.
+            for outbox in held:
+                outbox.seal()
             if self._thread is None:
-                # Collected for the first time while the interpreter ends, and no thread starts any more.
-                for outbox in held:
-                    outbox.seal()
+                # No thread starts any more, or none does in this interpreter.
                 self._attempt()
                 held = [outbox for outbox in held if not outbox.idle()]
             else:
@@ -208,11 +209,12 @@ class Sender:
         with self.lock:
             if self._thread is not None or self.stopped:
                 return
-            thread = threading.Thread(target=self._run, name="collectord-client", daemon=True)
             try:
+                # Refused when it is made in a sub-interpreter of its own GIL, which has no daemon threads; when it is started by an
+                # interpreter that is shutting down. What is held is sent at the end, by whoever ends it.
+                thread = threading.Thread(target=self._run, name="collectord-client", daemon=True)
                 thread.start()
             except RuntimeError as error:
-                # The interpreter is shutting down.
                 self._session.last_error = str(error)
                 return
             self._thread = thread

@@ -44,12 +44,11 @@ class Scribe:
                 # Made with the thread, and found where it is now: gevent may have put its own in the place of both since this was
                 # imported, and its threads are one, which a bell of the other kind would stop for good.
                 self._bell = queue.SimpleQueue()
-                thread = threading.Thread(
-                    target=_work, args=(self._bell,), name="collectord-client-events", daemon=True
-                )
-                # Else the interpreter is shutting down: what ends the process takes what was told.
+                # Else the interpreter is shutting down, or has no daemon threads: what ends the process takes what was told.
                 with suppress(RuntimeError):
-                    thread.start()
+                    threading.Thread(
+                        target=_work, args=(self._bell,), name="collectord-client-events", daemon=True
+                    ).start()
             return self._bell
 
 
