@@ -370,7 +370,7 @@ class Daemon:
 
     def _let_go(self) -> None:
         """The spool is free for the next one. While something is under way it is not: the locks go with the process."""
-        # Opened anew by what was uploaded after the log's end: a host without a daemon begins and ends one at each fork.
+        # Opened anew by what was uploaded after the end of the log.
         self._log_writer.catalog.close()
         self._store.close()
         self._ledger.close()

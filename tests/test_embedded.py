@@ -129,7 +129,7 @@ def test_a_spool_is_of_one_at_a_time_and_free_after_a_stop(
 def test_no_file_of_the_log_stays_open_after_a_stop(
     place: tuple[str, str, str], silent: logging.Logger, begin: Callable[[], Embedded]
 ) -> None:
-    """What lands in the end is read behind the log's own end. A host that forks all the time would run out of descriptors."""
+    """What lands in the end is read behind the end of the log. A host that closes clients all the time would run out of descriptors."""
     one = begin()
     with Client("m", endpoint=f"unix:{place[2]}") as client:
         client.collect([1.0])

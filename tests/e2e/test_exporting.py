@@ -204,7 +204,7 @@ def test_every_answer_of_the_service_loses_nothing_and_doubles_only_what_was_in_
     dropped = met[-1][1]
     assert dropped > 0
     assert endpoint.refused
-    assert sum(endpoint.taken.values()) == len(endpoint.taken) + dropped
+    doubled = sum(endpoint.taken.values()) - len(endpoint.taken)
     # The endpoint knows of the last ones before the daemon has its answer.
     delivered = 'collectord_export_delivered_total{exporter="app_insights"}'
     eventually(lambda: daemon.metrics()[delivered] == len(endpoint.taken), "the daemon has all answers")
@@ -212,7 +212,8 @@ def test_every_answer_of_the_service_loses_nothing_and_doubles_only_what_was_in_
     assert counted['collectord_export_refused_total{exporter="app_insights",reason="item_400"}'] == len(
         endpoint.refused
     )
-    assert counted['collectord_export_doubtful_total{exporter="app_insights"}'] >= dropped
+    # On a busy machine another answer may be late.
+    assert dropped <= doubled <= counted['collectord_export_doubtful_total{exporter="app_insights"}']
 
 
 def test_a_daemon_that_is_killed_sends_again_only_what_was_not_answered(
