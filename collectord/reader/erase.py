@@ -309,7 +309,7 @@ class Eraser:
 
     def _seal(self, blob: str, etag: str) -> SealOutcome:
         """A store that does not know what sealing is says `Blocked`."""
-        return self._asked(lambda: self._store.seal(blob, etag), refusals=("immutable", "forbidden"))
+        return self._asked(lambda: self._store.seal(blob, etag), refusals=("immutable", "forbidden", "leased"))
 
     def _state(self, blob: str) -> BlobState | None:
         return cast(BlobState | None, self._asked(lambda: self._store.state(blob)))

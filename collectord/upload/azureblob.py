@@ -288,6 +288,12 @@ class AzureBlob:
             total, etag = reader.size, reader.properties.etag
             content: bytes = reader.readall()
         except _FAULTS as error:
+            if isinstance(error, HttpResponseError) and error.status_code == 416:
+                # Somebody has emptied it: there is no range to read, and no tag in the answer.
+                found = self.state(name)
+                if not isinstance(found, BlobState):
+                    return found
+                return Unknown(f"{name} is being written") if found.length else Document(b"", found.etag)
             return _absent_or_failure(self._judge(error))
         if total > MAX_DOCUMENT:
             return too_large(name)
@@ -308,7 +314,7 @@ class AzureBlob:
             written = answer.get("etag")
             return Written(str(written)) if written else Unknown("written, says an answer without its headers")
         except _FAULTS as error:
-            meaning = self._judge(error)
+            meaning = _unless_leased(name, self._judge(error))
         match meaning:
             case AlreadyExists() if etag is not None:
                 return Blocked("forbidden", f"{name} may not be replaced")
@@ -336,7 +342,7 @@ class AzureBlob:
             )
             return Sealed() if answer.get("etag") else Unknown("sealed, says an answer without its headers")
         except _FAULTS as error:
-            meaning = self._judge(error)
+            meaning = _unless_leased(blob, self._judge(error))
         match meaning:
             case NotAppendable("sealed"):
                 return Sealed()
@@ -371,7 +377,7 @@ class AzureBlob:
             )
             return Removed()
         except _FAULTS as error:
-            meaning = self._judge(error)
+            meaning = _unless_leased(blob, self._judge(error))
         match meaning:
             case Absent() | NoContainer():
                 return Removed()
@@ -461,6 +467,14 @@ def judge(error: Exception) -> _Meaning:
             return meaning
         case _:
             return WrongPosition(detail) if meaning is WrongPosition else meaning()
+
+
+def _unless_leased(name: str, meaning: _Meaning) -> _Meaning:
+    """Of a request whose only condition is a tag. A lease refuses with the same status, and would be taken for a conflict:
+    whoever meets one reads the tag, finds it as it was, and tries again at once, for ever."""
+    if isinstance(meaning, WrongPosition) and "LeaseId" in meaning.detail:
+        return Blocked("leased", f"{name}: {meaning.detail}: break the lease that somebody has on it")
+    return meaning
 
 
 def redact(text: str) -> str:

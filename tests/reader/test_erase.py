@@ -215,15 +215,20 @@ def test_a_large_item_is_asked_for_at_once(store: MemoryStore) -> None:
 # ---------------------------------------------------------------------- what stands in the way
 
 
-def test_what_may_not_be_changed_is_refused_by_name_and_the_others_are_erased(store: MemoryStore) -> None:
+@pytest.mark.parametrize(
+    ("reason", "why"), [("immutable", "409 BlobImmutableDueToPolicy"), ("leased", "412 LeaseIdMissing")]
+)
+def test_what_may_not_be_changed_is_refused_by_name_and_the_others_are_erased(
+    store: MemoryStore, reason: str, why: str
+) -> None:
     put(store, "zstd", row(A), row(B), name="a/2026/11/21/data.csv")
     put(store, "zstd", row(A), row(B), name="b/2026/11/21/data.csv")
-    store.plan("seal", Fault(Blocked("immutable", "409 BlobImmutableDueToPolicy")))
+    store.plan("seal", Fault(Blocked(reason, why)))
     result = do(store, ids(A))
     assert not result.complete
     assert result.record is not None
     assert [one["blob"] for one in result.record.refused] == ["a/2026/11/21/data.csv.zst"]
-    assert "immutable" in result.record.refused[0]["why"]
+    assert f"{reason}: {why}" in result.record.refused[0]["why"]
     assert [part.blob for part in result.record.parts] == ["b/2026/11/21/data.csv.zst"]
     assert any("REFUSED" in line for line in result.lines())
 

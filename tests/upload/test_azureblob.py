@@ -16,6 +16,8 @@ from collectord.errors import CallHuman, ConfigError, TryAgain
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite
 from collectord.testing.proxy import FaultProxy, receive
 from collectord.upload.azureblob import OUTCOMES, AzureBlob, judge, redact
+from collectord.upload.documents import Document, Written
+from collectord.upload.rewriting import BlobState, Sealed
 from collectord.upload.store import (
     Absent,
     AlreadyExists,
@@ -30,6 +32,7 @@ from collectord.upload.store import (
 from tests import sas
 
 NAME = "a/data.csv"
+DOCUMENT = "_collectord/a.json"
 
 
 @pytest.fixture
@@ -63,6 +66,33 @@ def test_a_leased_blob_refuses_by_its_condition_and_can_be_read(store: AzureBlob
     assert store.length(NAME) == 3
     assert store.read(NAME, 0, 9) == b"one"
     assert store.create(NAME, "text/csv", {}) == AlreadyExists()
+
+
+def test_a_leased_document_is_blocked_and_no_conflict(store: AzureBlob, container: Any) -> None:
+    """Whoever meets a conflict reads the tag again and writes at once: with a lease, for ever."""
+    written = store.put_document(DOCUMENT, b"{}", None)
+    assert isinstance(written, Written)
+    lease = container.get_blob_client(DOCUMENT).acquire_lease()
+    refused = store.put_document(DOCUMENT, b"{ }", written.etag)
+    assert isinstance(refused, Blocked) and refused.reason == "leased" and DOCUMENT in refused.detail
+    assert store.get_document(DOCUMENT) == Document(b"{}", written.etag)
+    lease.release()
+    assert isinstance(store.put_document(DOCUMENT, b"{ }", written.etag), Written)
+
+
+def test_a_leased_blob_is_neither_sealed_nor_removed_and_says_why(store: AzureBlob, container: Any) -> None:
+    state = store.state(NAME)
+    assert isinstance(state, BlobState)
+    lease = container.get_blob_client(NAME).acquire_lease()
+    for refused in (store.seal(NAME, state.etag), store.remove(NAME, state.etag)):
+        assert isinstance(refused, Blocked) and refused.reason == "leased" and NAME in refused.detail
+    lease.release()
+    assert store.seal(NAME, state.etag) == Sealed()
+
+
+def test_a_document_that_somebody_has_emptied_is_read_as_empty(store: AzureBlob, container: Any) -> None:
+    etag = container.get_blob_client(DOCUMENT).upload_blob(b"")["etag"]
+    assert store.get_document(DOCUMENT) == Document(b"", etag)
 
 
 def test_every_append_tells_how_many_there_were(store: AzureBlob) -> None:
