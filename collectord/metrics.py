@@ -231,6 +231,16 @@ class Metrics:
         assert isinstance(counter, Counter)
         (counter.labels(**labels) if labels else counter).inc(amount)
 
+    def expect(self, name: str, **labels: str) -> None:
+        """Has a counter of the table there at 0 with these labels, before anything is counted.
+
+        Prometheus reckons an increase between two samples of a series: one that first appears with what it counted shows none, and
+        no alert.
+        """
+        counter = self._made[name]
+        assert isinstance(counter, Counter)
+        counter.labels(**labels)
+
     def observe(self, name: str, seconds: float) -> None:
         """Adds an observation to a histogram of the table."""
         histogram = self._made[name]

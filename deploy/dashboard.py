@@ -90,11 +90,11 @@ ROWS = (
         (
             Panel(
                 "Given up by clients", "Rows that were never sent, by reason; 0 is well.",
-                {"{{reason}}": rate("collectord_client_dropped_total", "reason")}, "rows/s",
+                {"{{reason}}": f"{rate('collectord_client_dropped_total', 'reason')} > 0"}, "rows/s",
             ),
             Panel(
                 "Refused", "Rows that can never be accepted, by reason; 0 is well.",
-                {"{{reason}}": rate("collectord_records_rejected_total", "reason")}, "rows/s",
+                {"{{reason}}": f"{rate('collectord_records_rejected_total', 'reason')} > 0"}, "rows/s",
             ),
             Panel(
                 "Set aside", "Rows in quarantine and parked, and partitions whose blob takes nothing.",

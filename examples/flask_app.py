@@ -1,7 +1,7 @@
 """Serves score.py with Flask, whose requests are known without being told.
 
 collectord serve &
-gunicorn --chdir examples --workers 2 flask_app:app
+gunicorn --pythonpath examples --workers 2 flask_app:app
 """
 
 import flask

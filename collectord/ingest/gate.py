@@ -196,6 +196,8 @@ class Gate:
         self.metrics.gauge("collectord_mdc_remembered_payloads", self.marks.payloads)
         self.metrics.gauge("collectord_schema_bytes", lambda: self.schemas.bytes)
         self.metrics.gauge("collectord_stream_name_bytes", lambda: self.names.bytes)
+        for reason in Reason:
+            self.metrics.expect("collectord_records_rejected_total", reason=reason.value)
 
     def credit(self, purse: Purse) -> int:
         """Of each client that sends from it: tenants and services have equal parts of the budget, however many clients."""

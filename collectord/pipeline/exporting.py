@@ -76,6 +76,7 @@ class Exporting:
         self.totals = state.totals
         self.delivery = Delivery()
         self._reader = EventReader(self._log.catalog, around.known, state.cursor)
+        around.metrics.expect("collectord_export_expired_total", exporter=self.name)
         self._left = state.left
         """Events from before the start that were not settled; read at the first step."""
         self._flying: Sequence[Pending] = ()

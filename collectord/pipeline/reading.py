@@ -78,6 +78,8 @@ class Reading:
         """Where the entry ends that was taken in last. What lies between it and the next is a declaration, as a rule."""
         self._dropped: list[tuple[str, str, int]] = []
         """Stream, reason and rows that clients gave up, to be said when the lock is free."""
+        for reason in (*_REASONS, "other"):
+            metrics.expect("collectord_client_dropped_total", reason=reason)
 
     def read(self) -> bool:
         """Takes in the next entries of the log; False when caught up. Without the lock."""

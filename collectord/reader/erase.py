@@ -104,7 +104,8 @@ class Eraser:
     # ------------------------------------------------------------------ alone
 
     def __enter__(self) -> Eraser:
-        """Raises CallHuman if another erasure is at work in this store, or blobs cannot be removed from it."""
+        """Raises CallHuman if another erasure is at work in this store, blobs cannot be removed from it, or there is no place for
+        what is left of one."""
         waited = 0.0
         while True:
             found = cast(Lock | None, self._asked(lambda: self._store.lock(LOCK)))
@@ -119,6 +120,7 @@ class Eraser:
             # It may have ended in the middle of a request, which may arrive yet.
             self._sleep(self._store.lateness)
         try:
+            _try_scratch()
             self._try_out()
         except BaseException:
             self._lock.release()
@@ -217,7 +219,10 @@ class Eraser:
             name = erased.name_of(blob, sum(1 for _ in erased.notes_about(self._store, blob)))
             with tempfile.TemporaryFile() as file:
                 rest = cast(BinaryIO, file)
-                note = self._note(info, found, rest)
+                try:
+                    note = self._note(info, found, rest)
+                except OSError as error:
+                    raise _no_scratch(error) from None
                 done = self._replace(name, note, now.etag, rest, set(others))
             if done is not None:
                 return done
@@ -244,6 +249,7 @@ class Eraser:
                 at += cut.length
                 if gone:
                     edits.append(Edit(cut.offset, cut.length, len(cut.instead), erased.salted(salt, gone)))
+        rest.flush()
         size = rest.tell()
         empty = size == found.header
         return Note(
@@ -361,6 +367,23 @@ def search(
         finally:
             progress(max(0, blob.size - told))
         yield blob, found
+
+
+def _try_scratch() -> None:
+    """Nothing is sealed for an erasure that could not go on: a container's file system may be read-only all over."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"\n")
+            file.flush()
+    except OSError as error:
+        raise _no_scratch(error) from None
+
+
+def _no_scratch(error: OSError) -> CallHuman:
+    return CallHuman(
+        "what is left of a blob cannot be put into a temporary file, so it is not replaced; TMPDIR names another directory: "
+        f"{error.strerror}"
+    )
 
 
 def _next_free(blob: str, taken: set[str], is_part: bool) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from collectord_client import CORE, Client, CollectError, Request, page
+from collectord_client import CORE, Client, CollectError, Request, notices, page
 from collectord_client.outbox import FULL_PAGES, WATCH_EVERY, WATCH_FOR, Outbox
 from collectord_client.page import Page
 
@@ -91,7 +91,10 @@ def test_many_small_pages_are_counted_too() -> None:
     client.close(0)
 
 
-def test_what_close_gives_up_is_counted_here_and_there(make: Any, daemon: FakeDaemon) -> None:
+def test_what_close_gives_up_is_counted_here_and_there_and_told(
+    make: Any, daemon: FakeDaemon, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "_last", {})
     daemon.hold_acks = True
     daemon.credit = 1
     client = make(page_bytes=1024)
@@ -101,6 +104,7 @@ def test_what_close_gives_up_is_counted_here_and_there(make: Any, daemon: FakeDa
     assert wait(lambda: len(daemon.rows) > 0)
     sent = len(daemon.rows)
     assert not client.close(0.1)
+    assert "a client was closed with 100 rows unsent or unanswered" in caplog.text
     stats = client.stats()
     assert stats["dropped"] == {"closed": 100 - sent, "unconfirmed": sent}
     assert stats["waiting"] == stats["outbox_bytes"] == 0

@@ -151,6 +151,21 @@ def test_a_recipe_finds_every_row_with_its_line_breaks_quotes_and_floats(recipe:
     CHECKS[recipe](run(codec, recipe))
 
 
+@pytest.mark.parametrize("first", ["data", "data.2"])
+def test_the_join_finds_the_rows_of_all_parts_of_a_day(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day may have further parts, and after an erasure its first part is gone."""
+    blobs.write(tmp_path, "none")
+    monkeypatch.chdir(tmp_path)
+    path = blobs.MODEL / "predictions/2018/03/01/data.csv"
+    header, *rows = path.read_bytes().splitlines(keepends=True)
+    path.unlink()
+    path.with_name(f"{first}.csv").write_bytes(header + b"".join(rows[:20]))
+    path.with_name("data.1.csv").write_bytes(header + b"".join(rows[20:]))
+    check_join(run("none", "Inputs with their predictions"))
+
+
 def test_a_recipe_that_forgets_quoted_line_breaks_would_be_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

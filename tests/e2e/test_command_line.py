@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from collectord import __version__, metrics
+from collectord.model import Reason
 from collectord.testing.azurite import KEY, Azurite
 from tests.e2e import landed, wire
 from tests.e2e.conftest import MakeDaemon
@@ -26,6 +28,8 @@ COMMANDS = (
     "retention", "logs", "tail", "query",
     "wal", "wal ls", "quarantine", "service", "service set", "service show", "config", "demo", "version",
 )  # fmt: skip
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _sent(daemon: Daemon, rows: int, columns: tuple[str, ...] = ("n",), first: int = 0) -> None:
@@ -324,6 +328,21 @@ def test_health_and_metrics(make_daemon: MakeDaemon) -> None:
     assert 0 < values["collectord_wal_bytes"] <= values["collectord_wal_budget_bytes"]
     (blob,) = landed.directory(daemon.folder / "store").values()
     assert values["collectord_bytes_landed_total"] == len(blob)
+
+
+def test_what_an_alert_watches_for_is_there_before_it_happens(make_daemon: MakeDaemon) -> None:
+    """A series that first appears with what it counted has no increase in Prometheus: the first loss would wake nobody."""
+    daemon = make_daemon(otlp_endpoint="http://127.0.0.1:9").start()
+    there = {re.split(r"[{ ]", name)[0] for name in daemon.metrics()}
+    alerts = yaml.safe_load((ROOT / "deploy/helm/collectord/files/alerts.yaml").read_text(encoding="utf-8"))["alerts"]
+    asked = {name for alert in alerts for name in re.findall(r"increase\((\w+)\[", alert["expr"])}
+    assert len(asked) >= 5
+    assert asked <= there
+    values = daemon.metrics()
+    for reason in Reason:
+        assert values[f'collectord_records_rejected_total{{reason="{reason.value}"}}'] == 0
+    for why in ("outbox_full", "closed", "other"):
+        assert values[f'collectord_client_dropped_total{{reason="{why}"}}'] == 0
 
 
 @contextmanager

@@ -51,3 +51,11 @@ def test_every_example_is_told_of(path: Path) -> None:
     """In the folder's own page, with the command that runs it."""
     page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert path.name == "README.md" or f"[{path.name}]({path.name})" in page
+
+
+@pytest.mark.parametrize("name", ["README.md", "flask_app.py", "fastapi_app.py"])
+def test_the_services_begin_where_the_daemon_was_begun(name: str) -> None:
+    """The usual socket of a laptop is looked for from the current folder: from another one nothing is collected, silently."""
+    text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+    assert "examples --workers 2" in text
+    assert "--chdir" not in text

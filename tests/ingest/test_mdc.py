@@ -30,11 +30,11 @@ BUDGET = 256 << 20
 
 
 def counted(world: World, name: str) -> dict[str, float]:
-    """A metric's values by its labels."""
+    """A metric's values by its labels; with labels, those that are not 0."""
     lines = (
         line.rpartition(" ") for line in world.gate.metrics.render().decode().splitlines() if line.startswith(name)
     )
-    return {left.removeprefix(name): float(value) for left, _, value in lines}
+    return {left.removeprefix(name): float(value) for left, _, value in lines if left == name or float(value)}
 
 
 class Sent:

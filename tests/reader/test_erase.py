@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -251,6 +255,44 @@ def test_where_nothing_may_be_removed_nothing_is_begun(store: MemoryStore) -> No
     assert not store.blobs[DAY + ".zst"].sealed
     assert [blob.name for blob in data_blobs(store)] == [DAY + ".zst"]
     store.heal()
+    assert do(store, ids(A)).complete
+
+
+def test_where_there_is_no_place_for_what_is_left_nothing_is_sealed(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a pod whose root is read-only. It has to be said before the part that daemons write to is closed."""
+
+    def refuse() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/']")
+
+    put(store, "zstd", row(A), row(B))
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(CallHuman, match=r"TMPDIR.*No usable temporary directory"):
+        do(store, ids(A))
+    assert not store.locks
+    assert not store.blobs[DAY + ".zst"].sealed
+    monkeypatch.undo()
+    assert do(store, ids(A)).complete
+
+
+def test_a_disk_that_is_full_of_what_is_left_is_said_and_the_blob_stays(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any, /) -> int:
+            if len(data) > 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    put(store, "zstd", row(A), row(B))
+    before = bytes(store.blobs[DAY + ".zst"].content)
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with pytest.raises(CallHuman, match="No space left on device"):
+        do(store, ids(A))
+    assert bytes(store.blobs[DAY + ".zst"].content) == before
+    assert list(erased.notes(store)) == []
+    monkeypatch.undo()
     assert do(store, ids(A)).complete
 
 

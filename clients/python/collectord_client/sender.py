@@ -67,6 +67,10 @@ class Sender:
 
     def detach(self, outbox: Outbox) -> None:
         """Forgets `outbox` and gives up what it holds; with the last one the sender stops."""
+        rows = outbox.waiting()
+        if rows and self._session.connects:
+            why = self._session.last_error or "no time"
+            say(logging.WARNING, "close", "a client was closed with %d rows unsent or unanswered: %s", rows, why)
         self._give_up(outbox)
         with self.lock:
             if outbox in self._session.outboxes:
