@@ -290,7 +290,8 @@ class Appender:
                 self._count("replaced", blob)
                 if length == 0:
                     return self._ledger.move(intent, 0, self._clock.wall_ns())
-                return self._judge_header(intent, blob, length)
+                # It may end amid a frame or a row, behind which nothing could be read.
+                return self._next_part(intent, None, length, PartState.FOREIGN, "shorter than before")
             case reconcile.Compare():
                 if (settled := self._compare(intent, blob, ours, length)) is not None:
                     return settled
