@@ -14,6 +14,8 @@ CLIENT_BYTES = 128 << 10
 """What a connected client needs of the memory, about."""
 LEAST_QUARANTINES = 10
 """Such quarantines the spool's budget must hold: it has log, frames and ledger to keep."""
+SPOOLS_OWN = ("log", "frames", "parked", "quarantine")
+"""Directories in a spool where a start and `wal repair` take what they do not know for rubbish or damage."""
 LEAST_SEGMENTS = 4
 """Segments of the log that the spool's budget must hold."""
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
@@ -48,6 +50,18 @@ def doubts(settings: Settings) -> list[str]:
 
 def _is_among_blobs(spool: Path, store: Path, control: str) -> bool:
     return spool.is_relative_to(store) and not f"{spool.relative_to(store).as_posix()}/".startswith(control)
+
+
+def _store_keeps_out_of_the_spools_files(settings: Settings) -> None:
+    if settings.store.startswith("az://"):
+        return
+    store, spool = Path(settings.store).resolve(), settings.spool.resolve()
+    for name in SPOOLS_OWN:
+        if store.is_relative_to((spool / name).resolve()):
+            raise ValueError(
+                f"store: {settings.store!r} lies in {settings.spool / name}, where the spool keeps its own files, and the next start "
+                "would trip over the blobs; give the store a directory of its own beside the spool"
+            )
 
 
 def _tls_is_whole(settings: Settings) -> None:
@@ -147,6 +161,7 @@ def _hmac_has_a_key(settings: Settings) -> None:
 
 
 _DEMANDS = (
+    _store_keeps_out_of_the_spools_files,
     _tls_is_whole,
     _others_are_kept_out,
     _azure_has_an_account,

@@ -161,7 +161,7 @@ class Daemon:
         self.claiming = None if claim is None else Claiming(claim, self._pipeline, self._clock)
         if self.rebuild_needed:
             self._tell_rebuild()
-        machine = Machine(spool, settings.memory_budget, self._log_writer, lambda: self._store.skew)
+        machine = self._machine = Machine(spool, settings.memory_budget, self._log_writer, lambda: self._store.skew)
         set_gauges(
             self._metrics, pipeline=self._pipeline, log=self._log_writer, ledger=self._ledger, door=self._door,
             claiming=self.claiming, switchboard=self._switchboard, reloading=self.reloading, log_lost=opened.log_lost,
@@ -218,6 +218,10 @@ class Daemon:
         """Why what has landed cannot be found out now."""
         return "" if self.claiming is None else self.claiming.await_claim(CLAIM_PATIENCE)
 
+    def _why_stuck(self) -> str:
+        """What is to be said although clients are let in: a line for each reason why nothing lands."""
+        return "\n".join(filter(None, (self._machine.misplaced, self._pipeline.dispatch.held)))
+
     def _tell_rebuild(self) -> None:
         rows = self._pipeline.overview.waiting().rows
         if not rows:
@@ -246,7 +250,7 @@ class Daemon:
             self.reloading.start()
         servers = Servers(settings, self._listeners, self._metrics, self._certificates)
         try:
-            await servers.open(gate, self.answers, lambda: self._door.why_closed, lambda: self._pipeline.dispatch.held)
+            await servers.open(gate, self.answers, lambda: self._door.why_closed, self._why_stuck)
         except CollectordError as error:
             self._say_failed(error)
             raise

@@ -167,6 +167,8 @@ class Machine:
         """When the log said so last."""
         self.memory = Memory(None, None, None)
         """As it was at the last look."""
+        self.misplaced = ""
+        """Why nothing that is taken in is kept: the spool is gone, as of the last look; empty: it is there."""
 
     def look(self) -> tuple[Complaint, ...]:
         """What is wrong now. Raises nothing."""
@@ -185,8 +187,10 @@ class Machine:
             return complaints
 
     def _find(self) -> Iterator[Complaint]:
+        place = of_place(self._spool, self._begun_as)
+        self.misplaced = "" if place is None else place.what
         for one in (
-            of_place(self._spool, self._begun_as) or of_spool(self._spool),
+            place or of_spool(self._spool),
             of_disk(self._spool, self._room(), self._journal.stuck, self._journal.next_bytes),
             of_memory(self.memory, self._budget),
             of_clock(self._clock_off(), "the store's"),

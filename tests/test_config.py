@@ -198,6 +198,20 @@ def test_a_spool_among_the_blobs_is_doubted(
     assert [one.partition(" lies in the store ")[0] for one in found] == ([f"spool: {spool}"] if among_blobs else [])
 
 
+@pytest.mark.parametrize("store", ["data/frames", "data/log", "data/parked/x", "data/quarantine/rows", "link/frames"])
+def test_a_store_among_the_files_of_the_spool_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    """The next start would sweep up the frames of the last one, and find a directory of blobs."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("link").symlink_to("data")
+    for beside in ("store", "data/store", "data", "logs", "az://frames/log"):
+        load(overrides={"store": beside, "spool": "data", "azure_account_url": "https://a.blob.core.windows.net"})
+    with pytest.raises(ConfigError, match=r"^store: .* where the spool keeps its own files"):
+        load(overrides={"store": store, "spool": "data"})
+
+
 @pytest.mark.parametrize("who", [{"tenants": "/t"}, {"tls_client_ca": "/ca"}])
 def test_with_tls_and_clients_that_say_who_they_are_others_may_reach_it(who: dict[str, str]) -> None:
     settings = load(overrides={"listen": "unix:/a,127.0.0.1:1,0.0.0.0:7000", "mdc": "[::]:1", **TLS, **who})

@@ -74,15 +74,16 @@ def test_a_spool_that_is_not_there_any_more_is_told_until_it_is_back(tmp_path: P
     spool, away = tmp_path / "spool", tmp_path / "away"
     spool.mkdir(0o700)
     machine = Machine(spool, 256 * MIB, FakeLog(), lambda: None, free=lambda path: 99 * MIB, measure=lambda: WELL)
-    assert not machine.look()
+    assert not machine.look() and not machine.misplaced
     spool.rename(away)
     for _ in range(2):
         (complaint,) = machine.look()
+        assert machine.misplaced == complaint.what
         assert complaint.about == "spool" and f"{spool} is gone, or another directory" in complaint.what
         spool.mkdir(0o755, exist_ok=True)
     spool.rmdir()
     away.rename(spool)
-    assert not machine.look()
+    assert not machine.look() and not machine.misplaced
 
 
 def test_the_log_hears_of_what_is_new_and_of_its_end_but_not_all_the_time(

@@ -11,7 +11,9 @@ import click
 
 from collectord.books import StreamBooks
 from collectord.cli.options import json_option, load, settings_options
+from collectord.cli.output import console, harmless_in
 from collectord.errors import CollectordError
+from collectord.logline import harmless
 
 
 @click.command()
@@ -34,16 +36,14 @@ def status(config_file: Path | None, as_json: bool, **given: Any) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
-    from rich.console import Console
-
     from collectord.cli import screen
 
-    console = Console(soft_wrap=True)
-    console.print(screen.head(answer))
-    console.print(books_table(books, {row["stream"]: row for row in answer["streams"]}))
+    out, answer = console(soft_wrap=True), harmless_in(answer)
+    out.print(screen.head(answer))
+    out.print(books_table(books, {row["stream"]: row for row in answer["streams"]}))
     for problem in screen.problems(answer):
-        console.print(problem)
-    console.print(f"[dim]{answer['cost']['advice']}[/]")
+        out.print(problem)
+    out.print(f"[dim]{answer['cost']['advice']}[/]")
 
 
 @click.command()
@@ -70,7 +70,7 @@ def flush(config_file: Path | None, timeout: float, **given: Any) -> None:
 
 def books_table(streams: Iterable[StreamBooks], told: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
     """The books as a rich renderable: a line for the stream's name, a line for its numbers, since names are long. `told`: what
-    the status says of some of them."""
+    the status says of some of them, harmless."""
     from rich.console import Group
     from rich.text import Text
 
@@ -85,12 +85,12 @@ def books_table(streams: Iterable[StreamBooks], told: Mapping[str, Mapping[str, 
                 numbers.append(f"{name.replace('_', ' ')} {rows:,}  ")
         off = books.missing
         numbers.append("balanced" if off == 0 else f"off by {off:+,}", style="green" if off == 0 else "red")
-        lines += [Text(books.stream or "(stream unknown)", style="bold", overflow="ignore"), numbers]
+        lines += [Text(harmless(books.stream) or "(stream unknown)", style="bold", overflow="ignore"), numbers]
         if books.rejected:
             lines.append(Text(f"  rejected {_reasons(books.rejected)}"))
         if books.dropped_by_clients:
             lines.append(Text(f"  dropped by clients {_reasons(books.dropped_by_clients)}"))
-        if told and (row := told.get(books.stream)):
+        if told and (row := told.get(harmless(books.stream))):
             cost = row["cost"]
             lines.append(
                 Text(
@@ -106,4 +106,4 @@ def books_table(streams: Iterable[StreamBooks], told: Mapping[str, Mapping[str, 
 
 
 def _reasons(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(counts.items())) or "0"
+    return harmless(", ".join(f"{rows:,} {reason}" for reason, rows in sorted(counts.items()))) or "0"

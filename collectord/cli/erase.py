@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import click
 
 from collectord.cli.options import json_option, load, settings_options
+from collectord.cli.output import say
 from collectord.errors import CallHuman
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -91,5 +92,5 @@ def erase(
         click.echo(json.dumps(fields, indent=2))
     else:
         for line in result.lines():
-            click.echo(line)
+            say(line)
     sys.exit(0 if result.complete else 1)

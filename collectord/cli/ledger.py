@@ -11,6 +11,7 @@ import click
 
 from collectord.cli.ask import books_table
 from collectord.cli.options import Group, json_option, load, settings_options
+from collectord.cli.output import console
 from collectord.errors import CollectordError
 
 
@@ -40,9 +41,7 @@ def ledger(context: click.Context, /, config_file: Path | None, as_json: bool, *
     if as_json:
         click.echo(json.dumps([asdict(books) | {"balanced": not books.missing} for books in streams], indent=2))
     else:
-        from rich.console import Console
-
-        Console(soft_wrap=True).print(books_table(streams))
+        console(soft_wrap=True).print(books_table(streams))
     if held:
         click.echo(f"nothing is uploaded: {held}", err=True)
     wrong = [books.stream for books in streams if books.missing]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
@@ -17,7 +16,8 @@ from typing import Any
 import click
 
 from collectord.cli.options import load, settings_options
-from collectord.logline import LEVELS, BadLine, LogLine, harmless, text_of, time_of
+from collectord.cli.output import Terminal, say
+from collectord.logline import LEVELS, BadLine, LogLine, text_of, time_of
 
 _COLOURS = {"debug": "bright_black", "warning": "yellow", "error": "red", "critical": "red"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -113,7 +113,7 @@ def _print(line: LogLine, form: str) -> None:
 
 
 def _notice(text: str) -> None:
-    click.echo(f"collectord: {harmless(text)}", err=True)
+    say(f"collectord: {text}", err=True)
 
 
 @click.command()
@@ -183,21 +183,14 @@ class _Screen:
     """Where rows are shown. On a terminal nothing of theirs acts on it."""
 
     def __init__(self, terminal: bool) -> None:
-        self._terminal = terminal
+        self._out = Terminal() if terminal else sys.stdout.buffer
         self._above: tuple[str, bytes] | None = None
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def show(self, stream: str, header: bytes, text: bytes) -> None:
         """Rows of a stream, under their header if it is another one than that of the last ones."""
         if (stream, header) != self._above:
             self._above = (stream, header)
             _notice(f"stream {stream}")
-            self._write(header)
-        self._write(text)
+            self._out.write(header)
+        self._out.write(text)
         sys.stdout.flush()
-
-    def _write(self, text: bytes) -> None:
-        if self._terminal:
-            click.echo(harmless(self._decoder.decode(text)), nl=False)
-        else:
-            sys.stdout.buffer.write(text)

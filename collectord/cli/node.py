@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from collectord.cli.options import load, settings_options
+from collectord.cli.output import say
 from collectord.errors import CollectordError
 
 TELL_SECONDS = 10.0
@@ -53,7 +54,7 @@ def drain(config_file: Path | None, timeout: float, cancel: bool, **given: Any) 
                     break
                 if answer.reason not in ("", told) and time.monotonic() >= tell_at:
                     told, tell_at = answer.reason, time.monotonic() + TELL_SECONDS
-                    click.echo(f"collectord: waiting: {_left(answer.rows_waiting, told)}", err=True)
+                    say(f"collectord: waiting: {_left(answer.rows_waiting, told)}", err=True)
                 time.sleep(0.1)  # what waits for somebody to act is answered at once
     if not answer.empty:
         raise CollectordError(_left(answer.rows_waiting, answer.reason or "the timeout has passed"))

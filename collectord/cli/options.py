@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from collectord.cli.output import say
 from collectord.errors import CallHuman, CollectordError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except CollectordError as error:
-            click.echo(f"collectord: {error}", err=True)
+            say(f"collectord: {error}", err=True)
             sys.exit(2 if isinstance(error, CallHuman) else 1)
         except BrokenPipeError:
             # The reader of our output has enough, as `collectord cat … | head` does.
@@ -48,7 +49,7 @@ class Group(click.Group):
         except OSError as error:
             if error.errno not in _REFUSALS:
                 raise
-            click.echo(f"collectord: {error}", err=True)
+            say(f"collectord: {error}", err=True)
             _discard_output()
             sys.exit(2)
 

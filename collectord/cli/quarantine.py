@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collectord.cli.options import Group, json_option, load, settings_options
-from collectord.cli.output import private_output
+from collectord.cli.output import private_output, say
 from collectord.errors import CallHuman, CollectordError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def quarantine_ls(config_file: Path | None, as_json: bool, **given: Any) -> None
         click.echo(json.dumps([item.shown() for item in items], indent=2))
         return
     for item in items:
-        click.echo(f"{item.id.hex()}  {_when(item)}  {item.rows:>9,} rows  {item.reason:12}  {item.stream}")
+        say(f"{item.id.hex()}  {_when(item)}  {item.rows:>9,} rows  {item.reason:12}  {item.stream}")
     click.echo(f"{sum(item.rows for item in items):,} rows in {len(items)} items")
 
 
@@ -76,7 +76,7 @@ def show(item: str, config_file: Path | None, as_json: bool, **given: Any) -> No
         ("schema", found.partition.schema_id.hex()), ("set aside", _when(found)), ("reason", found.reason),
         ("detail", found.detail), ("retry", found.obstacle or "possible"),
     ):  # fmt: skip
-        click.echo(f"{name:10} {value}")
+        say(f"{name:10} {value}")
     for entry in found.entries:
         click.echo(
             f"{'entry':10} LSN {entry.lsn}, {entry.rows:,} rows, client {entry.client.hex()}, sequence {entry.sequence}"
@@ -194,7 +194,7 @@ def _items(directory: Path, ids: Iterable[bytes]) -> Iterator[Item]:
         try:
             yield quarantine.read(directory, id_)
         except quarantine.BadItem as error:
-            click.echo(f"collectord: {error}", err=True)
+            say(f"collectord: {error}", err=True)
 
 
 def _chosen(known: list[bytes], item: str) -> bytes:
@@ -268,7 +268,7 @@ def _report(results: list[Any], done: str, as_json: bool) -> None:
         )
     else:
         for one in results:
-            click.echo(f"{one.id.hex()}  {one.problem or f'{one.rows:,} rows {done}'}")
+            say(f"{one.id.hex()}  {one.problem or f'{one.rows:,} rows {done}'}")
     failed = sum(bool(one.problem) for one in results)
     if failed:
         raise CollectordError(f"{failed} of {len(results)} items stay in quarantine")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collectord.cli.options import load, settings_options
+from collectord.cli.output import console, for_stdout, say
 
 if TYPE_CHECKING:
     from collectord.query.question import Answer, Questions
@@ -163,7 +164,7 @@ def _tell(questions: Questions) -> None:
 
 
 def _say(what: str) -> None:
-    click.echo(f"collectord: {what}", err=True)
+    say(f"collectord: {what}", err=True)
 
 
 # ---------------------------------------------------------------------- writing
@@ -175,7 +176,7 @@ def _write(answer: Answer, form: str) -> None:
     names = unique([name for name, _ in answer.columns])
     kinds = [kind for _, kind in answer.columns]
     if form == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(_Out(), lineterminator="\n")
         writer.writerow(names)
         writer.writerows([shown(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in _rows(answer))
     elif form == "table":
@@ -191,6 +192,13 @@ def _write(answer: Answer, form: str) -> None:
     sys.stdout.flush()
 
 
+class _Out:
+    """Where CSV goes."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(for_stdout(text))
+
+
 def _rows(answer: Answer) -> Iterator[tuple[Any, ...]]:
     from collectord.query.values import rows_of
 
@@ -201,16 +209,17 @@ def _rows(answer: Answer) -> Iterator[tuple[Any, ...]]:
 def _write_objects(objects: Iterator[dict[str, Any]], form: str) -> None:
     if form == "jsonl":
         for one in objects:
-            click.echo(json.dumps(one, ensure_ascii=False, default=str))
+            click.echo(for_stdout(json.dumps(one, ensure_ascii=False, default=str)))
         return
     click.echo("[", nl=False)
     for number, one in enumerate(objects):
-        click.echo(("," if number else "") + "\n  " + json.dumps(one, ensure_ascii=False, default=str), nl=False)
+        click.echo(
+            ("," if number else "") + "\n  " + for_stdout(json.dumps(one, ensure_ascii=False, default=str)), nl=False
+        )
     click.echo("\n]")
 
 
 def _write_table(names: list[str], rows: Iterator[list[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -228,7 +237,7 @@ def _write_table(names: list[str], rows: Iterator[list[str]]) -> None:
             table.add_column(Text(_printable(name)), overflow="fold")
     for row in kept:
         table.add_row(*(Text(_printable(cell)) for cell, has in zip(row, filled, strict=True) if has))
-    Console().print(table)
+    console(soft_wrap=False).print(table)
     empty = [name for name, has in zip(names, filled, strict=True) if not has]
     if empty:
         _say(f"empty in all rows, and not shown: {', '.join(_printable(name) for name in empty)}")
@@ -256,6 +265,6 @@ def _write_tables(questions: Questions, form: str) -> None:
     if form == "table":
         _write_table(names, iter(rows))
     elif form == "csv":
-        csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
+        csv.writer(_Out(), lineterminator="\n").writerows([names, *rows])
     else:
         _write_objects((dict(zip(names, row, strict=True)) for row in rows), form)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from collectord.cli.options import json_option, load, settings_options, store_of
+from collectord.cli.output import say, standard_output
 from collectord.errors import CallHuman
 
 
@@ -40,10 +41,10 @@ def ls(prefix: str, config_file: Path | None, telemetry: bool, as_json: bool, **
         click.echo(json.dumps(rows, indent=2))
         return
     for blob in blobs:
-        click.echo(f"{blob.size:>12,}  {blob.name}")
+        say(f"{blob.size:>12,}  {blob.name}")
         for scheme, address in store.addresses(blob.name).items():
-            click.echo(f"{'':14}{scheme:6} {address}")
-    click.echo(f"{sum(blob.size for blob in blobs):>12,}  bytes in {len(blobs)} blobs of {store.describe()}")
+            say(f"{'':14}{scheme:6} {address}")
+    say(f"{sum(blob.size for blob in blobs):>12,}  bytes in {len(blobs)} blobs of {store.describe()}")
 
 
 @click.command()
@@ -67,9 +68,10 @@ def cat(names: tuple[str, ...], config_file: Path | None, **given: Any) -> None:
         raise CallHuman(
             f"no blob in {store.describe()} is called or begins with {' or '.join(names)}; try `collectord ls`"
         )
+    out = standard_output()
     for text in text_of(store, chosen):
-        sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()
+        out.write(text)
+    out.flush()
 
 
 @click.command()
@@ -99,7 +101,7 @@ def verify(prefix: str, config_file: Path | None, as_json: bool, **given: Any) -
         click.echo(found.as_json())
     else:
         for line in found.lines():
-            click.echo(line)
+            say(line)
     sys.exit(1 if found.findings else 0)
 
 
@@ -146,5 +148,5 @@ def where(
         click.echo(found.as_json())
     else:
         for line in found.lines(show):
-            click.echo(line)
+            say(line)
     sys.exit(0 if found else 1)

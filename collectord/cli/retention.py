@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collectord.cli.options import load, settings_options
+from collectord.cli.output import say
 from collectord.errors import CallHuman
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _tell(plan: Plan) -> None:
     ):
         if names:
             more = ", …" if len(names) > SHOWN else ""
-            click.echo(f"note: {len(names)} {what}: {', '.join(names[:SHOWN])}{more}", err=True)
+            say(f"note: {len(names)} {what}: {', '.join(names[:SHOWN])}{more}", err=True)
 
 
 def _rules_in(file: Path | None) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ def _delete(store: LocalDirectory, blobs: list[BlobInfo], plan: Plan, apply: boo
                 except OSError as error:
                     raise CallHuman(f"{blob.name} in {store.describe()} cannot be deleted: {error}") from error
                 if removed is not None:
-                    click.echo(f"{removed:>12,}  {blob.name}")
+                    say(f"{removed:>12,}  {blob.name}")
                     count, size = count + 1, size + removed
     done = "deleted" if apply else "would be deleted; --apply does it"
     click.echo(f"{size:>12,}  bytes in {count} blobs of {store.describe()} {done}")

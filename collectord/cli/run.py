@@ -13,6 +13,7 @@ import click
 
 from collectord import __version__
 from collectord.cli.options import joined, json_option, load, settings_options
+from collectord.cli.output import say
 from collectord.errors import CallHuman
 
 
@@ -148,7 +149,7 @@ def doctor(config_file: Path | None, outside: bool, as_json: bool, **given: Any)
     for link in examine(config_file, joined(given), outside=outside):
         links.append(link)
         if not as_json:
-            click.echo(link.line())
+            say(link.line())
     if as_json:
         click.echo(
             json.dumps(

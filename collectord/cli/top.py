@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collectord.cli.options import load, settings_options
+from collectord.cli.output import console, harmless_in
 from collectord.errors import CollectordError
 
 if TYPE_CHECKING:
@@ -43,22 +44,21 @@ def top(config_file: Path | None, interval: float, once: bool, **given: Any) -> 
 
     A daemon that is restarted meanwhile is waited for.
     """
-    from rich.console import Console
-
     from collectord.control.client import ControlClient
 
     settings = load(config_file, given)
 
     def ask() -> dict[str, Any]:
         with ControlClient(settings.admin_socket) as control:
-            return control.status()
+            found: dict[str, Any] = harmless_in(control.status())
+            return found
 
-    console = Console(soft_wrap=False)
+    screen = console(soft_wrap=False)
     if once:
-        console.print(shown(ask(), console.height))
+        screen.print(shown(ask(), screen.height))
         return
     with keys() as wait:
-        watch(ask, console, lambda: wait(interval))
+        watch(ask, screen, lambda: wait(interval))
 
 
 def watch(ask: Callable[[], dict[str, Any]], console: Any, wait: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collectord.cli.options import json_option, load, settings_options
-from collectord.cli.output import private_output
+from collectord.cli.output import private_output, say
 from collectord.errors import CallHuman
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def wal_ls(config_file: Path | None, as_json: bool, **given: Any) -> None:
             + (f": {one.problem}" if one.problem else "")
         )
     for line in _missing_lines(missing):
-        click.echo(line)
+        say(line)
 
 
 @wal.command("verify")
@@ -101,7 +101,7 @@ def wal_verify(spool_directory: Path | None, config_file: Path | None, as_json: 
         click.echo(json.dumps(_verdict_json(found), indent=2))
     else:
         for line in _verdict_lines(found):
-            click.echo(line)
+            say(line)
     sys.exit(0 if found.clean else 1)
 
 
@@ -206,11 +206,11 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
     else:
         bad = damages or aside or parked or missing
         for line in said or ["nothing can be put back" if bad else "nothing to mend"]:
-            click.echo(line)
+            say(line)
         for path, reason in aside:
             click.echo(f"{path}: {reason}, {'would be set aside' if dry_run else 'set aside'}")
         for line in [*_damage_lines(damages), *_loss_lines(losses), *_parked_lines(parked), *_missing_lines(missing)]:
-            click.echo(line)
+            say(line)
         if backup:
             click.echo(f"what was changed is kept in {backup}")
     sys.exit(1 if damages or losses or parked or missing or (dry_run and (said or aside)) else 0)

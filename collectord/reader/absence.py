@@ -45,7 +45,7 @@ class Absence:
 
     def line(self) -> str:
         """For people."""
-        return f"{self.stream}: {'; '.join(self._parts())}"
+        return f"{self.stream or '(stream unknown)'}: {'; '.join(self._parts())}"
 
     def _parts(self) -> Iterator[str]:
         for what, counts in (("rejected", self.rejected), ("dropped by clients", self.dropped_by_clients)):
@@ -74,7 +74,10 @@ def absences(books: Iterable[StreamBooks], held: Mapping[str, int], layout: Layo
 
 
 def _may_begin(layout: Layout, stream: str, prefix: str) -> bool:
-    """Whether the blobs of a stream, of any day, may have names that begin so."""
+    """Whether the blobs of a stream, of any day, may have names that begin so. Of rows whose stream nobody could tell, such as those
+    of a refused schema, anything may be."""
+    if not stream:
+        return True
     for periods in _UNLIKE:
         one, other = (layout.base(stream_of_key(stream), period) for period in periods)
         same = "".join(left for left, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

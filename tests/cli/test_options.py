@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +15,7 @@ from pydantic import Field, SecretStr
 from collectord import settings
 from collectord.cli.main import main
 from collectord.cli.options import Group, settings_options
+from collectord.cli.output import console
 from collectord.notation import MaskedStr
 from collectord.settings import Settings
 
@@ -80,6 +83,46 @@ def test_a_terminal_with_few_characters_gets_the_others_escaped(monkeypatch: pyt
     latin = io.TextIOWrapper(raw, encoding="latin-1")
     assert _said(latin, lambda: click.echo("wé/模"), monkeypatch) == 0
     assert raw.getvalue() == "wé/\\u6a21\n".encode("latin-1")
+
+
+class Window(io.TextIOWrapper):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls", "--store"),
+        ("cat", "s", "--store"),
+        ("verify", "--store"),
+        ("where", "7", "--show", "--date", "2026-11-21", "--store"),
+    ],
+)
+def test_names_and_rows_do_nothing_to_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Of a model's callers and of whoever else writes to the store: what a row says is not for the operator's terminal to do."""
+    folder = tmp_path / "s/g/w/svc/m/1\x1b[2J/inputs/2026/11/21"
+    folder.mkdir(parents=True)
+    (folder / "data.csv").write_bytes(b"a,$aml_dc_correlation_id\n\x1b[2J\xc2\x9b2J,7\n")
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", Window(raw, encoding="utf-8"))
+    with pytest.raises(SystemExit):
+        main.main([*words, str(tmp_path)])
+    sys.stdout.flush()
+    said = raw.getvalue().decode()
+    assert r"\x1b[2J" in said and not {"\x1b", "\x9b"} & set(said)
+
+
+def test_who_has_read_enough_of_a_table_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `collectord ledger | head` a status of 1 would say that books do not balance; rich has it of its own."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        assert _said(pipe, lambda: console(soft_wrap=True).print("x"), monkeypatch) == 0
 
 
 def test_a_name_that_is_not_utf_8_is_told_in_a_line(

@@ -7,7 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from collectord.books import StreamBooks
 from collectord.cli import screen
+from collectord.cli.ask import books_table
+from collectord.cli.output import harmless_in
 from collectord.cli.top import shown, watch
 from collectord.errors import CallHuman
 
@@ -87,6 +90,19 @@ def test_names_are_never_markup() -> None:
     trouble = {"blob": hostile, "blocked": True, "detail": hostile, "again_in_seconds": 1.0}
     said = status(streams=[stream(hostile, last_error=hostile)], troubles=[trouble], store=hostile)
     assert printed(shown(said, 50)).count(hostile) >= 5
+
+
+def test_names_do_nothing_to_a_terminal() -> None:
+    """A daemon takes C1 and what turns text around in them: ESC [ is one character there."""
+    name = "s/g/w/\x9b2J/m\u202e/1/inputs/default"
+    told = harmless_in({"stream": name, "errors": [{"what": "\x1b[2J"}], "rows": 2, "blob": None})
+    assert told == {
+        "stream": r"s/g/w/\x9b2J/m\u202e/1/inputs/default", "errors": [{"what": r"\x1b[2J"}], "rows": 2, "blob": None,
+    }  # fmt: skip
+    books = StreamBooks(name, dropped_by_clients={"\x9b": 1})
+    text = printed(books_table([books], {told["stream"]: stream(told["stream"])}))
+    assert not {"\x9b", "\u202e"} & set(text)
+    assert r"\x9b2J/m\u202e" in text and "collected: 10 %" in text
 
 
 def test_what_does_not_fit_is_counted() -> None:

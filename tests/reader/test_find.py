@@ -150,6 +150,13 @@ def test_what_never_landed_is_said_by_stream_and_reason(daemon: type[Daemon]) ->
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("stream", ["", "somewhere/else"])
+def test_rows_of_which_nobody_knows_the_stream_may_be_anybodys(daemon: type[Daemon], stream: str) -> None:
+    """As of a schema that is one too many: their books have no name, and are no reason to find nothing."""
+    daemon.books = [StreamBooks(stream="", rejected={"too_many_schemas": 500})]
+    assert list(ask(stream=stream).lines(False))[-1] == "  (stream unknown): rejected 500 (too_many_schemas)"
+
+
 def test_rows_in_quarantine_are_not_called_lost(daemon: type[Daemon], quarantine: Path) -> None:
     """The books count both together; what an item holds was searched."""
     item = Item(ITEM, POOR, Partition(b"s" * 16, 0, 1440), b"", "unencodable", "", 0, (
