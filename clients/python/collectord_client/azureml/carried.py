@@ -33,6 +33,8 @@ from .identity import Identity
 
 _VALUES = frozenset((float, int, str, list))
 """Types of what holds no names."""
+_WHOLE = frozenset((str, int, type(None)))
+"""Types that have no gaps of their own."""
 
 
 class Carried:
@@ -245,17 +247,19 @@ def _once(names: list[Any]) -> list[str]:
 
 def _read(name: str, values: list[Any], floats: bool = False) -> list[Any]:
     """The values of a column of ours as `Carried` has them. `floats`: its container has them for fractions, all of them."""
-    values = [None if _is_gap(value) else value for value in values]
+    kinds = set(map(type, values))
+    if not kinds <= _WHOLE:
+        values = [None if _is_gap(value) else value for value in values]
     if name == TIMESTAMP:
         return list(map(nanoseconds_of, values))
     if name == ROW:
-        return list(map(index, values))
+        return values if kinds == {int} and min(values) >= 0 else list(map(index, values))
     if name in STREAM:
         if floats and None not in values:
             # No join has made these fractions: the version is a text such as 1.0.
             return list(map(str, values))
-        return list(map(level, values))
-    return [None if value == "" else value for value in whole(values)]
+        return values if kinds == {str} else list(map(level, values))
+    return [None if value == "" else value for value in (values if kinds == {str} else whole(values))]
 
 
 def _is_gap(value: Any) -> bool:
