@@ -55,8 +55,8 @@ def clock(settings: Settings, store: BlobStore, now: Callable[[], float]) -> Lin
                 answer = session.head(url, timeout=ANSWER_SECONDS, allow_redirects=False)
             theirs = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
             whose = f"{parts.hostname}'s"
-        except (requests.RequestException, KeyError, ValueError) as error:
-            # Its text may name a proxy with its password.
+        except (requests.RequestException, OSError, KeyError, ValueError) as error:
+            # An OSError of its own: REQUESTS_CA_BUNDLE names no file. Its text may name a proxy with its password.
             return Link("clock", None, f"{parts.netloc} says no time: {type(error).__name__}")
     off = now() - theirs
     complaint = of_clock(off, whose)

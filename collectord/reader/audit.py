@@ -94,6 +94,10 @@ def audit(store: BlobStore, prefix: str, *, name_prefix: str = "", spool_socket:
             after = {books.stream: books for books in control.ledger()}
     except TryAgain as error:
         raise CallHuman(str(error)) from error
+    if report.archived:
+        # Their rows would be said to be lost.
+        report.notes.append(f"the books are not compared: {report.archived} blobs could not be read")
+        return Audit(store.describe(), report, [])
     if any(one.codec == "none" and one.rows for one in report.blobs):
         report.notes.append("the books are not compared: plain text does not say which rows are this daemon's")
         return Audit(store.describe(), report, [])

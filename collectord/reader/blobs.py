@@ -19,6 +19,15 @@ READ_BYTES = 4 << 20
 _PART = re.compile(r"^(?P<stem>.*?)(?:\.(?P<part>\d+))?(?P<suffix>\.csv(?:\.\w+)?|\.jsonl)$")
 
 
+class Archived(CallHuman):
+    """One blob that can be listed and not be read, until somebody has brought it back from the archive tier; what an erasure
+    has left is a block blob, which accounts may have moved there. All others can be read."""
+
+    def __init__(self, blob: str, why: str) -> None:
+        super().__init__(f"{blob}: {why}")
+        self.why = why
+
+
 def data_blobs(store: BlobStore, prefix: str = "") -> list[BlobInfo]:
     """The rows under a prefix, parts of a day in their order; no telemetry events.
 
@@ -107,7 +116,7 @@ class BlobFile(io.RawIOBase):
         return at
 
     def readinto(self, buffer: object) -> int:
-        """Reads the next bytes. Raises TryAgain or CallHuman if the store does not give them."""
+        """Reads the next bytes. Raises TryAgain or CallHuman (`Archived`) if the store does not give them."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         size = min(len(view), self._blob.size - self._at, READ_BYTES)
         if size <= 0:
@@ -115,6 +124,9 @@ class BlobFile(io.RawIOBase):
         got = self._store.read(self._blob.name, self._at, size)
         if isinstance(got, Unknown):
             raise TryAgain(f"{self._blob.name}: {got.detail}")
+        if isinstance(got, Blocked) and got.reason == "immutable":
+            # No policy keeps anybody from reading.
+            raise Archived(self._blob.name, f"{got.detail}: it has to be rehydrated before it can be read")
         if got is None or isinstance(got, Blocked):
             raise CallHuman(f"{self._blob.name}: {got.detail if got else 'it is gone'}")
         if not got:

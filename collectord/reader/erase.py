@@ -34,7 +34,7 @@ import xxhash
 
 from collectord.errors import CallHuman, NeverAgain, TryAgain
 from collectord.model import BlobInfo
-from collectord.reader.blobs import READ_BYTES, BlobFile, split_part
+from collectord.reader.blobs import READ_BYTES, Archived, BlobFile, split_part
 from collectord.reader.cuts import Cut, Cuts, Wanted, cuts
 from collectord.upload import erased
 from collectord.upload.documents import Conflict
@@ -363,6 +363,9 @@ def search(
             found = cuts(store, blob, wanted, tell)
         except NeverAgain as error:
             troubled(blob.name, str(error))
+            continue
+        except Archived as error:
+            troubled(blob.name, error.why)
             continue
         finally:
             progress(max(0, blob.size - told))

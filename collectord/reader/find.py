@@ -153,7 +153,7 @@ def find(
             found.hits = list(
                 where(
                     store, found.blobs, wanted, found.effort,
-                    lambda blob, why: found.notes.append(f"{blob} is damaged: {why}"),
+                    lambda blob, why: found.notes.append(f"{blob} could not be read to its end: {why}"),
                 )
             )  # fmt: skip
     except TryAgain as error:

@@ -20,7 +20,7 @@ from collectord.encode.frame_reader import Frame, FrameError, first_frame_text, 
 from collectord.errors import CallHuman, TryAgain
 from collectord.model import BlobInfo, FrameTag
 from collectord.reader import events, telemetry
-from collectord.reader.blobs import READ_BYTES, BlobFile
+from collectord.reader.blobs import READ_BYTES, Archived, BlobFile
 from collectord.reader.correlation import untrue
 from collectord.upload import erased
 from collectord.upload.naming import codec_of
@@ -83,6 +83,8 @@ class Report:
     writers: dict[bytes, WriterTotals] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    archived: int = 0
+    """Blobs that are not among `blobs`, since the store does not let them be read."""
 
 
 class RecordCounter:
@@ -121,7 +123,7 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
 
     Raises:
         TryAgain: the store did not answer.
-        CallHuman: it refused, or a blob is gone.
+        CallHuman: it refused, or a blob is gone. (One that is archived is a finding, and the next one follows.)
     """
     report = Report()
     seen: dict[bytes, dict[int, tuple[str, int]]] = {}
@@ -132,7 +134,12 @@ def verify(store: BlobStore, blobs: Iterable[BlobInfo], progress: Callable[[int]
             report.notes.append(f"{blob.name}: it is empty; it was created, and its first append has not landed")
         if gone is None and codec_of(blob.name) == JSONL:
             gone = frozenset(event for _, note in erased.notes(store) for event in note.events)
-        totals, findings, tags = _settled(store, blob, progress, gone or frozenset())
+        try:
+            totals, findings, tags = _settled(store, blob, progress, gone or frozenset())
+        except Archived as error:
+            report.findings.append(Finding(blob.name, None, error.why))
+            report.archived += 1
+            continue
         report.blobs.append(totals)
         report.findings += findings
         report.findings += _placed(blob.name, tags, seen)

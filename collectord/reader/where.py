@@ -20,7 +20,7 @@ from collectord.encode.frame_reader import Frame, first_frame_text, iter_frames
 from collectord.errors import NeverAgain
 from collectord.model import BlobInfo
 from collectord.reader import correlation, events, telemetry
-from collectord.reader.blobs import READ_BYTES, BlobFile
+from collectord.reader.blobs import READ_BYTES, Archived, BlobFile
 from collectord.reader.verify import RecordCounter
 from collectord.upload.naming import codec_of
 from collectord.upload.store import BlobStore
@@ -108,6 +108,8 @@ def where(
                 yield from _search(blob.name, file, wanted, effort)
             except NeverAgain as error:
                 troubled(blob.name, str(error))
+            except Archived as error:
+                troubled(blob.name, error.why)
             finally:
                 effort.bytes_read += file.bytes_read
 

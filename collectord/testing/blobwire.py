@@ -29,7 +29,12 @@ REFUSALS: dict[str, tuple[str, str | None]] = {
     "wrong_type": ("409 The blob type is invalid for this operation.", "InvalidBlobType"),
     "immutable": ("409 This operation is not permitted as the blob is immutable.", "BlobImmutableDueToPolicy"),
     "immutable_403": ("403 This operation is not permitted as the blob is immutable.", "BlobImmutableDueToPolicy"),
+    "legal_hold": (
+        "409 This operation is not permitted as the blob is immutable due to one or more legal holds.",
+        "BlobImmutableDueToLegalHold",
+    ),
     "archived": ("409 This operation is not permitted on an archived blob.", "BlobArchived"),
+    "rehydrated": ("409 This operation is not permitted because the blob is being rehydrated.", "BlobBeingRehydrated"),
     "position": ("412 The append position condition specified was not met.", "AppendPositionConditionNotMet"),
     "etag": ("412 The condition specified was not met.", "ConditionNotMet"),
     "leased": ("412 There is currently a lease on the blob.", "LeaseIdMissing"),

@@ -472,6 +472,17 @@ def test_azures_clock_is_believed(azurite: Azurite, new_container: Callable[[], 
     assert "behind 127.0.0.1's" in found["clock"].what
 
 
+def test_a_file_of_authorities_that_is_not_there_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`requests` says so with a plain OSError, before it sends anything."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(folder / "ca.pem"))
+    monkeypatch.setenv("COLLECTORD_AZURE_ACCOUNT_URL", f"https://127.0.0.1:9/{ACCOUNT}")
+    monkeypatch.setenv("COLLECTORD_AZURE_ACCOUNT_KEY", KEY)
+    found = links({"store": "az://modeldata"})
+    assert found["clock"].ok is None
+    assert found["store"].ok is False
+    assert str(folder / "ca.pem") in found["store"].what
+
+
 def test_a_wrong_key_is_found_and_shown_nowhere(azurite: Azurite, new_container: Callable[[], str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     wrong = "AAAA" + KEY[4:]
     connection = azurite.connection_string().replace(KEY, wrong)

@@ -237,6 +237,18 @@ def test_what_may_not_be_changed_is_refused_by_name_and_the_others_are_erased(
     assert any("REFUSED" in line for line in result.lines())
 
 
+def test_an_archived_blob_is_named_as_unread_and_the_others_are_erased(store: MemoryStore) -> None:
+    """As what an earlier erasure has left may be: a block blob, which a rule of the account has moved there."""
+    put(store, "zstd", row(A), row(B), name="a/2026/11/21/data.csv")
+    put(store, "zstd", row(A), row(B), name="b/2026/11/21/data.csv")
+    store.plan("read", Fault(Blocked("immutable", "409 BlobArchived")))
+    result = do(store, ids(A))
+    assert not result.complete
+    assert [one["blob"] for one in result.unread] == ["a/2026/11/21/data.csv.zst"]
+    assert result.unread[0]["why"].startswith("409 BlobArchived: it has to be rehydrated")
+    assert [part.blob for part in result.record.parts] == ["b/2026/11/21/data.csv.zst"]  # type: ignore[union-attr]
+
+
 def test_a_blob_that_may_be_sealed_but_not_removed_is_refused_and_stands_once(store: MemoryStore) -> None:
     put(store, "zstd", row(A), row(B))
     store.plan("remove", None, Fault(Blocked("immutable", "409 BlobImmutableDueToPolicy")))

@@ -22,7 +22,7 @@ from collectord.model import BlobInfo, Column, ColumnType, FrameIds, FrameTag, I
 from collectord.reader import verify as module
 from collectord.reader.blobs import data_blobs
 from collectord.reader.verify import OUR_COLUMNS, Finding, RecordCounter, Report, header_in, is_header, verify
-from collectord.testing.store import UNSENT, MemoryStore, StoredBlob
+from collectord.testing.store import UNSENT, Fault, MemoryStore, StoredBlob
 from collectord.upload.store import Blocked
 
 WRITER = b"w" * 16
@@ -266,6 +266,17 @@ def test_a_length_listed_in_the_middle_of_an_append_is_asked_for_again(codec: st
     assert report.blobs[0].rows == 2
 
 
+def test_an_archived_blob_is_found_and_the_others_are_read() -> None:
+    store = MemoryStore()
+    put(store, "zstd", [(ROW, tag(1))], "a/data.csv")
+    put(store, "zstd", [(ROW, tag(2))], "b/data.csv")
+    store.plan("read", Fault(Blocked("immutable", "409 BlobArchived")))
+    report = check(store)
+    assert [(one.blob, one.offset) for one in report.findings] == [("a/data.csv.zst", None)]
+    assert report.findings[0].what.startswith("409 BlobArchived: it has to be rehydrated")
+    assert [(one.name, one.rows) for one in report.blobs] == [("b/data.csv.zst", 1)]
+
+
 def test_a_store_that_refuses_or_does_not_answer_is_an_error_and_no_finding() -> None:
     store = MemoryStore()
     put(store, "zstd", [(ROW, tag(1))])
@@ -277,8 +288,6 @@ def test_a_store_that_refuses_or_does_not_answer_is_an_error_and_no_finding() ->
     with pytest.raises(CallHuman, match="it is gone"):
         verify(store, blobs)
     put(store, "zstd", [(ROW, tag(1, 2))])
-    from collectord.testing.store import Fault
-
     store.plan("length", Fault(Blocked("forbidden", "403")))
     with pytest.raises(CallHuman, match="403"):
         check(store)

@@ -18,7 +18,8 @@ from collectord.reader import where as module
 from collectord.reader.blobs import data_blobs
 from collectord.reader.verify import OUR_COLUMNS
 from collectord.reader.where import Effort, Hit, days_of, hits, may_hold, needles, time_of, where
-from collectord.testing.store import MemoryStore, StoredBlob
+from collectord.testing.store import Fault, MemoryStore, StoredBlob
+from collectord.upload.store import Blocked
 
 HEADER = b'"a\n",' + OUR_COLUMNS + b"\n"
 V7 = "019a9f3e-7c1b-7abc-8000-000000000001"
@@ -102,6 +103,16 @@ def test_a_damaged_blob_is_named_and_the_others_are_searched() -> None:
     found, troubles = look(store, "id-1")
     assert [hit.blob for hit in found] == ["a/data.csv.zst", "b/data.csv.zst"]
     assert troubles == ["a/data.csv.zst", "c.csv"]
+
+
+def test_an_archived_blob_is_named_and_the_others_are_searched() -> None:
+    store = MemoryStore()
+    for name in ("a/data.csv", "b/data.csv"):
+        put(store, "zstd", row("id-1"), name=name)
+    store.plan("read", Fault(Blocked("immutable", "409 BlobArchived")))
+    found, troubles = look(store, "id-1")
+    assert [hit.blob for hit in found] == ["b/data.csv.zst"]
+    assert troubles == ["a/data.csv.zst"]
 
 
 def test_plain_text_that_ends_amid_a_row_is_named_as_damaged() -> None:

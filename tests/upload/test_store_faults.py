@@ -101,6 +101,7 @@ ASKED_TO_WAIT = ("busy", "applied_busy", "throttle", "applied_throttle")
 REFUSED = {
     "forbidden": "forbidden", "unauthorized": "forbidden", "bad_request": "bad_request", "too_large": "too_large",
     "immutable": "immutable", "immutable_403": "forbidden", "archived": "immutable",
+    "legal_hold": "immutable", "rehydrated": "immutable",
 }  # fmt: skip
 CONDITIONS = ("position", "etag", "leased", "lease_mismatch", "condition")
 CLOSED = ("sealed", "block_limit", "wrong_type")
