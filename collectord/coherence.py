@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def doubts(settings: Settings) -> list[str]:
             f"{settings.memory_budget >> 20} MiB"
         )
     directory = Location.parse(settings.store).directory
-    if directory is not None and _is_among_blobs(settings.spool.resolve(), directory.resolve(), CONTROL_PREFIX):
+    if directory is not None and _is_among_blobs(_real(settings.spool), _real(directory), CONTROL_PREFIX):
         found.append(
             f"spool: {settings.spool} lies in the store {settings.store}, where `ls`, `where` and `verify` take its files for blobs; "
             "give it a directory of its own beside the store"
@@ -52,12 +53,17 @@ def _is_among_blobs(spool: Path, store: Path, control: str) -> bool:
     return spool.is_relative_to(store) and not f"{spool.relative_to(store).as_posix()}/".startswith(control)
 
 
+def _real(path: Path) -> Path:
+    """Where links lead to. Of links in a circle `Path.resolve` raises before Python 3.13; whoever uses the directory says what is wrong."""
+    return Path(os.path.realpath(path))
+
+
 def _store_keeps_out_of_the_spools_files(settings: Settings) -> None:
     if settings.store.startswith("az://"):
         return
-    store, spool = Path(settings.store).resolve(), settings.spool.resolve()
+    store, spool = _real(Path(settings.store)), _real(settings.spool)
     for name in SPOOLS_OWN:
-        if store.is_relative_to((spool / name).resolve()):
+        if store.is_relative_to(_real(spool / name)):
             raise ValueError(
                 f"store: {settings.store!r} lies in {settings.spool / name}, where the spool keeps its own files, and the next start "
                 "would trip over the blobs; give the store a directory of its own beside the spool"

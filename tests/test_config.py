@@ -212,6 +212,12 @@ def test_a_store_among_the_files_of_the_spool_is_refused(
         load(overrides={"store": store, "spool": "data"})
 
 
+def test_a_store_whose_links_lead_in_a_circle_is_no_traceback(tmp_path: Path) -> None:
+    """Whoever uses it says what is wrong."""
+    (tmp_path / "loop").symlink_to("loop")
+    assert load(overrides={"store": str(tmp_path / "loop"), "spool": str(tmp_path / "spool")}).store.endswith("loop")
+
+
 @pytest.mark.parametrize("who", [{"tenants": "/t"}, {"tls_client_ca": "/ca"}])
 def test_with_tls_and_clients_that_say_who_they_are_others_may_reach_it(who: dict[str, str]) -> None:
     settings = load(overrides={"listen": "unix:/a,127.0.0.1:1,0.0.0.0:7000", "mdc": "[::]:1", **TLS, **who})

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from collectord.cli.options import json_option, load, settings_options, store_of
-from collectord.cli.output import say, standard_output
+from collectord.cli.output import for_stdout, say, standard_output
 from collectord.errors import CallHuman
 
 
@@ -148,5 +148,5 @@ def where(
         click.echo(found.as_json())
     else:
         for line in found.lines(show):
-            say(line)
+            click.echo(for_stdout(line))
     sys.exit(0 if found else 1)

@@ -428,7 +428,10 @@ class Pipeline:
             landed[one.stream] += one.landed
             given_up[one.stream] += one.given_up
         aside = self.shelf.undecided.passed({partition: progress.cursor for partition, progress in cursors.items()})
-        self._ledger.rebuilt(cursors, landed, {stream: rows for stream, rows in given_up.items() if rows}, aside)
+        self._ledger.rebuilt(
+            cursors, landed, {stream: rows for stream, rows in given_up.items() if rows}, aside,
+            [part for one in findings for part in one.torn], self._clock.wall_ns(),
+        )  # fmt: skip
         self._appender.sweep()
         with state.lock:
             now = self._clock.monotonic()

@@ -18,7 +18,7 @@ import io
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import xxhash
@@ -36,10 +36,11 @@ from collectord.pipeline.framer import Framer, Plan
 from collectord.pipeline.known import Known
 from collectord.pipeline.poison import NOT_ITS_FAULT
 from collectord.reader import events
-from collectord.reader.blobs import READ_BYTES, BlobFile, data_blobs, landed_blobs, settled
+from collectord.reader.blobs import READ_BYTES, BlobFile, data_blobs, landed_blobs, settled, split_part
 from collectord.reader.cat import header_of
 from collectord.upload import erased
-from collectord.upload.naming import TELEMETRY_PREFIX, codec_of
+from collectord.upload.naming import TELEMETRY_PREFIX, Layout, codec_of
+from collectord.upload.rollover import Part, PartState
 from collectord.upload.store import BlobStore
 
 ROWS_AT_ONCE = 1 << 19
@@ -84,6 +85,8 @@ class Found:
     """What a person has to know."""
     aside: int = 0
     """Rows before `after` that are in quarantine."""
+    torn: tuple[Part, ...] = ()
+    """Parts that cannot be read to their end: nobody would find what landed behind that."""
 
 
 @dataclass(slots=True)
@@ -139,14 +142,16 @@ class Search:
         marks = bytearray(rows)
         aside = _ranges(entries, self._set_aside(partition))
         _mark(marks, aside)
+        torn: set[str] = set()
         surplus = 0
         passes = max(1, -(-rows // ROWS_AT_ONCE)) if blobs or self._erased(partition) else 0
         for number in range(passes):
-            surplus += self._pass(partition, entries, blobs, marks, number, passes, notes)
+            surplus += self._pass(partition, entries, blobs, marks, number, passes, notes, torn)
         # Also where they are what cannot be read.
         _mark(marks, aside)
         self.progress.looked_for += rows
-        return self._judge(partition, stream, entries, marks, surplus, notes)
+        parts = tuple(self._parts(self._known.base(partition), [blob for blob in blobs if blob.name in torn]))
+        return replace(self._judge(partition, stream, entries, marks, surplus, notes), torn=parts)
 
     def has_grown(self, partition: Partition) -> bool:
         """Whether its blobs are others than when it was looked for: a request of a daemon that is dead may arrive late.
@@ -160,9 +165,9 @@ class Search:
 
     def _pass(
         self, partition: Partition, entries: Entries, blobs: Sequence[BlobInfo], marks: bytearray, number: int,
-        passes: int, notes: list[str],
+        passes: int, notes: list[str], torn: set[str],
     ) -> int:  # fmt: skip
-        """Marks the rows whose hash falls into this pass. Returns how many more of them there are than wait."""
+        """Marks the rows whose hash falls into this pass, and adds the names of torn blobs. Returns how many more of them there are than wait."""
         digests = _digests_of(self._known.plan(partition))
         wanted: dict[int, int] = {}
         order, places = array("Q"), array("Q")
@@ -176,7 +181,7 @@ class Search:
                     order.append(digest)
                     places.append(at + offset)
         for blob in blobs:
-            self._count(blob, wanted, notes)
+            self._count(blob, wanted, notes, torn)
         erased_from = self._erased(partition)
         for digest, place in zip(order, places, strict=True):
             if wanted[digest]:
@@ -222,7 +227,7 @@ class Search:
             # Uploading meets it again and sets it aside, with a count and a reason.
             return None
 
-    def _count(self, blob: BlobInfo, wanted: dict[int, int], notes: list[str]) -> None:
+    def _count(self, blob: BlobInfo, wanted: dict[int, int], notes: list[str], torn: set[str]) -> None:
         """Counts the wanted records of a blob; memory is bounded by a frame."""
         rest = b""
         codec = codec_of(blob.name)
@@ -236,7 +241,10 @@ class Search:
                     for digest in self._digests(blob.name, memoryview(text)[:end], notes):
                         if digest in wanted:
                             wanted[digest] += 1
+            if rest:
+                torn.add(blob.name)
         except NeverAgain as error:
+            torn.add(blob.name)
             note = f"{blob.name} cannot be read to its end ({error}); rows behind that are taken as not landed"
             if note not in notes:
                 notes.append(note)
@@ -277,6 +285,14 @@ class Search:
             except (NeverAgain, ValueError) as error:
                 notes.append(f"{blob.name} does not begin like a blob of ours and was left out: {error}")
         return chosen
+
+    @staticmethod
+    def _parts(base: str, blobs: Iterable[BlobInfo]) -> Iterator[Part]:
+        """Those that uploads would go on with."""
+        for blob in blobs:
+            _, part, _ = split_part(blob.name)
+            if Layout.blob(base, part) == blob.name:
+                yield Part(base, part, None, blob.size, 0, PartState.FOREIGN, "it cannot be read to its end")
 
     def _names(self, partition: Partition) -> tuple[str, re.Pattern[str]]:
         """How the names of a partition's blobs begin, and what all of them are like."""

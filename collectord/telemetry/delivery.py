@@ -5,7 +5,8 @@ on; only an answer that concerns the endpoint as a whole holds up everything. Af
 many after each that was taken, so an outage does not end in a flood.
 
 A refusal counts only if the endpoint takes others: since the item was first refused, or in the same answer. Until then the key
-or the address may be wrong, and nothing is given up for that.
+or the address may be wrong, and nothing is given up for that. Nor is it for a moment in which a lane seems to be missing, as while
+what stands before a receiver is restarted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ LINGER = 0.5
 AGAIN_FIRST, AGAIN_MOST = 0.5, 60.0
 BARRED_FIRST, BARRED_MOST = 5.0, 300.0
 QUOTA_FIRST, QUOTA_MOST = 60.0, 3600.0
+MISSING_FIRST, MISSING_MOST = 1.0, 30.0
+MISSING_SECONDS = 300.0
+"""For so long the endpoint must have had no place for a lane, whenever it was asked, before what is of that lane is given up."""
 RETRY_AFTER_MOST = 3600.0
 QUOTA_AFTER_MOST = 86_400.0
 """An endpoint that asks for more is asked again after these seconds all the same."""
@@ -46,6 +50,17 @@ class Pending:
     not_before: float = 0.0
     refused_at: int = -1
     """How many items had been taken when it was first refused; below 0: it was not."""
+
+
+@dataclass(slots=True)
+class _Missing:
+    """A lane that the endpoint has no place for, as far as it was asked."""
+
+    reason: str
+    since: float
+    tries: int = 0
+    not_before: float = 0.0
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +86,7 @@ class Delivery:
     def __init__(self) -> None:
         self.pending: list[Pending] = []
         """In the order of the log."""
-        self.trouble = ""
-        """Why nothing is delivered at the moment; empty: nothing stands in the way."""
+        self._trouble = ""
         self.barred = False
         """Somebody has to act."""
         self._limit = 1
@@ -80,8 +94,20 @@ class Delivery:
         """Since something was taken, by kind: an hour of 503 makes the pause after the first 401, or after a quota, no longer."""
         self._not_before = 0.0
         self._taken = 0
+        self._missing: dict[str, _Missing] = {}
+        """By lane, until it answers otherwise."""
+        self._sent_to: Cursor | None = None
+        """The last item of those that were ever sent: what lies before it may be settled or not."""
 
     # ------------------------------------------------------------------ what it wants
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is delivered at the moment, or nothing of a lane; empty: nothing stands in the way."""
+        waits = (
+            f"the endpoint takes nothing of a kind ({one.reason})" for one in self._missing.values() if not one.sure
+        )
+        return self._trouble or next(waits, "")
 
     @property
     def has_room(self) -> bool:
@@ -91,12 +117,14 @@ class Delivery:
     def add(self, at: Cursor, item: Item, *, tried: bool = False) -> None:
         """The next event of the log, at `at`; `tried`: it was sent before the process began, and comes before all new ones."""
         self.pending.append(Pending(at, item, int(tried)))
+        if tried:
+            self._sent_to = at if self._sent_to is None else max(self._sent_to, at)
 
     def next(self, now: float) -> list[Pending]:
         """What is to be sent now; nothing: it is not the time, or there is nothing."""
         if now < self._not_before:
             return []
-        ready = [one for one in self.pending if one.not_before <= now]
+        ready = [one for one in self.pending if self._ready_at(one) <= now]
         if self.barred or self._failures:
             # One that was never refused says most about whether anything is taken again.
             ready.sort(key=lambda one: one.refused_at >= 0)
@@ -115,13 +143,18 @@ class Delivery:
         """The monotonic second at which `next` may have something; infinite where only a new event can."""
         if not self.pending:
             return float("inf")
-        return max(self._not_before, min(one.not_before for one in self.pending))
+        return max(self._not_before, min(self._ready_at(one) for one in self.pending))
+
+    def _ready_at(self, one: Pending) -> float:
+        missing = self._missing.get(one.item.lane)
+        return one.not_before if missing is None else max(one.not_before, missing.not_before)
 
     def left(self, cursor: Cursor) -> tuple[Cursor, tuple[Cursor, ...]]:
         """What has to be written down, where everything before `cursor` was added: all before the first is settled, but what
-        is at the second."""
-        fresh = next((one.at for one in self.pending if not one.tries), cursor)
-        return fresh, tuple(one.at for one in self.pending if one.tries)
+        is at the second. Nothing from the first on was ever sent: items of one lane overtake those of another."""
+        sent = self._sent_to
+        fresh = next((one.at for one in self.pending if sent is None or one.at > sent), cursor)
+        return fresh, tuple(one.at for one in self.pending if one.at < fresh)
 
     def entries(self) -> list[Lsn]:
         """The entries of the log that have items here."""
@@ -133,6 +166,9 @@ class Delivery:
         """Takes an answer in. `chance` is uniform in [0, 1)."""
         for one in batch:
             one.tries += 1
+            self._sent_to = one.at if self._sent_to is None else max(self._sent_to, one.at)
+        if batch and not isinstance(answer, Unwanted):
+            self._missing.pop(batch[0].item.lane, None)
         match answer:
             case Sorted(fates, retry_after):
                 return self._sort(batch, fates, retry_after, now, chance)
@@ -159,10 +195,7 @@ class Delivery:
                 self._bar(detail, now, chance)
                 return Outcome(again=Counter({reason: len(batch)}))
             case Unwanted(reason):
-                gone = {id(one) for one in batch}
-                self.pending = [one for one in self.pending if id(one) not in gone]
-                self._succeed(now)
-                return Outcome(refused=Counter({reason: len(batch)}))
+                return self._miss(batch, reason, now, chance)
 
     def expire(self, before: Lsn, flying: Sequence[Pending] = ()) -> int:
         """Gives up what lies before `before`, but what is `flying`: its answer is awaited. Returns how many items these were."""
@@ -217,10 +250,25 @@ class Delivery:
         self._not_before = now + GAP
         return Outcome(again=Counter({reason: len(batch)}))
 
+    def _miss(self, batch: Sequence[Pending], reason: str, now: float, chance: float) -> Outcome:
+        """The other lanes go on at once. What is behind a gateway is missing for a moment when that is restarted."""
+        lane = batch[0].item.lane
+        missing = self._missing.setdefault(lane, _Missing(reason, now))
+        missing.sure = now - missing.since >= MISSING_SECONDS
+        if not missing.sure:
+            missing.not_before = now + _pause(MISSING_FIRST, MISSING_MOST, missing.tries, chance)
+            missing.tries += 1
+            self._not_before = now + GAP
+            return Outcome(again=Counter({reason: len(batch)}))
+        gone = {id(one) for one in batch}
+        self.pending = [one for one in self.pending if id(one) not in gone]
+        self._succeed(now)
+        return Outcome(refused=Counter({reason: len(batch)}))
+
     def _succeed(self, now: float) -> None:
         self._limit = min(MAX_ITEMS, 2 * self._limit)
         self._failures.clear()
-        self.trouble, self.barred = "", False
+        self._trouble, self.barred = "", False
         full = len(self.pending) >= self._limit or sum(one.item.size for one in self.pending) >= MAX_BYTES
         self._not_before = now + (GAP if full else LINGER)
 
@@ -230,7 +278,7 @@ class Delivery:
     ) -> None:  # fmt: skip
         self._failures[kind] += 1
         self._limit = 1
-        self.trouble, self.barred = why, False
+        self._trouble, self.barred = why, False
         self._not_before = now + min(retry_after or 0.0, most) + pause
 
     def _bar(self, why: str, now: float, chance: float) -> None:

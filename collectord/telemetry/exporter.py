@@ -94,7 +94,8 @@ class Barred:
 
 @dataclass(frozen=True, slots=True)
 class Unwanted:
-    """The endpoint has no place for anything of this lane, and takes items of another: these never will be taken."""
+    """The endpoint has no place for anything of this lane at the moment, and takes items of another: if it stays so, these will never
+    be taken."""
 
     reason: str
 

@@ -166,9 +166,11 @@ class Ledger:
         landed: Mapping[str, int],
         given_up: Mapping[str, int],
         held: Iterable[HeldItem] = (),
+        torn: Iterable[Part] = (),
+        now_ns: int = 0,
     ) -> None:
-        """What was found out about a lost ledger's rows: cursors, rows per stream key landed and given up, and the items of
-        the quarantine whose rows the cursors pass.
+        """What was found out about a lost ledger's rows: cursors, rows per stream key landed and given up, the items of
+        the quarantine whose rows the cursors pass, and parts to be left alone.
 
         All of it or nothing; from then on it is a ledger like any other.
         """
@@ -180,6 +182,8 @@ class Ledger:
                 tables.quarantine(db, stream_key, "rebuild", rows)
             for item in held:
                 hold(db, item)
+            for part in torn:
+                tables.learn(db, part.base, part.part, part.header, part.length, part.state, part.reason, now_ns)
             db.execute("DELETE FROM meta WHERE key = 'rebuild_needed'")
             if landed:
                 db.execute("INSERT OR REPLACE INTO meta VALUES ('rebuilt', 1)")

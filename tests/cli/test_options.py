@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -115,6 +116,25 @@ def test_names_and_rows_do_nothing_to_a_terminal(
     sys.stdout.flush()
     said = raw.getvalue().decode()
     assert r"\x1b[2J" in said and not {"\x1b", "\x9b"} & set(said)
+
+
+@pytest.mark.parametrize(
+    "words", [("cat", "s", "--store"), ("where", "7", "--show", "--date", "2026-11-21", "--store")]
+)
+def test_rows_in_a_file_are_as_they_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """What turns text around belongs to Hebrew and Arabic ones."""
+    folder = tmp_path / "s/g/w/svc/m/1/inputs/2026/11/21"
+    folder.mkdir(parents=True)
+    row = '"\u200f\u05e9\x1b\r\n2",7\n'.encode()
+    (folder / "data.csv").write_bytes(b"a,$aml_dc_correlation_id\n" + row)
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
+    with suppress(SystemExit):
+        main.main([*words, str(tmp_path)])
+    sys.stdout.flush()
+    assert row in raw.getvalue()
 
 
 def test_who_has_read_enough_of_a_table_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

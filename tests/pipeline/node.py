@@ -68,6 +68,7 @@ class Node:
         mdc: Sequence[str] = (),
         exporters: Sequence[Exporter] = (),
         limits: Limits = Limits(3600, 1 << 30),  # noqa: B008
+        codec: str = "zstd",
     ) -> None:
         spool.mkdir(exist_ok=True)
         self.spool = spool
@@ -81,7 +82,11 @@ class Node:
         )
         self.marks = Marks()
         self.marks.restore((mark.client, mark.mark, mark.seen_ns) for mark in self.ledger.clients())
-        layout = Layout(suffix=".zst", writer=self.ledger.writer_id.hex(), outputs=Outputs(mdc))
+        layout = Layout(
+            suffix={"zstd": ".zst", "gzip": ".gz", "none": ""}[codec],
+            writer=self.ledger.writer_id.hex(),
+            outputs=Outputs(mdc),
+        )
         clock = SystemClock()
         self.metrics = Metrics()
         segments = self.recovered.segments
@@ -97,7 +102,7 @@ class Node:
             metrics=self.metrics,
             clock=clock,
             rules=SealRules(flush_bytes, 2 << 20, flush_interval, b"salt"),
-            codec="zstd",
+            codec=codec,
             level=1,
             lowercase_workspace=False,
             workers=4,

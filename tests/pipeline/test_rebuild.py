@@ -246,6 +246,28 @@ def test_a_blob_that_is_torn_counts_as_far_as_it_can_be_read(node: Node, store: 
     again.stop()
 
 
+@pytest.mark.parametrize("codec", ["zstd", "gzip", "none"])
+def test_nothing_is_put_behind_the_end_of_a_torn_blob(tmp_path: Path, store: MemoryStore, codec: str) -> None:
+    """Nobody could read it there, though the books would balance."""
+    client = Client(schema())
+    first = Node(tmp_path / "spool", store, codec=codec)
+    first.append(client.batch(10))
+    assert first.pipeline.flush(20)
+    name = the_blob(store)
+    del store.blobs[name].content[-5:]
+    torn = bytes(store.blobs[name].content)
+    first.lose_ledger()
+    again = Node(tmp_path / "spool", store, codec=codec)
+    found = find(again, store)
+    again.pipeline.rebuild(found)
+    assert again.pipeline.flush(20)
+    assert store.blobs[name].content == torn
+    (other,) = [one for one in store.blobs if not one.startswith(CONTROL_PREFIX) and one != name]
+    text = b"".join(frame.text for frame in iter_frames(codec, io.BytesIO(bytes(store.blobs[other].content))))
+    assert text.count(b"\n") == 1 + 10 - found[0].landed
+    again.stop()
+
+
 def test_blobs_of_other_headers_and_of_strangers_are_left_out(node: Node, store: MemoryStore) -> None:
     client = Client(schema())
     node.append(client.batch(6))
