@@ -79,7 +79,9 @@ def admission_of(settings: Settings) -> Admission:
 def recover_log(directory: Path, opened: Opened) -> Recovered:
     """The log of an opened spool, which says what was damaged."""
     parked, ledger = opened.parked, opened.ledger
-    recovered = recover(directory, ledger.spool_id, max(ledger.lsn_floor(), parked.end))
+    recovered = recover(
+        directory, ledger.spool_id, max(ledger.lsn_floor(), parked.end), needed_from=ledger.needed_from()
+    )
     if parked.damages:
         event(_log, logging.ERROR, "parked entries were damaged", files=parked.damages)
     if recovered.damages or recovered.set_aside:

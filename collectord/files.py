@@ -119,9 +119,18 @@ def make_private_directory(path: Path) -> None:
         sync_entry(made)
 
 
-def try_lock(path: Path) -> int | None:
-    """Takes an exclusive flock on `path`, created if absent. Returns the descriptor to keep open, or None if it is held."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+def try_lock(path: Path, *, writable: bool = True) -> int | None:
+    """Takes an exclusive flock on `path`, created if absent. Returns the descriptor to keep open, or None if it is held.
+
+    `writable` False: also on a disk that cannot be written, where a path that is absent raises OSError.
+    """
+    how = os.O_CREAT | os.O_CLOEXEC
+    try:
+        fd = os.open(path, os.O_RDWR | how, PRIVATE_FILE)
+    except OSError as error:
+        if writable or error.errno != errno.EROFS:
+            raise
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -220,3 +220,22 @@ def test_what_may_be_lost_is_replaced_as_a_whole_and_privately(tmp_path: Path) -
     with pytest.raises(OSError):
         files.write_unsynced(tmp_path / "folder", b"x")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["folder", "messages"]
+
+
+def test_a_lock_is_taken_on_a_disk_that_cannot_be_written_by_who_only_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = tmp_path / "lock", os.open
+    path.touch()
+
+    def read_only(name: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(name))
+        return opened(name, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(OSError, match="Read-only"):
+        files.try_lock(path)
+    held = files.try_lock(path, writable=False)
+    assert held is not None and files.try_lock(path, writable=False) is None
+    os.close(held)

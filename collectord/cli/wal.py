@@ -91,12 +91,13 @@ def wal_verify(spool_directory: Path | None, config_file: Path | None, as_json: 
 
     Exits with 0 if all is whole, 1 if something is damaged, missing or does not belong there, 2 if it cannot be read.
     """
+    from collectord.upload.ledger import peek_needed_from
     from collectord.wal.verify import verify
 
     spool = spool_directory or load(config_file, given).spool
     log, quarantine = _log_of(spool)
     with _readable(log):
-        found = verify(log, quarantine, noted=lambda: _noted(spool))
+        found = verify(log, quarantine, noted=lambda: _noted(spool), needed_from=lambda: peek_needed_from(spool))
     if as_json:
         click.echo(json.dumps(_verdict_json(found), indent=2))
     else:
@@ -172,25 +173,22 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
 
     Exits with 0 if all is whole now, 1 if something stays damaged (or, in a dry run, is), 2 if it cannot be mended.
     """
-    from collectord.upload.database import Database
-    from collectord.upload.ledger import Ledger
+    from collectord.upload.ledger import peek_needed_from
     from collectord.wal.repair import locked, plan_repair, repair
     from collectord.wal.verify import look_at_parked
 
     log, quarantine = _log_of(spool_directory)
-    with locked(spool_directory), _readable(log):
-        spool_id, floor = None, 0
-        if Database.exists(spool_directory):
-            ledger = Ledger(spool_directory)
-            spool_id, floor = ledger.spool_id, ledger.lsn_floor()
-            ledger.close()
-        plan = plan_repair(log, quarantine, spool_id)
+    with locked(spool_directory, writable=not dry_run), _readable(log):
+        spool_id, floor = _of_ledger(spool_directory, dry_run)
+        plan = plan_repair(log, quarantine, spool_id, peek_needed_from(spool_directory))
         walk = plan.found.walk
         said, damages, losses = plan.lines(), tuple(walk.damages), tuple(walk.losses)
         aside = [(one.path, one.reason) for one in plan.found.refused]
         backup = None
         if not dry_run:
-            done = repair(log, quarantine, spool_id or plan.found.spool_id, floor)
+            done = repair(
+                log, quarantine, spool_id or plan.found.spool_id, floor, needed_from=peek_needed_from(spool_directory)
+            )
             said, damages, losses = done.plan.lines(), done.recovered.damages, done.recovered.losses
             aside, backup = [(one.path, one.reason) for one in done.recovered.set_aside], done.backup
         parked, missing = look_at_parked(log, spool_id or plan.found.spool_id or None, lambda: _noted(spool_directory))
@@ -226,6 +224,28 @@ def _log_of(spool: Path) -> tuple[Path, Path]:
     if not there:
         raise CallHuman(f"spool: there is no log in {spool}; name a spool directory")
     return log, spool / "quarantine" / LOG_DIRECTORY
+
+
+def _of_ledger(spool: Path, dry_run: bool) -> tuple[bytes | None, int]:
+    """Whose log it is, as its ledger says (None: it is lost or damaged), and where at least the log goes on."""
+    from collectord.upload.database import Database, LedgerDamaged
+    from collectord.upload.ledger import Ledger, peek_spool_id
+
+    # Whoever opens a ledger writes to it; a dry run needs no floor.
+    if dry_run:
+        return peek_spool_id(spool), 0
+    if not Database.exists(spool):
+        return None, 0
+    try:
+        ledger = Ledger(spool)
+    except LedgerDamaged as error:
+        # A fault of the disk seldom hits one file alone, and a start, which sets this one aside, would write damage off.
+        click.echo(f"{error}; the log is mended without it, and the next start sets it aside", err=True)
+        return None, 0
+    try:
+        return ledger.spool_id, ledger.lsn_floor()
+    finally:
+        ledger.close()
 
 
 def _noted(spool: Path) -> frozenset[Lsn]:
@@ -353,4 +373,6 @@ def _damage_lines(damages: Iterable[Damage]) -> Iterator[str]:
 
 def _loss_lines(losses: Iterable[Loss]) -> Iterator[str]:
     for loss in losses:
-        yield f"  lost for certain: {loss.rows:,} rows of {loss.stream or '(stream unknown)'} from segment {loss.segment}"
+        # The log does not know what of them has landed.
+        stream = loss.stream or "(stream unknown)"
+        yield f"  lost for certain, unless they have landed: {loss.rows:,} rows of {stream} from segment {loss.segment}"

@@ -36,6 +36,23 @@ def peek_parked(spool: Path) -> frozenset[Lsn]:
     return parked_bases(Database.peek(spool, PARKED))
 
 
+def peek_spool_id(spool: Path) -> bytes | None:
+    """The spool's id as its ledger has it, whoever has it open. None where it cannot be read."""
+    found = Database.peek(spool, "spool_id")
+    return found if isinstance(found, bytes) else None
+
+
+def peek_needed_from(spool: Path) -> Lsn | None:
+    """`Ledger.needed_from` of a spool, whoever has it open. None where it cannot be read, too."""
+    checkpoint = Database.peek(spool, "checkpoint")
+    begun_anew = Database.peek(spool, "rebuild_needed") or Database.peek(spool, "rebuilt")
+    return None if checkpoint is None else _needed_from(int(checkpoint), bool(begun_anew))
+
+
+def _needed_from(checkpoint: int, begun_anew: bool) -> Lsn | None:
+    return None if begun_anew and not checkpoint else Lsn(checkpoint)
+
+
 class Ledger:
     """The books of one spool. Opens the file in `spool`, creating it (mode 0600) if it is absent.
 
@@ -246,6 +263,11 @@ class Ledger:
         with self._database.transaction() as db:
             tables.raise_floor(db)
             return Lsn(db.execute("SELECT value FROM meta WHERE key = 'lsn_floor'").fetchone()[0])
+
+    def needed_from(self) -> Lsn | None:
+        """Before it nothing of the log is needed any more; from there on segments have to be there. None: a ledger that was begun
+        anew, because the one before it was lost, has not said it yet."""
+        return _needed_from(int(self.recall("checkpoint") or 0), self.rebuild_needed or self.was_rebuilt)
 
     # ------------------------------------------------------------------ what came in
 

@@ -18,7 +18,7 @@ class Damage:
     """A range of the log that was durable and cannot be read."""
 
     segment: Lsn
-    """Base of the segment it lies in, or of the one before a missing segment; or of the parked file."""
+    """Base of the segment it lies in, or of the one before a missing segment, or behind it if it was the first; or of the parked file."""
     from_lsn: Lsn
     to_lsn: Lsn
     reason: str

@@ -42,25 +42,33 @@ class Recovered:
 
 
 def recover(
-    directory: Path, spool_id: bytes, floor: int = 0, *, disk: Disk | None = None, quarantine: Path | None = None
+    directory: Path,
+    spool_id: bytes,
+    floor: int = 0,
+    *,
+    disk: Disk | None = None,
+    quarantine: Path | None = None,
+    needed_from: Lsn | None = None,
 ) -> Recovered:
     """Reads the whole log in `directory` (SPOOL/log, made if absent), which belongs to the spool `spool_id`.
 
-    `floor` is the highest LSN known elsewhere (the ledger's). Raises FormatTooNew, before anything is changed, and
+    `floor` is the highest LSN known elsewhere (the ledger's); `needed_from`: see `survey`. Raises FormatTooNew, before anything is changed, and
     SpoolUnusable if the directory or the disk does not let itself be read and synced.
     """
     disk = disk or Disk()
     store = Quarantine(quarantine or directory.parent / "quarantine" / "log")
     try:
         disk.make_directory(directory)
-        return _recover(directory, spool_id, floor, disk, store)
+        return _recover(directory, spool_id, floor, disk, store, needed_from)
     except OSError as error:
         raise SpoolUnusable(f"the log in {directory} cannot be recovered: {error}") from error
 
 
-def _recover(directory: Path, spool_id: bytes, floor: int, disk: Disk, store: Quarantine) -> Recovered:
+def _recover(
+    directory: Path, spool_id: bytes, floor: int, disk: Disk, store: Quarantine, needed_from: Lsn | None
+) -> Recovered:
     paths = sorted(directory.iterdir())
-    found = survey(paths, spool_id)
+    found = survey(paths, spool_id, needed_from=needed_from)
     walk = found.walk
     damages = tuple(store.copy(damage, walk.path_of(damage)) for damage in walk.damages)
     if found.files:

@@ -84,10 +84,13 @@ class Repaired:
 
 
 @contextmanager
-def locked(spool: Path) -> Iterator[None]:
-    """Holds the spool's lock. Raises SpoolInUse while a daemon, or another repair, runs on it; SpoolUnusable without a spool."""
+def locked(spool: Path, *, writable: bool = True) -> Iterator[None]:
+    """Holds the spool's lock. Raises SpoolInUse while a daemon, or another repair, runs on it; SpoolUnusable without a spool.
+
+    `writable` False: for who only looks; the spool may lie on a disk that cannot be written.
+    """
     try:
-        lock = files.try_lock(spool / "lock") if spool.is_dir() else None
+        lock = files.try_lock(spool / "lock", writable=writable) if spool.is_dir() else None
     except OSError as error:
         raise SpoolUnusable(f"spool: {spool}/lock cannot be opened: {error.strerror}") from error
     if lock is None:
@@ -100,10 +103,10 @@ def locked(spool: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def plan_repair(log: Path, quarantine: Path, spool_id: bytes | None = None) -> Plan:
-    """What can be put back. Changes nothing. Raises FormatTooNew, and OSError if something cannot be read."""
+def plan_repair(log: Path, quarantine: Path, spool_id: bytes | None = None, needed_from: Lsn | None = None) -> Plan:
+    """What can be put back; `needed_from`: see `survey`. Changes nothing. Raises FormatTooNew, and OSError if something cannot be read."""
     paths = sorted(log.iterdir())
-    found = survey(paths, spool_id)
+    found = survey(paths, spool_id, needed_from=needed_from)
     renamings = []
     taken = {file.base for file in found.files}
     for one in found.refused:
@@ -181,6 +184,7 @@ def repair(
     *,
     disk: Disk | None = None,
     clock: Clock | None = None,
+    needed_from: Lsn | None = None,
 ) -> Repaired:
     """Carries out `plan_repair`, then recovers as a start does. Call it under `locked`.
 
@@ -188,11 +192,13 @@ def repair(
     """
     disk = disk or Disk()
     try:
-        plan = plan_repair(log, quarantine, spool_id)
+        plan = plan_repair(log, quarantine, spool_id, needed_from)
         backup = _mend(plan, quarantine.parent / "repair", disk, clock or SystemClock())
     except OSError as error:
         raise SpoolUnusable(f"the log in {log} cannot be repaired: {error}") from error
-    return Repaired(plan, recover(log, spool_id, floor, disk=disk, quarantine=quarantine), backup)
+    return Repaired(
+        plan, recover(log, spool_id, floor, disk=disk, quarantine=quarantine, needed_from=needed_from), backup
+    )
 
 
 def _mend(plan: Plan, backups: Path, disk: Disk, clock: Clock) -> Path | None:

@@ -82,17 +82,28 @@ class Survey:
         return max([0, *reached, *(one.reaches for one in self.refused if one.reason != "duplicate")])
 
 
-def survey(paths: Sequence[Path], spool_id: bytes | None, *, live: bool = False) -> Survey:
+def survey(
+    paths: Sequence[Path], spool_id: bytes | None, *, live: bool = False, needed_from: Lsn | None = None
+) -> Survey:
     """Looks at the segments among `paths`. Without a `spool_id`, the spool that most headers name is taken for ours.
 
     `live`: a daemon may retire segments meanwhile; those are left out of damages and losses, and named in `walk.vanished`.
+    `needed_from`: where the first segment that has to be there may begin, as the ledger says; None if nobody knows.
     Raises FormatTooNew, and OSError if a file can be neither read nor called broken.
     """
     candidates = [path for path in sorted(paths) if path.suffix == SEGMENT_SUFFIX]
     files, refused, ours = _judge(candidates, spool_id)
     walk = Walk(files, [one.reaches for one in refused if one.reason in ("foreign", "unreadable")], live)
     walk.run()
+    _miss_first(walk, files, needed_from)
     return Survey(tuple(files), tuple(refused), walk, ours)
+
+
+def _miss_first(walk: Walk, files: Sequence[SegmentFile], needed_from: Lsn | None) -> None:
+    """Segments before the first one that is there: no segment says that they ought to be, but the ledger does."""
+    end = files[0].previous_end if files and files[0].path not in walk.vanished else None
+    if needed_from is not None and end is not None and end > needed_from:
+        walk.damages.insert(0, Damage(files[0].base, needed_from, end, "missing segment"))
 
 
 def _judge(paths: Sequence[Path], spool_id: bytes | None) -> tuple[list[SegmentFile], list[Refused], bytes]:

@@ -70,17 +70,19 @@ def verify(
     spool_id: bytes | None = None,
     *,
     noted: Callable[[], Collection[Lsn]] = tuple,
+    needed_from: Callable[[], Lsn | None] = lambda: None,
 ) -> Verdict:
     """Reads every byte of the log and of the parked files beside it, and judges them as a start would.
 
-    `noted` gives the bases of the parked files that there should be. Without `spool_id` the spool that most headers name is
+    `noted` gives the bases of the parked files that there should be, `needed_from` what `survey` asks for. Without `spool_id` the spool that most headers name is
     taken for the right one. Raises FormatTooNew, and OSError if the
     directory cannot be read. A running daemon retires and recycles files meanwhile: those are left out, and what looks
     damaged while the directory changes is looked at again.
     """
     for _ in range(_ATTEMPTS):
         before = _listed(log)
-        found = survey(before, spool_id, live=True)
+        # Asked after the listing: a daemon notes what is not needed before it retires it.
+        found = survey(before, spool_id, live=True, needed_from=needed_from())
         verdict = _verdict(found, quarantine, *look_at_parked(log, found.spool_id or None, noted))
         if verdict.clean or _listed(log) == before:
             break

@@ -96,7 +96,11 @@ def test_verify_of_a_damaged_log_exits_with_1_and_names_the_ranges(spool: Spool)
     (spool.log / "00000000000001048576.seg").write_bytes(b"something else")
     done = run("verify", root(spool))
     assert done.exit_code == 1
-    assert "  payload: " in done.output and "40 rows" in done.output and "lost for certain: 40 rows of " in done.output
+    assert (
+        "  payload: " in done.output
+        and "40 rows" in done.output
+        and "lost for certain, unless they have landed: 40 rows of " in done.output
+    )
     assert "00000000000001048576.seg  foreign: not part of this log" in done.output
     found = json.loads(run("verify", root(spool), "--json").output)
     assert found["clean"] is False
@@ -233,6 +237,60 @@ def test_repair_refuses_while_a_daemon_runs(spool: Spool) -> None:
     done = run("repair", root(spool))
     assert done.exit_code == 2 and "stop it first" in done.output
     assert contents(root(spool)) == before
+
+
+def test_the_oldest_segment_is_missed_until_the_ledger_says_that_it_may_go(spool: Spool) -> None:
+    first, second = spool.files()[:2]
+    ledger = Ledger(root(spool))
+    first.unlink()
+    done = run("verify", root(spool))
+    assert done.exit_code == 1 and "  missing segment: 0 to " in done.output and "the log is damaged" in done.output
+    ledger.checkpoint(Lsn(int(second.stem)), ())
+    done = run("verify", root(spool))
+    assert done.exit_code == 0, done.output
+    ledger.close()
+
+
+def test_a_ledger_that_was_begun_anew_misses_nothing(spool: Spool) -> None:
+    ledger = Ledger(root(spool), SPOOL_ID)
+    spool.files()[0].unlink()
+    for arguments in (("verify", root(spool)), ("repair", root(spool), "--dry-run")):
+        done = run(*arguments)
+        assert done.exit_code == 0, done.output
+    ledger.close()
+
+
+def test_a_dry_run_leaves_the_ledger_of_a_killed_daemon_alone(spool: Spool, tmp_path: Path) -> None:
+    """Opening it as one's own would fold SQLite's log into it, and add what a later version has."""
+    damage(spool)
+    ledger = Ledger(root(spool), SPOOL_ID)
+    killed = tmp_path / "killed"
+    shutil.copytree(root(spool), killed)
+    ledger.close()
+
+    def kept() -> dict[Path, bytes]:
+        # -shm is memory that processes share.
+        return {path: raw for path, raw in contents(killed).items() if not path.name.endswith("-shm")}
+
+    (killed / "lock").touch()
+    before = kept()
+    assert len([path for path in before if path.name == "ledger.sqlite-wal"]) == 1
+    assert run("repair", killed, "--dry-run").exit_code == 1
+    assert kept() == before
+
+
+def test_repair_goes_on_where_the_ledger_is_damaged_too(spool: Spool) -> None:
+    whole = contents(spool.log)
+    shutil.copy(spool.files()[1], spool.log / "copy-from-a-backup.seg")
+    damage(spool)
+    ledger = root(spool) / "ledger.sqlite"
+    ledger.write_bytes(b"no database " * 1000)
+    assert "40 rows" in run("repair", root(spool), "--dry-run").output
+    done = run("repair", root(spool))
+    assert done.exit_code == 0, done.output
+    assert "put back from copy-from-a-backup.seg, 40 rows" in done.output
+    assert "cannot be read as a ledger" in done.stderr and "the next start sets it aside" in done.stderr
+    assert contents(spool.log) == whole and ledger.read_bytes() == b"no database " * 1000
 
 
 @pytest.mark.parametrize("command", ["ls", "verify", "export", "repair"])

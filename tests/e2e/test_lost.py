@@ -177,3 +177,28 @@ def test_a_lost_log_beside_a_living_ledger_is_told_and_does_not_stop_the_start(m
         assert daemon.status()["log_lost"] is False
     sender.check(landed.rows(landed.directory(daemon.folder / "store"), "/wire/"))
     sender.client.close()
+
+
+def test_rows_of_an_oldest_segment_that_is_gone_are_told_and_the_books_balance(make_daemon: MakeDaemon) -> None:
+    """No segment says that it ought to be there; the ledger does, which has not let it go."""
+    daemon = make_daemon(flush_interval=3600)
+    sender = Sender(daemon.endpoint, random.Random(5))
+    sent = []
+    for _ in range(2):
+        daemon.start()
+        sender.connect()
+        sender.send_until(sender.client.acknowledged + 20)
+        sender.client.wait_acknowledged()
+        sent.append(daemon.books()[WIRE_STREAM].received)
+        daemon.kill9()
+    first, _ = sorted((daemon.spool / "log").glob("*.seg"))
+    first.unlink()
+    verified = daemon.cli("wal", "verify", str(daemon.spool))
+    assert verified.returncode == 1 and "missing segment" in verified.stdout
+    daemon.start()
+    daemon.flush()
+    book = daemon.books()[WIRE_STREAM]
+    assert (book.received, book.landed, book.quarantined) == (sent[1], sent[1] - sent[0], sent[0])
+    assert daemon.terminate() == 0
+    assert daemon.events("acknowledged rows cannot be read back")
+    sender.client.close()
