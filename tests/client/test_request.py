@@ -345,6 +345,28 @@ def test_asgi_middleware_makes_a_request_of_each(client: Client, daemon: FakeDae
     assert set(inputs) == set(map(str, range(20)))
 
 
+def test_wsgi_applications_that_a_request_of_asgi_calls_at_once_do_not_mix(client: Client, daemon: FakeDaemon) -> None:
+    """Only one that serves the request itself works on it: of the others, each prediction would take the inputs that came last."""
+    inputs, predictions = client.collector("inputs"), client.collector("predictions")
+    together = threading.Barrier(3)
+
+    def score(environ: dict[str, Any], _start: Any) -> list[bytes]:
+        inputs.collect([[environ["n"]]])
+        together.wait(10)
+        predictions.collect([[environ["n"] + 0.5]])
+        return []
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        calls = [asyncio.to_thread(WSGIMiddleware(score), {"n": float(n)}, lambda *_: None) for n in range(3)]
+        await asyncio.gather(*calls)
+
+    asyncio.run(ASGIMiddleware(app)({"type": "http", "method": "POST", "path": "/"}, None, None))
+    scored = {row.values[0]: row.correlation for row in rows(client, daemon, "inputs")}
+    predicted = {row.values[0] - 0.5: row.correlation for row in rows(client, daemon, "predictions")}
+    assert len(set(scored.values())) == 3
+    assert predicted == scored
+
+
 def test_requests_may_be_nested(client: Client) -> None:
     """The inner one, of a script that scores by calling itself, has its own inputs; afterwards the outer one is back."""
     with Request():

@@ -134,11 +134,17 @@ def _code(status: str) -> int:
 
 class _Asked(Request):
     """A request of ASGI. What serves a WSGI application within one, as Starlette's `WSGIMiddleware` and a2wsgi, makes an
-    environment for it that knows nothing of us."""
+    environment for it that knows nothing of us. The first such is that; what calls several has one request for each of the others."""
 
-    __slots__ = ()
+    __slots__ = ("_mounted",)
 
-    mounts = True
+    def __init__(self, id: str | None, *, traceparent: str | None) -> None:
+        super().__init__(id, traceparent=traceparent)
+        self._mounted = False
+
+    def _mount(self) -> bool:
+        first, self._mounted = not self._mounted, True
+        return first
 
 
 class ASGIMiddleware:

@@ -40,9 +40,6 @@ class Request:
 
     __slots__ = ("error", "exchange", "id", "inputs", "operation", "told", "trials")
 
-    mounts = False
-    """Whether a WSGI application that is called in it works on the same request."""
-
     def __init__(self, request_id: str | int | uuid.UUID | None = None, *, traceparent: str | None = None) -> None:
         self.id = _usable(request_id)
         """As the wire has it; None where the request has none."""
@@ -78,6 +75,10 @@ class Request:
             # A strict client may raise.
             entered = _current.get()
             _current.set(None if entered is None else entered[1])
+
+    def _mount(self) -> bool:
+        """Whether the WSGI application that is called in it now works on the same request."""
+        return False
 
     def answered(self, status: int, reason: str = "") -> None:
         """The host answers with this HTTP status: from 500 on the request has failed."""
@@ -150,7 +151,7 @@ def of_environ(environ: dict[str, Any], request_id: object = None) -> Request:
     """The request of a WSGI environment, made if need be; `request_id` is its id where the host knows better."""
     found = environ.get(ENVIRON_KEY)
     entered = _current.get()
-    if not isinstance(found, Request) and entered is not None and entered[0].mounts:
+    if not isinstance(found, Request) and entered is not None and entered[0]._mount():
         found = environ[ENVIRON_KEY] = entered[0]
     if not isinstance(found, Request):
         for id in (

@@ -26,6 +26,7 @@ from collectord_client.azureml import ModelDataCollector
 from collectord_client.azureml import collector as module
 from collectord_client.azureml.arrays import Correlated
 from collectord_client.azureml.correlations import HEADERS
+from collectord_client.block import FLOAT32
 
 from tests.client.azureml.conftest import Landed, Make, keys
 from tests.client.fakedaemon import FakeDaemon
@@ -365,12 +366,16 @@ def test_times_of_requests_are_read_whatever_they_are(make: Make, landed: Landed
     given: list[Any] = [
         *[[one] for one in (then, aware, then.isoformat(), aware.isoformat(), then.isoformat() + "Z", then.date())],
         np.array([then], "M8[ns]"),
+        [np.datetime64(then, "ns")],
+        [then.isoformat() + "7Z"],
+        [f" {then.isoformat(' ')} Z"],
         pd.Series([pd.Timestamp(aware)]),
         pa.array([1_795_177_800_123_456_789], pa.timestamp("ns", "UTC")),
         pl.Series([aware]),
         ["yesterday"],
         [float("nan")],
         [pd.NaT],
+        [np.datetime64("NaT")],
     ]
     labels = make("labels")
     for at, times in enumerate(given):
@@ -379,10 +384,58 @@ def test_times_of_requests_are_read_whatever_they_are(make: Make, landed: Landed
         labels.collect(made(table))
     rows = sorted(landed("labels"), key=lambda row: row.values)
     midnight = datetime.datetime.combine(then.date(), datetime.time())
-    assert [row.values[0] for row in rows] == list(range(13))
-    told = [datetime.datetime.fromtimestamp(row.time_ns // 1000 / 1e6, datetime.timezone.utc) for row in rows[:10]]
-    assert [one.replace(tzinfo=None) for one in told] == [*[then] * 5, midnight, *[then] * 4]
-    assert labels.stats()["notes"] == {"undated": 3}
+    assert [row.values[0] for row in rows] == list(range(17))
+    told = [datetime.datetime.fromtimestamp(row.time_ns // 1000 / 1e6, datetime.timezone.utc) for row in rows[:13]]
+    assert [one.replace(tzinfo=None) for one in told] == [*[then] * 5, midnight, *[then] * 7]
+    assert labels.stats()["notes"] == {"undated": 4}
+
+
+def test_rows_of_requests_are_read_where_a_reader_made_texts_of_them(make: Make, landed: Landed) -> None:
+    """As `csv.DictReader` does, of a file in which a join that left gaps had made 2.0 of 2."""
+    labels = make("labels")
+    labels.collect(
+        [{"y": at, "$aml_dc_correlation_id": "loan-1", "$aml_dc_row": row} for at, row in enumerate(("2.0", "0"))]
+    )
+    assert sorted((row.values, row.row) for row in landed("labels")) == [((0,), 2), ((1,), 0)]
+
+
+def test_labels_whose_feature_names_repeat_lose_no_column(make: Make, landed: Landed) -> None:
+    id = "$aml_dc_correlation_id"
+    make("labels", [id, "y", "y"]).collect([["loan-1", 1, 2]])
+    (row,) = landed("labels")
+    assert (row.names, row.values, row.correlation) == (("y", "y.1"), (1, 2), "loan-1")
+    twice = make("labels", [id, id, "y"])
+    twice.collect([["loan-1", "loan-2", 1]])
+    assert twice.stats()["dropped"] == {"bad_id": 1}
+
+
+def test_tensors_of_labels_of_several_streams_keep_their_type(make: Make, landed: Landed) -> None:
+    table: dict[str, Any] = {
+        "y": Tensor([0.1, 0.2]),
+        "$aml_dc_correlation_id": ["a", "b"],
+        "$aml_service_name": ["svc", "other"],
+    }
+    table |= {"$aml_workspace": ["a/b/c"] * 2, "$aml_model_name": ["m"] * 2, "$aml_model_version": ["1"] * 2}
+    make("labels").collect(table)
+    assert [row.types for row in landed("labels")] == [(FLOAT32,)] * 2
+
+
+class Tensor:
+    """What of a tensor of float32 counts here: its own type is not numpy's."""
+
+    dtype, ndim = "torch.float32", 1
+
+    def __init__(self, values: list[float]) -> None:
+        self._values = np.array(values, "f4")
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self._values
+
+    def tolist(self) -> Any:
+        return self._values.tolist()
 
 
 def test_ids_that_are_numbers_are_read_by_the_feature_names_as_well(make: Make, landed: Landed) -> None:

@@ -5,6 +5,7 @@ A container is asked by its own means: plain lists and dictionaries need neither
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,7 +176,12 @@ def _of_values(data: Any, names: tuple[str, ...]) -> Carried | None:
     if not names.index(CORRELATION) < len(rows[0]) <= len(names):
         # Shorter rows were given without the ids, and longer ones are no rows of these names.
         return None
-    return _of_dictionaries([dict(zip(names, row, strict=False)) for row in rows])
+    there = _once(list(names[: len(rows[0])]))
+    said = {name: _read(name, [row[names.index(name)] for row in rows]) for name in there}
+    # By position, as the collector names them: two may have one name.
+    kept = [at for at in range(len(rows[0])) if names[at] not in OURS]
+    own = [[row[at] for at in kept] for row in rows]
+    return Carried(own, said, lambda own, rows: [own[at] for at in rows])
 
 
 def _of_columns(table: Mapping[Any, Any]) -> Carried | None:
@@ -208,6 +214,11 @@ def _listed(column: Any, kind: str) -> list[Any]:
 def _taken(column: Any, rows: list[int]) -> Any:
     if type(column).__module__.partition(".")[0] in ("numpy", "pandas"):
         return column.take(rows)
+    numpy = loaded("numpy")
+    if numpy is not None and hasattr(column, "__array__"):
+        # A tensor: in a list, its values would not have its type.
+        with contextlib.suppress(RuntimeError, TypeError, ValueError):
+            return numpy.asarray(column).take(rows)
     listed = _listed(column, "")
     return [listed[at] for at in rows]
 

@@ -106,7 +106,7 @@ class ModelDataCollector(ValueWay):
             # What names the request is read, and is no column of the rows then.
             self._bound[self.identity] = self._bound[None] = self._client.collector(designation, self._bare())
         self._constants = by_value.constants(self.identity, self._settings.boundary)
-        self._printer = printing.Printer(self._names) if self._settings.printing else None
+        self._printer = printing.Printer() if self._settings.printing else None
         self._plain = self._printer is None and not self._unusable and not named
         self._is_inputs = designation == "inputs"
         # These four are the v1 SDK's too.
@@ -223,7 +223,8 @@ class ModelDataCollector(ValueWay):
             rows = 0 if source is None else source._request_rows
             own = {by_value.ROW: told["row"]} if "row" in told else {}
             told = printing.told(made, self._constants) | own
-            shown = self._printer.show(data, 0 if self._is_inputs else rows, told, self._client._rules)
+            expected = 0 if self._is_inputs else rows
+            shown = self._printer.show(data, self._names, expected, told, self._client._rules)
             if isinstance(made, Refused) and made._expected is None:
                 # They were only printed: the prediction is told how many they are.
                 made._expected = shown
@@ -246,7 +247,7 @@ class ModelDataCollector(ValueWay):
                     by_value.REQUEST: told.get("request_id", constants[by_value.REQUEST]),
                     by_value.ROW: told["row"],
                 }
-                self._printer.show(rows.own, 0, columns, self._client._rules)
+                self._printer.show(rows.own, self._bare(), 0, columns, self._client._rules)
         if made is None:
             raise CollectError("no_rows", "there are no rows")
         return made

@@ -6,9 +6,10 @@ Either way they name a request that was scored before, maybe days ago and in ano
 from __future__ import annotations
 
 import datetime
+import re
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ..context import Context, recalled
 from ..core import CORRELATION as CORRELATION
@@ -29,6 +30,8 @@ ROW = "$aml_dc_row"
 SAMPLING = "$aml_dc_sampling"
 OURS = (*HEADERS, ROW, SAMPLING)
 STREAM = (WORKSPACE, SERVICE, MODEL, VERSION)
+
+_FRACTION = re.compile(r"\.(\d+)", re.ASCII)
 
 NO_REQUEST = str(uuid.UUID(bytes=NIL))
 
@@ -75,10 +78,15 @@ def _recalled(id: bytes | str, when: object, request: bytes | str | None) -> tup
 def nanoseconds_of(when: object) -> int | None:
     """Nanoseconds since 1970; None for what is no time that can be filed."""
     if isinstance(when, str):
+        # Python 3.10 reads fractions of three and six digits only; .NET writes seven.
+        text = _FRACTION.sub(lambda found: f".{found[1]:0<6.6}", when.strip())
         try:
-            when = datetime.datetime.fromisoformat(when.removesuffix("Z"))
+            when = datetime.datetime.fromisoformat(text.removesuffix("Z").rstrip())
         except ValueError:
             return None
+    if type(when).__name__ == "datetime64" and type(when).__module__ == "numpy":
+        # Of nanoseconds, `item` makes a whole number.
+        when = cast(Any, when).astype("M8[us]").item()
     if type(when) is datetime.date:
         when = datetime.datetime.combine(when, datetime.time())
     if not isinstance(when, datetime.datetime) or when != when:
@@ -105,8 +113,9 @@ def level(given: Any) -> str:
 
 def index(given: Any) -> int | None:
     """The index of a row, likewise; None for what is none."""
-    named = level(given)
-    return int(named) if named.isdecimal() else None
+    # A reader that takes everything for text has 4.0 where a join left gaps.
+    named, _, rest = level(given).partition(".")
+    return int(named) if named.isdecimal() and not rest.strip("0") else None
 
 
 def whole(ids: list[Any]) -> list[Any]:

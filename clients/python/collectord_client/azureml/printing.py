@@ -25,17 +25,23 @@ _lock = threading.Lock()
 class Printer:
     """Prints what one collector collects; its header first, and again when it changes."""
 
-    def __init__(self, names: tuple[str, ...] | None) -> None:
-        self._names = names
+    def __init__(self) -> None:
         self._header: tuple[str, ...] = ()
 
-    def show(self, data: Any, request_rows: int | None, told: dict[str, Any], rules: Rules | None = None) -> int:
-        """Prints `data` as the column rules leave it, and returns how many rows it has. `told` has the columns' values, each one
-        for all rows or a list.
+    def show(
+        self,
+        data: Any,
+        names: tuple[str, ...] | None,
+        request_rows: int | None,
+        told: dict[str, Any],
+        rules: Rules | None = None,
+    ) -> int:
+        """Prints `data`, of these feature names, as the column rules leave it, and returns how many rows it has. `told` has the
+        columns' values, each one for all rows or a list.
 
         Raises CollectError.
         """
-        names, block = landing(data, self._names, request_rows, rules)
+        names, block = landing(data, names, request_rows, rules)
         if rules is not None:
             told = rules.shown(told)
         columns = columns_of(block)
