@@ -6,6 +6,7 @@ What is broken later does not count: the ones before stay. Safe from any thread:
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import threading
 import time
@@ -44,6 +45,10 @@ class Pair:
             return f"expired on {date_of(self.expires)}"
         return ""
 
+    def turns(self, now: float) -> float:
+        """When `why_not` says something else next, in seconds since 1970."""
+        return next((at for at in (self.begins, self.expires) if now <= at), math.inf)
+
 
 class Certificates:
     """The pair that counts."""
@@ -61,6 +66,8 @@ class Certificates:
         self._seen: Seen = seen(self._files)
         self._pair = _read(cert, key, client_ca)
         why = self._pair.why_not(now())
+        self._turns = self._pair.turns(now())
+        """When time alone makes another verdict on what was read, in seconds since 1970."""
         if why:
             # Sockets are none the worse for it, so the daemon serves; clients over TLS say the same.
             self.problem = f"tls_cert: {cert} {why}"
@@ -78,33 +85,39 @@ class Certificates:
         return self._pair.expires
 
     def look(self) -> None:
-        """Reads the files again if they have changed."""
+        """Reads the files again if they have changed, or if a certificate's time has come or is over since they were read."""
         with self._lock:
             now = seen(self._files)
-            if now == self._seen:
+            if now == self._seen and self._now() < self._turns:
                 return
-            self._seen = now
+            self._seen, self._turns = now, math.inf
+            said = self.problem
             try:
                 pair = _read(self._cert, self._key, self._client_ca)
-                why = pair.why_not(self._now())
-                if why and not self._pair.why_not(self._now()):
+                clock = self._now()
+                why = pair.why_not(clock)
+                self._turns = min(pair.turns(clock), self._pair.turns(clock))
+                if why and not self._pair.why_not(clock):
                     raise ConfigError(f"tls_cert: {self._cert} {why}")
             except ConfigError as error:
                 self.problem = str(error)
                 event(_log, logging.ERROR, "the certificate cannot be used; the one before stays", why=self.problem)
                 return
-            self._pair = pair
             self.problem = f"tls_cert: {self._cert} {why}" if why else ""
+            if why and why != said:
+                event(_log, logging.ERROR, "the certificate will be refused by clients", why=self.problem)
+            self._pair = pair
             event(_log, logging.INFO, "the certificate was read again", expires=date_of(pair.expires))
 
-    def context(self, clients: bool = True) -> ssl.SSLContext:
-        """For a server of Python's own. Each connection gets what counts when it comes. `clients`: they need a certificate, if
-        there is an authority of theirs."""
+    def context(self) -> ssl.SSLContext:
+        """For a server of Python's own that takes one, and asks nobody for a certificate. Each connection gets the pair that counts when
+        it comes. Who does ask takes `pair.context` for each: in one that stays, a client whose authority has gone could take up a
+        session from before, and nothing would be checked."""
 
         def latest(connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
             connection.context = self.pair.context
 
-        made = _context(self._cert, self._key, self._client_ca if clients else None)
+        made = _context(self._cert, self._key, None)
         made.sni_callback = latest
         return made
 
@@ -148,6 +161,9 @@ def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
         if client_ca is not None:
             made.load_verify_locations(client_ca)
             made.verify_mode = ssl.CERT_REQUIRED
+            # A certificate is to be judged each time: each session that is taken up would yield a ticket for the next, for ever.
+            made.num_tickets = 0
+            made.options |= ssl.OP_NO_TICKET
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(f"tls_cert: {cert} cannot be used: {error.reason if isinstance(error, ssl.SSLError) else error.strerror}") from None  # fmt: skip
     return made

@@ -151,12 +151,11 @@ class Servers:
         from collectord.ingest.mdc_http import MdcServer
 
         settings = self._settings
+        found = self._certificates
         rules = covers(settings.column_rules, config.read_columns_key(settings))
         mdc = MdcServer(MdcDoor(gate, settings.memory_budget, settings.stream_names, rules), settings.mdc_connections)
         try:
-            await mdc.start(
-                *split_address(address), None if self._certificates is None else self._certificates.context()
-            )
+            await mdc.start(*split_address(address), None if found is None else lambda: found.pair.context)
         except OSError as error:
             raise ConfigError(f"mdc: {address} cannot be bound: {_why(error)}") from None
         self._metrics.gauge("collectord_mdc_open_connections", lambda: mdc.connections)
@@ -172,7 +171,7 @@ class Servers:
         from collectord.admin import http
 
         settings = self._settings
-        tls = self._certificates.context(clients=False) if settings.admin_tls and self._certificates else None
+        tls = self._certificates.context() if settings.admin_tls and self._certificates else None
         try:
             return await http.serve(*split_address(address), self._metrics, why_closed, note, page, tls)
         except OSError as error:

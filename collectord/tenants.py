@@ -87,8 +87,6 @@ class Known:
     """By listener what those may do who name nobody."""
     named: frozenset[str] = frozenset()
     """Listeners where everybody has to say who he is."""
-    files: tuple[Path, ...] = ()
-    """Where tokens were read from."""
 
 
 class Tenants:
@@ -106,6 +104,8 @@ class Tenants:
         self._known = Known()
         self._seen: Seen = ()
         """Of the files before they were read, so that no change of theirs is missed."""
+        self._files: tuple[Path, ...] = ()
+        """Those of tokens that the file names as it is now, even if it does not count for want of one of them."""
         self.problem = ""
         """Why the file as it is now does not count."""
         if path is not None:
@@ -119,21 +119,24 @@ class Tenants:
         """Reads the file again if it, or a file of tokens, has changed. Returns whether something else counts now."""
         if self._path is None:
             return False
-        now = seen((self._path, *self._known.files))
+        now = seen((self._path, *self._files))
         if now == self._seen:
             return False
-        self._seen = now
+        named: list[Path] = []
+        said, self.problem = self.problem, ""
         try:
-            known = read(self._path)
+            known = read(self._path, named)
         except ConfigError as error:
             self.problem = str(error)
-            event(_log, logging.ERROR, "the tenants' file is wrong; what it said before counts", why=self.problem)
-            return False
+        # Files that are named for the first time were not looked at before they were read.
+        self._seen = now if self._files == tuple(named) else ()
+        self._files = tuple(named)
         if self.problem:
+            if self.problem != said:
+                event(_log, logging.ERROR, "the tenants' file is wrong; what it said before counts", why=self.problem)
+            return False
+        if said:
             event(_log, logging.INFO, "the tenants' file is good again")
-        self.problem = ""
-        if known.files != self._known.files:
-            self._seen = ()
         changed = known != self._known
         self._known = known
         if changed:
@@ -179,8 +182,9 @@ class Tenants:
         return known.anybody.get(listener, ANYBODY)
 
 
-def read(path: Path) -> Known:
-    """What a file of tenants says. Raises ConfigError, which names the place and never a token."""
+def read(path: Path, named: list[Path] | None = None) -> Known:
+    """What a file of tenants says. `named` is given the files of tokens that it names, up to one that is wrong. Raises ConfigError,
+    which names the place and never a token."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"tenants: {path} has more than {MAX_FILE_BYTES} bytes")
@@ -194,7 +198,7 @@ def read(path: Path) -> Known:
         place = re.search(r"\(at [^()]*\)$", str(error))
         raise ConfigError(f"tenants: {path} is not TOML {place[0] if place else ''}".rstrip()) from None
     try:
-        return _Reader(path).read(document)
+        return _Reader(path, [] if named is None else named).read(document)
     except ValueError as error:
         raise ConfigError(f"tenants: {path}: {error}") from None
 
@@ -202,9 +206,9 @@ def read(path: Path) -> Known:
 class _Reader:
     """One reading of the file. Its methods raise ValueError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: list[Path]) -> None:
         self._directory = path.absolute().parent
-        self._files: list[Path] = []
+        self._files = files
         self._tokens: dict[bytes, Tenant] = {}
         self._certificates: dict[str, Tenant] = {}
 
@@ -232,7 +236,6 @@ class _Reader:
             self._certificates,
             anybody,
             frozenset(named),
-            tuple(self._files),
         )
 
     def _tenant(self, name: str, said: dict[str, Any]) -> Tenant:

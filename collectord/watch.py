@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-Seen = tuple[tuple[int, int, int, int] | None, ...]
-"""Per file its device, inode, time and size; None where there is none."""
+Seen = tuple[tuple[int, ...] | None, ...]
+"""Per file what says that it is another one, has other content, or that others may read it; None where there is none."""
 
 
 def seen(paths: Iterable[Path]) -> Seen:
@@ -15,9 +15,10 @@ def seen(paths: Iterable[Path]) -> Seen:
     return tuple(map(_seen, paths))
 
 
-def _seen(path: Path) -> tuple[int, int, int, int] | None:
+def _seen(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    # Mode and time of change are there for rights that are given later: they alter neither content nor its time.
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_ctime_ns

@@ -10,6 +10,7 @@ import pytest
 
 from collectord.certificates import Certificates
 from collectord.errors import ConfigError
+from collectord.watch import seen
 from tests.authority import DAY, NOW, Authority, Files
 
 
@@ -106,6 +107,28 @@ def test_where_the_old_one_has_expired_a_later_one_is_better_although_it_has_too
     assert "expired" in found.problem
 
 
+def test_what_time_makes_of_a_pair_counts_without_another_change(authority: Authority, files: Files) -> None:
+    """One that was renewed on a machine whose clock is ahead counts once its time has come; one that expires is said to have."""
+    at = [NOW]
+    found = Certificates(files.cert, files.key, now=lambda: at[0].timestamp())
+    early = authority.sign("localhost", begins=NOW + timedelta(minutes=5), ends=NOW + 90 * DAY)
+    authority.replace(files, *early)
+    found.look()
+    assert "is not valid before" in found.problem
+    at[0] += timedelta(minutes=6)
+    assert (found.pair.chain, found.problem) == (early[0], "")
+    at[0] += 91 * DAY
+    found.look()
+    assert "expired on" in found.problem
+
+
+def test_rights_that_are_given_later_are_seen(files: Files) -> None:
+    """Whoever may read the key by now does: neither its content nor the time of that has changed."""
+    before = seen([files.key])
+    files.key.chmod(0o400)
+    assert seen([files.key]) != before
+
+
 def shaken(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
     """What the server says of a handshake in memory; empty if it is content."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -134,7 +157,6 @@ def test_what_python_serves_with_is_what_counts_when_somebody_comes(
     client_ca = tmp_path / "client-ca.pem"
     client_ca.write_bytes(authority.ca.read_bytes())
     found = made(files, client_ca)
-    server = found.context()
 
     def client(signed_by: Authority) -> ssl.SSLContext:
         own = signed_by.files("client", ["pod"])
@@ -142,15 +164,17 @@ def test_what_python_serves_with_is_what_counts_when_somebody_comes(
         context.load_cert_chain(own.cert, own.key)
         return context
 
-    assert shaken(server, client(authority)) == ""
-    assert shaken(server, client(other)) != ""
-    assert shaken(found.context(clients=False), ssl.create_default_context(cafile=str(authority.ca))) == ""
-    assert shaken(server, ssl.create_default_context(cafile=str(authority.ca))) != "", "none at all"
+    assert shaken(found.pair.context, client(authority)) == ""
+    assert shaken(found.pair.context, client(other)) != ""
+    asks_nobody = found.context()
+    assert shaken(asks_nobody, ssl.create_default_context(cafile=str(authority.ca))) == ""
+    assert shaken(found.pair.context, ssl.create_default_context(cafile=str(authority.ca))) != "", "none at all"
     fresh = tmp_path / "fresh"
     fresh.write_bytes(other.ca.read_bytes())
     fresh.replace(client_ca)
-    assert shaken(server, client(other)) == ""
-    assert shaken(server, client(authority)) != ""
+    assert shaken(found.pair.context, client(other)) == ""
+    assert shaken(found.pair.context, client(authority)) != ""
+    assert shaken(asks_nobody, ssl.create_default_context(cafile=str(authority.ca))) == ""
 
 
 def test_a_directory_that_is_swapped_behind_a_link_is_seen(authority: Authority, tmp_path: Path) -> None:

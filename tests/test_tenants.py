@@ -207,6 +207,24 @@ def test_the_file_counts_as_soon_as_it_changes_and_a_wrong_one_never(tmp_path: P
     assert found.problem == ""
 
 
+def test_a_file_of_a_token_may_come_after_it_was_named(tmp_path: Path) -> None:
+    """Whoever edits one file after the other, or mounts two volumes, does not choose which is seen first."""
+    found = tenants(tmp_path, f'[tenants.red]\ntoken = "{RED}"\n')
+    assert not found.look()
+    write(tmp_path, f'[tenants.red]\ntoken = "{RED}"\ntoken_file = ["one", "two"]\n')
+    for name in ("one", "two"):
+        assert not found.look()
+        assert not found.look()
+        assert f"{name} cannot be read" in found.problem
+        (tmp_path / name).write_text(BLUE + name)
+    assert found.look()
+    assert found.problem == ""
+    assert found.who(PORT, found.digest(BLUE + "one")).name == "red"
+    (tmp_path / "two").write_text(BLUE + "three")
+    found.look()
+    assert found.who(PORT, found.digest(BLUE + "three")).name == "red"
+
+
 def test_files_of_tokens_are_looked_at_too_and_swapped_directories_are_seen(tmp_path: Path) -> None:
     """As Kubernetes replaces a Secret: the names stay, and a link to the directory behind them is swapped."""
     for name, token in (("v1", RED), ("v2", BLUE)):

@@ -169,11 +169,12 @@ class MdcDoor:
         if gate.closed:
             return Answer(503, gate.closed, RETRY_SECONDS)
         heading = read_heading(headers, self._names)
-        if not gate.rules.collects(heading.stream):
-            return SWITCHED_OFF
+        # Before what is switched on: of another's service a sender hears nothing.
         why_not = tenant.why_not(heading.stream)
         if why_not:
             return Answer(STATUSES[Reason.NOT_ALLOWED], f"{Reason.NOT_ALLOWED}: {why_not}")
+        if not gate.rules.collects(heading.stream):
+            return SWITCHED_OFF
         client = (
             client_of(heading.stream.designation, heading.trace, tenant.name) if heading.trace else untraced_client()
         )

@@ -47,11 +47,11 @@ class MdcServer:
         self._silent: dict[asyncio.BaseProtocol, float] = {}
         """Connections that have not asked for anything yet, the oldest first, and since when."""
         self._sweep_at: asyncio.TimerHandle | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._tls: Callable[[], ssl.SSLContext] | None = None
         self._handshakes: set[_Handshake] = set()
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Raises OSError if the address cannot be bound."""
+    async def start(self, host: str, port: int, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
+        """`tls` is asked for each connection. Raises OSError if the address cannot be bound."""
         self._tls = tls
         self._listener = await self._loop.create_server(self._connect if tls is None else self._begin, host, port)
         event(_log, logging.INFO, "listening for payloads of the v2 SDK", address=f"{host}:{self.port}")
@@ -95,7 +95,7 @@ class MdcServer:
         self._handshakes.add(handshake)
         try:
             secured = await self._loop.start_tls(
-                transport, handshake, self._tls, server_side=True, ssl_handshake_timeout=HEADER_SECONDS
+                transport, handshake, self._tls(), server_side=True, ssl_handshake_timeout=HEADER_SECONDS
             )
         except (OSError, EOFError) as error:
             transport.abort()

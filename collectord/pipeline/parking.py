@@ -16,6 +16,7 @@ Threads: `maintain` belongs to the pipeline's; copying has one of its own.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -122,13 +123,14 @@ class Parking:
             self._copying = None
         idle = self._copying is None and now >= self._not_before
         self._clear()
-        others_land = now - self._landed_at < self._landing_seconds
+        landed = self._landed_at
         with self._state.lock:
             bad = self._bad(now)
-            waiting = self._parked.used_bytes + self._waiting_bytes(bad)
-            run = self._choose(bad, position, others_land) if bad and idle else None
-            full = others_land and waiting > REFUSE_AT * self.budget
-            refused = self._of_the_greedy(bad) if full else frozenset()
+            # Others have landed while these have not. What landed before says nothing of a store that refuses everybody since.
+            alone = self._bad(now, landed) if now - landed < self._landing_seconds else frozenset()
+            waiting = self._parked.used_bytes + self._waiting_bytes(alone)
+            run = self._choose(bad, position, bool(alone)) if bad and idle else None
+            refused = self._of_the_greedy(alone) if waiting > REFUSE_AT * self.budget else frozenset()
         self._refuse(refused)
         if run is not None:
             self._copying = self._pool.submit(self._park, run)
@@ -143,9 +145,12 @@ class Parking:
 
     # ------------------------------------------------------------------ deciding
 
-    def _bad(self, now: float) -> frozenset[Partition]:
-        """Partitions whose blob takes nothing, and not just for the moment."""
-        bases = {base for base, one in self._state.troubles.all() if one.blocked or now - one.since > STUCK_SECONDS}
+    def _bad(self, now: float, before: float = math.inf) -> frozenset[Partition]:
+        """Partitions whose blob takes nothing, and not just for the moment; since before a time of the clock."""
+        bases = {
+            base for base, one in self._state.troubles.all()
+            if one.since < before and (one.blocked or now - one.since > STUCK_SECONDS)
+        }  # fmt: skip
         if not bases:
             return frozenset()
         return frozenset(one for one in self._state.index.partitions() if self._known.base(one) in bases)

@@ -5,6 +5,7 @@ Threads: `begin` is called by the log's thread, `retire` by the pipeline's; the 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,14 @@ class Supply:
         """Bytes of the disk that the next segment takes; 0 where there is a spare one."""
         return 0 if self._spares else self.segment_bytes
 
+    def _no_inodes(self) -> bool:
+        """Whether the disk can hold no more files, however much room it has: the same error, and other help."""
+        try:
+            found = os.statvfs(self._directory)
+        except OSError:
+            return False
+        return found.f_files > 0 and found.f_favail == 0
+
     def begin(self, previous_end: Lsn, counts: Tally, need: int) -> Active:
         """Begins a segment that has room for `need` bytes of entries, its header durable, and adds it to the catalog.
 
@@ -89,7 +98,8 @@ class Supply:
             fd, source = self._file(capacity, path)
         except OSError as error:
             if error.errno in NO_SPACE:
-                raise SpoolFull(f"the disk has no room for a segment of {capacity} bytes") from error
+                what = "inodes" if self._no_inodes() else "room"
+                raise SpoolFull(f"the disk has no {what} for a segment of {capacity} bytes") from error
             raise
         try:
             write_all(self._disk, fd, [header.pack()], 0)

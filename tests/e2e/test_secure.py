@@ -277,7 +277,9 @@ def test_clients_show_certificates_of_their_own(folder: Path) -> None:
     with the same certificate, and asks for none."""
     node = Node(folder)
     node.tenants.write_text('[tenants.red]\ncertificate = "pod.red"\nstreams = ["red/*/*"]\n')
-    node.daemon.settings |= {"tls_client_ca": node.authority.ca, "admin_tls": True}
+    clients = folder / "clients.pem"
+    clients.write_bytes(node.authority.ca.read_bytes())
+    node.daemon.settings |= {"tls_client_ca": clients, "admin_tls": True}
     try:
         node.daemon.start()
         mine, foreign = node.authority.files("pod", ["pod.red"]), Authority(folder / "x", "x").files("pod", ["pod.red"])
@@ -309,8 +311,31 @@ def test_clients_show_certificates_of_their_own(folder: Path) -> None:
         )
         assert door.getresponse().status == 202
         door.close()
+        for version in (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+            context.maximum_version = version
+            clients.write_bytes(node.authority.ca.read_bytes())
+            answered, session = asked(node, context)
+            assert answered
+            clients.write_bytes(Authority(folder / version.name, "x").ca.read_bytes())
+            assert not asked(node, context)[0]
+            assert not asked(node, context, session)[0], "nor with a session from before"
     finally:
         node.close()
+
+
+def asked(
+    node: Node, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> tuple[bool, ssl.SSLSession | None]:
+    """Whether the v2 door answers at all, and the session that it gives."""
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", node.mdc), 10) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as secured,
+        ):
+            secured.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return secured.recv(1) != b"", secured.session
+    except OSError:
+        return False, None
 
 
 def test_handshakes_that_never_end_hold_no_place_for_long(node: Node) -> None:

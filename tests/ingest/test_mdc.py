@@ -18,11 +18,13 @@ from collectord.ingest.remembered import client_of, is_ours
 from collectord.ingest.shares import Names
 from collectord.ingest.validate import Refusal
 from collectord.model import EntryKind, Reason, Stream
+from collectord.patterns import StreamPatterns
 from collectord.switches import Rules
-from collectord.tenants import ANYBODY
+from collectord.tenants import ANYBODY, Tenant
 from collectord.uuids import new_v7
 from tests.ingest.fakes import World, in_loop
 from tests.ingest.payloads import headers, rows
+from tests.ingest.test_purses import Named
 from tests.reference_batch import NOW
 
 BODY = b'[{"a": 1, "b": "x"}, {"a": 2, "b": null}]'
@@ -151,6 +153,15 @@ async def test_what_a_tenant_has_no_share_of_is_answered_503_and_comes_again() -
     world.gate.schemas.max_columns = 2
     assert (await post(one)).status == 202
     assert [entry.kind for entry in world.log.entries] == [EntryKind.REJECT, EntryKind.BATCH]
+
+
+@in_loop
+async def test_a_tenant_does_not_hear_what_is_switched_on_for_anothers_service() -> None:
+    world = World(eager=True)
+    world.gate.rules = Rules(False, StreamPatterns(("red/*/*",)), StreamPatterns())
+    world.gate.tenants = Named(Tenant("blue", StreamPatterns(("blue/*/*",))))
+    one = door(world)
+    assert [(await post(one, ce_webservice=name)).status for name in ("red", "green", "blue")] == [403, 403, 204]
 
 
 @in_loop

@@ -184,6 +184,36 @@ def test_a_store_that_is_down_for_all_parks_nothing(node: Callable[..., Node], s
         running.stop()
 
 
+def test_a_store_that_begins_to_refuse_everybody_has_nobodys_rows_rejected(
+    node: Callable[..., Node], store: PickyStore
+) -> None:
+    """A full disk, rights that were taken away: that rows landed a moment before does not make it the fault of a stream."""
+    store.word = ""
+    running = node(parked_budget=SEGMENT)
+    client, partition = Client(schema("inputs")), None
+    running.append(client.batch(10))
+    wait_until(lambda: len(landed_ids(store, "inputs")) == 10)
+    store.word = "/"
+    while running.log.used_bytes + 2 * SEGMENT < LOG:
+        batch = client.batch(1000)
+        partition = batch.partition
+        running.append(batch)
+    wait_until(lambda: running.pipeline.overview.troubles())
+    looks = [0]
+    look = running.pipeline._parking.maintain
+
+    def counted(position: Any) -> None:
+        looks[0] += 1
+        look(position)
+
+    running.pipeline._parking.maintain = counted  # type: ignore[method-assign]
+    wait_until(lambda: looks[0] > 10)
+    assert partition is not None
+    assert not running.pipeline.is_refused(partition)
+    assert not running.pipeline.overview.parked()["files"]
+    healed(running, store, client)
+
+
 def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., Node], store: PickyStore) -> None:
     """Others go on for as long as they like; the stream is let in again when it has healed."""
     running = node(parked_budget=5 * SEGMENT)

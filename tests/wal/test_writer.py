@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from contextlib import closing
@@ -236,6 +237,18 @@ def test_a_full_disk_is_told_and_got_over(spool: Spool, disk: FaultyDisk) -> Non
     disk.fail("write", ENOSPC)
     assert isinstance(spool.commit(entry(2)), SpoolFull)
     assert spool.commit(entry(2)) is None
+
+
+def test_a_disk_that_holds_too_many_files_is_told_from_a_full_one(
+    spool: Spool, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at its room sees plenty."""
+    whole = os.statvfs(spool.log)
+    for left, what in ((0, "inodes"), (1, "room")):
+        found = os.statvfs_result((*whole[:5], 100, left, left, *whole[8:]))
+        monkeypatch.setattr(os, "statvfs", lambda path, found=found: found)
+        disk.fail("create", ENOSPC)
+        assert f"the disk has no {what} for a segment" in str(spool.commit(entry(1)))
 
 
 def test_retired_segments_become_at_most_two_spares_and_are_used_again(spool: Spool, disk: FaultyDisk) -> None:
