@@ -69,7 +69,7 @@ class Claiming:
         now = self._clock.monotonic()
         code = failure.reason if isinstance(failure, Blocked) else ""
         detail = f"{code}: {failure.detail}" if code else failure.detail
-        return [(self.claim.document, Trouble(now + MOST_RETRY, now, detail, code))]
+        return [(self.claim.document, Trouble(now + MOST_RETRY, now, detail, code, now))]
 
     def tell(self) -> None:
         """Lets the pipeline know how it stands."""

@@ -105,16 +105,18 @@ class Parking:
         """From the high-water mark down to the low one."""
         self._not_before = 0.0
         self._tidy_at = 0.0
-        self._landed_at = float("-inf")
+        self._landed_at = self._mended_at = float("-inf")
         self.refused: frozenset[Partition] = frozenset()
         """Partitions whose rows are not taken in; replaced as a whole, so any thread may look."""
         self._lend()
 
     # ------------------------------------------------------------------ what the pipeline tells
 
-    def landed(self) -> None:
-        """Rows have landed somewhere."""
+    def landed(self, mended: bool) -> None:
+        """Rows have landed somewhere; `mended`: where the store had refused them."""
         self._landed_at = self._clock.monotonic()
+        if mended:
+            self._mended_at = self._landed_at
 
     def maintain(self, position: Lsn) -> None:
         """One look; `position` is how far the log was read. Called often, without the lock."""
@@ -126,8 +128,9 @@ class Parking:
         landed = self._landed_at
         with self._state.lock:
             bad = self._bad(now)
-            # Others have landed while these have not. What landed before says nothing of a store that refuses everybody since.
-            alone = self._bad(now, landed) if now - landed < self._landing_seconds else frozenset()
+            # Others have landed while these have not. What landed before says nothing of a store that refuses everybody since; nor does
+            # the first that is taken again, before these were tried once more.
+            alone = self._bad(now, landed, self._mended_at) if now - landed < self._landing_seconds else frozenset()
             waiting = self._parked.used_bytes + self._waiting_bytes(alone)
             run = self._choose(bad, position, bool(alone)) if bad and idle else None
             refused = self._of_the_greedy(alone) if waiting > REFUSE_AT * self.budget else frozenset()
@@ -145,11 +148,11 @@ class Parking:
 
     # ------------------------------------------------------------------ deciding
 
-    def _bad(self, now: float, before: float = math.inf) -> frozenset[Partition]:
-        """Partitions whose blob takes nothing, and not just for the moment; since before a time of the clock."""
+    def _bad(self, now: float, before: float = math.inf, after: float = -math.inf) -> frozenset[Partition]:
+        """Partitions whose blob takes nothing, and not just for the moment: since `before`, and also when last tried, `after`."""
         bases = {
             base for base, one in self._state.troubles.all()
-            if one.since < before and (one.blocked or now - one.since > STUCK_SECONDS)
+            if one.since < before and one.failed > after and (one.blocked or now - one.since > STUCK_SECONDS)
         }  # fmt: skip
         if not bases:
             return frozenset()

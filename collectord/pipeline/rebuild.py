@@ -167,7 +167,8 @@ class Search:
         self, partition: Partition, entries: Entries, blobs: Sequence[BlobInfo], marks: bytearray, number: int,
         passes: int, notes: list[str], torn: set[str],
     ) -> int:  # fmt: skip
-        """Marks the rows whose hash falls into this pass, and adds the names of torn blobs. Returns how many more of them there are than wait."""
+        """Marks the rows whose hash falls into this pass, and adds the names of torn blobs. Returns how many more of them there are
+        than wait."""
         digests = _digests_of(self._known.plan(partition))
         wanted: dict[int, int] = {}
         order, places = array("Q"), array("Q")

@@ -237,10 +237,13 @@ class Sending:
 
     def _landed(self, base: str, intent: Intent, result: Landed) -> None:
         self._refusals.over(intent.frame_id)
-        self._parking.landed()
         with self._state.lock:
             self._state.intents.pop(base, None)
             recovered = self._state.troubles.settle(base)
+            if mended := recovered is not None and recovered.blocked:
+                # What was mended for one may have been mended for all: a right, a disk.
+                self._state.troubles.hurry()
+            self._parking.landed(mended)
             self._state.index.landed(intent.partition, intent.after, self._clock.monotonic())
             self._state.books.land(intent.stream_key, intent.rows)
         self._publish(intent.partition)

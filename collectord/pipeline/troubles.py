@@ -17,6 +17,8 @@ class Trouble:
     detail: str
     code: str
     """Why the store refuses; empty if trying again may help."""
+    failed: float
+    """Monotonic seconds of the last failure."""
 
     @property
     def blocked(self) -> bool:
@@ -35,7 +37,7 @@ class Troubles:
     def add(self, base: str, now: float, seconds: float, detail: str, code: str) -> None:
         """An attempt failed; the next one in `seconds`."""
         before = self._of.get(base)
-        self._of[base] = Trouble(now + seconds, before.since if before else now, detail, code)
+        self._of[base] = Trouble(now + seconds, before.since if before else now, detail, code, now)
 
     def settle(self, base: str) -> Trouble | None:
         """It takes appends again. Returns what was the matter."""

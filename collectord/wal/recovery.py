@@ -52,8 +52,8 @@ def recover(
 ) -> Recovered:
     """Reads the whole log in `directory` (SPOOL/log, made if absent), which belongs to the spool `spool_id`.
 
-    `floor` is the highest LSN known elsewhere (the ledger's); `needed_from`: see `survey`. Raises FormatTooNew, before anything is changed, and
-    SpoolUnusable if the directory or the disk does not let itself be read and synced.
+    `floor` is the highest LSN known elsewhere (the ledger's); `needed_from`: see `survey`. Raises FormatTooNew, before anything is
+    changed, and SpoolUnusable if the directory or the disk does not let itself be read and synced.
     """
     disk = disk or Disk()
     store = Quarantine(quarantine or directory.parent / "quarantine" / "log")

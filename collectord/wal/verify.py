@@ -74,10 +74,10 @@ def verify(
 ) -> Verdict:
     """Reads every byte of the log and of the parked files beside it, and judges them as a start would.
 
-    `noted` gives the bases of the parked files that there should be, `needed_from` what `survey` asks for. Without `spool_id` the spool that most headers name is
-    taken for the right one. Raises FormatTooNew, and OSError if the
-    directory cannot be read. A running daemon retires and recycles files meanwhile: those are left out, and what looks
-    damaged while the directory changes is looked at again.
+    `noted` gives the bases of the parked files that there should be, `needed_from` what `survey` asks for. Without `spool_id`
+    the spool that most headers name is taken for the right one. Raises FormatTooNew, and OSError if the directory cannot be
+    read. A running daemon retires and recycles files meanwhile: those are left out, and what looks damaged while the
+    directory changes is looked at again.
     """
     for _ in range(_ATTEMPTS):
         before = _listed(log)

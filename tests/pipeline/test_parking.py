@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,44 @@ def test_a_store_that_begins_to_refuse_everybody_has_nobodys_rows_rejected(
     assert not running.pipeline.is_refused(partition)
     assert not running.pipeline.overview.parked()["files"]
     healed(running, store, client)
+
+
+def test_what_was_mended_for_one_stream_is_tried_for_all_at_once(node: Callable[..., Node], store: PickyStore) -> None:
+    """Until then it says nothing against the others that one of them lands again."""
+    store.word = "/"
+    running = node(parked_budget=1)
+    clients = [Client(schema(name)) for name in ("inputs", "labels")]
+    batches = [client.batch(10) for client in clients]
+    for batch in batches:
+        running.append(batch)
+    wait_until(lambda: sum(one.blocked for _, one in running.pipeline.overview.troubles()) == 2)
+    state, later = running.pipeline._state, time.monotonic() + 1000
+    with state.lock:
+        for base, one in state.troubles.all():
+            one.until = later if "labels" in base else float("-inf")
+        state.wake()
+    refused: list[frozenset[Any]] = []
+    look = running.pipeline._parking.maintain
+
+    def watched(position: Any) -> None:
+        look(position)
+        refused.append(running.pipeline._parking.refused)
+
+    take, go = store.append, threading.Event()
+
+    def slowly(blob: str, data: bytes | memoryview, position: int) -> AppendOutcome:
+        assert "labels" not in blob or go.wait(20)
+        return take(blob, data, position)
+
+    store.append = slowly  # type: ignore[method-assign]
+    running.pipeline._parking.maintain = watched  # type: ignore[method-assign]
+    store.word = ""
+    wait_until(lambda: len(landed_ids(store, "inputs")) == 10)
+    refused.clear()
+    wait_until(lambda: len(refused) > 3)
+    assert set(refused) == {frozenset()}
+    go.set()
+    wait_until(lambda: len(landed_ids(store, "labels")) == 10)
 
 
 def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., Node], store: PickyStore) -> None:
