@@ -153,7 +153,7 @@ class Pipeline:
         """Tells services of their uploads."""
         self._sending = Sending(
             state, ledger=ledger, appender=appender, publisher=schemas, known=self._known, sources=self._sources,
-            framer=self._framer, parking=self._parking, shelf=self.shelf, metrics=metrics, clock=clock,
+            framer=self._framer, shelf=self.shelf, metrics=metrics, clock=clock,
             upload_events=self.upload_events, traffic=self.traffic, makers=makers,
         )  # fmt: skip
         begin = reader.position if ledger.rebuild_needed else log.durable

@@ -16,7 +16,6 @@ Threads: `maintain` belongs to the pipeline's; copying has one of its own.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -51,8 +50,6 @@ LANDING_SECONDS = 150.0
 REFUSE_AT = 0.75
 """Of what may be parked: rows of bad blobs are refused when so much of them waits. What comes in until that is noticed still
 has to find room, or it would keep the log's segments for ever."""
-STUCK_SECONDS = 600.0
-"""A blob that has not taken anything for so long counts as bad, whatever the reason."""
 PAUSE_SECONDS = 30.0
 """After a failure to park."""
 TIDY_SECONDS = 10.0
@@ -105,18 +102,9 @@ class Parking:
         """From the high-water mark down to the low one."""
         self._not_before = 0.0
         self._tidy_at = 0.0
-        self._landed_at = self._mended_at = float("-inf")
         self.refused: frozenset[Partition] = frozenset()
         """Partitions whose rows are not taken in; replaced as a whole, so any thread may look."""
         self._lend()
-
-    # ------------------------------------------------------------------ what the pipeline tells
-
-    def landed(self, mended: bool) -> None:
-        """Rows have landed somewhere; `mended`: where the store had refused them."""
-        self._landed_at = self._clock.monotonic()
-        if mended:
-            self._mended_at = self._landed_at
 
     def maintain(self, position: Lsn) -> None:
         """One look; `position` is how far the log was read. Called often, without the lock."""
@@ -125,12 +113,10 @@ class Parking:
             self._copying = None
         idle = self._copying is None and now >= self._not_before
         self._clear()
-        landed = self._landed_at
         with self._state.lock:
             bad = self._bad(now)
-            # Others have landed while these have not. What landed before says nothing of a store that refuses everybody since; nor does
-            # the first that is taken again, before these were tried once more.
-            alone = self._bad(now, landed, self._mended_at) if now - landed < self._landing_seconds else frozenset()
+            landed = self._state.troubles.landed_at
+            alone = self._bad(now, landed) if now - landed < self._landing_seconds else frozenset()
             waiting = self._parked.used_bytes + self._waiting_bytes(alone)
             run = self._choose(bad, position, bool(alone)) if bad and idle else None
             refused = self._of_the_greedy(alone) if waiting > REFUSE_AT * self.budget else frozenset()
@@ -148,11 +134,12 @@ class Parking:
 
     # ------------------------------------------------------------------ deciding
 
-    def _bad(self, now: float, before: float = math.inf, after: float = -math.inf) -> frozenset[Partition]:
-        """Partitions whose blob takes nothing, and not just for the moment: since `before`, and also when last tried, `after`."""
+    def _bad(self, now: float, landed: float | None = None) -> frozenset[Partition]:
+        """Partitions whose blob takes nothing, and not just for the moment. `landed`: only those that are alone with it, others having
+        landed then."""
         bases = {
             base for base, one in self._state.troubles.all()
-            if one.since < before and one.failed > after and (one.blocked or now - one.since > STUCK_SECONDS)
+            if one.is_bad(now) and (landed is None or one.again < landed)
         }  # fmt: skip
         if not bases:
             return frozenset()

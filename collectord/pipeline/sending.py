@@ -21,7 +21,6 @@ from collectord.model import Partition
 from collectord.pipeline.ahead import Made
 from collectord.pipeline.framer import Frame, Framer
 from collectord.pipeline.known import Known
-from collectord.pipeline.parking import Parking
 from collectord.pipeline.poison import Poisoned, Refusals, Suspects
 from collectord.pipeline.shelf import Shelf
 from collectord.pipeline.sources import Sources
@@ -55,7 +54,6 @@ class Sending:
         known: Known,
         sources: Sources,
         framer: Framer,
-        parking: Parking,
         shelf: Shelf,
         metrics: Metrics,
         clock: Clock,
@@ -71,7 +69,6 @@ class Sending:
         self._known = known
         self._sources = sources
         self._framer = framer
-        self._parking = parking
         self._shelf = shelf
         self._metrics = metrics
         self._clock = clock
@@ -239,11 +236,7 @@ class Sending:
         self._refusals.over(intent.frame_id)
         with self._state.lock:
             self._state.intents.pop(base, None)
-            recovered = self._state.troubles.settle(base)
-            if mended := recovered is not None and recovered.blocked:
-                # What was mended for one may have been mended for all: a right, a disk.
-                self._state.troubles.hurry()
-            self._parking.landed(mended)
+            recovered = self._state.troubles.landed(base, self._clock.monotonic())
             self._state.index.landed(intent.partition, intent.after, self._clock.monotonic())
             self._state.books.land(intent.stream_key, intent.rows)
         self._publish(intent.partition)

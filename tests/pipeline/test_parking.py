@@ -13,7 +13,7 @@ import pytest
 
 from collectord.books import StreamBooks
 from collectord.errors import SpoolFull
-from collectord.pipeline import parking
+from collectord.pipeline import parking, troubles
 from collectord.testing.store import MemoryStore
 from collectord.upload.ledger import Ledger
 from collectord.upload.store import AppendOutcome, Blocked, Unknown
@@ -227,7 +227,7 @@ def test_what_was_mended_for_one_stream_is_tried_for_all_at_once(node: Callable[
     state, later = running.pipeline._state, time.monotonic() + 1000
     with state.lock:
         for base, one in state.troubles.all():
-            one.until = later if "labels" in base else float("-inf")
+            one.until, one.failed = (later if "labels" in base else float("-inf")), float("-inf")
         state.wake()
     refused: list[frozenset[Any]] = []
     look = running.pipeline._parking.maintain
@@ -251,6 +251,48 @@ def test_what_was_mended_for_one_stream_is_tried_for_all_at_once(node: Callable[
     assert set(refused) == {frozenset()}
     go.set()
     wait_until(lambda: len(landed_ids(store, "labels")) == 10)
+
+
+@pytest.mark.parametrize("answer", [Blocked("forbidden", "403"), Unknown("no answer")])
+def test_a_store_that_takes_something_for_a_moment_has_nobodys_rows_rejected(
+    node: Callable[..., Node], store: PickyStore, monkeypatch: pytest.MonkeyPatch, answer: AppendOutcome
+) -> None:
+    """One lands, and then everybody is refused again, or nobody answered: the others have not been alone with it."""
+    monkeypatch.setattr(troubles, "STUCK_SECONDS", 0.0)
+    store.word, store.answer = "/", answer
+    running = node(parked_budget=1)
+    lucky, other = Client(schema("inputs")), Client(schema("labels"))
+    running.append(other.batch(10))
+    running.append(lucky.batch(10))
+    wait_until(lambda: len(running.pipeline.overview.troubles()) == 2)
+    state, later = running.pipeline._state, time.monotonic() + 1000
+    refused: list[frozenset[Any]] = []
+    look = running.pipeline._parking.maintain
+
+    def watched(position: Any) -> None:
+        look(position)
+        refused.append(running.pipeline._parking.refused)
+
+    running.pipeline._parking.maintain = watched  # type: ignore[method-assign]
+    with state.lock:
+        for base, one in state.troubles.all():
+            one.until = later if "labels" in base else float("-inf")
+        store.word = "labels"
+        state.wake()
+    wait_until(lambda: len(running.pipeline.overview.troubles()) == 1)
+    store.word = "/"
+    (trouble,) = (one for _, one in running.pipeline.overview.troubles())
+    with state.lock:
+        trouble.until = float("-inf")
+        state.wake()
+    wait_until(lambda: all(one is not trouble for _, one in running.pipeline.overview.troubles()))
+    running.append(lucky.batch(10))
+    wait_until(lambda: len(running.pipeline.overview.troubles()) == 2)
+    looks = len(refused)
+    wait_until(lambda: len(refused) > looks + 3)
+    assert set(refused) == {frozenset()}
+    heal(running, store)
+    assert (landed_ids(store, "inputs"), landed_ids(store, "labels")) == (lucky.ids, other.ids)
 
 
 def test_when_no_more_may_wait_only_that_stream_is_refused(node: Callable[..., Node], store: PickyStore) -> None:

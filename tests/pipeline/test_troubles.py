@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collectord.pipeline.troubles import Troubles
+import math
+
+from collectord.pipeline.troubles import HASTE_SECONDS, STUCK_SECONDS, Troubles
 
 
 def test_a_blob_waits_until_its_time_has_come() -> None:
@@ -48,3 +50,32 @@ def test_hurrying_lets_everything_be_tried_at_once() -> None:
     troubles.add("a", 6.0, 600.0, "403", "forbidden")
     ((_, trouble),) = troubles.all()
     assert trouble.since == 5.0
+
+
+def test_what_was_mended_for_one_has_the_others_tried_soon_and_not_each_time() -> None:
+    """Where some land now and then, the others are not asked with each of them; who waits for a silent store keeps its time."""
+    troubles = Troubles()
+    for base in ("flaps", "sick", "slow"):
+        troubles.add(base, 0.0, 300.0, "", "forbidden" if base != "slow" else "")
+    troubles.landed("well", 1.0)
+    troubles.add("sick", 2.0, 300.0, "403", "forbidden")
+    for second in range(3, 6):
+        troubles.landed("flaps", float(second))
+        troubles.add("flaps", float(second), 300.0, "403", "forbidden")
+    found = dict(troubles.all())
+    assert found["sick"].until == 2.0 + HASTE_SECONDS
+    assert found["sick"].again == math.inf, "it was not tried since"
+    troubles.add("sick", 8.0, 300.0, "403", "forbidden")
+    troubles.add("sick", 9.0, 300.0, "403", "forbidden")
+    assert dict(troubles.all())["sick"].again == 8.0
+    assert found["slow"].until == 300.0
+
+
+def test_a_store_that_was_silent_for_long_says_nothing_against_those_that_were_not_tried_since() -> None:
+    troubles = Troubles()
+    for base in ("a", "b"):
+        troubles.add(base, 0.0, 60.0, "no answer", "")
+        troubles.add(base, 60.0, 60.0, "no answer", "")
+    troubles.landed("a", STUCK_SECONDS + 1)
+    ((_, trouble),) = troubles.all()
+    assert trouble.again == math.inf
