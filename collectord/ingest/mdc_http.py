@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable
 
 from aiohttp import web
@@ -34,9 +35,10 @@ _log = logging.getLogger("collectord.ingest")
 class MdcServer:
     """Listens from `start` to `close`. Belongs to the event loop."""
 
-    def __init__(self, door: MdcDoor, most_connections: int = 512) -> None:
-        """One more of these is answered 503 and hung up on."""
+    def __init__(self, door: MdcDoor, most_connections: int = 512, wall: Callable[[], float] = time.time) -> None:
+        """One more of these is answered 503 and hung up on. `wall` is seconds since 1970."""
         self._door = door
+        self._wall = wall
         self._most_connections = most_connections
         self._loop = asyncio.get_running_loop()
         self._server = web.Server(
@@ -104,8 +106,20 @@ class MdcServer:
             return
         finally:
             self._handshakes.discard(handshake)
-        if secured is not None:
-            handshake.hand_over(secured, self._connect())
+        if secured is None:
+            return
+        if self._has_expired(secured):
+            secured.abort()
+            self._door.no_tls()
+            event(_log, logging.WARNING, "a connection to the v2 door got no TLS", why="the certificate has expired")
+            return
+        handshake.hand_over(secured, self._connect())
+
+    def _has_expired(self, secured: asyncio.Transport) -> bool:
+        """Whether the sender's certificate is of no use any more. In TLS 1.2 a session from before is taken up without a look at it, and
+        Python has no way to forbid that."""
+        until = (secured.get_extra_info("peercert") or {}).get("notAfter")
+        return until is not None and ssl.cert_time_to_seconds(until) < self._wall()
 
     def _connect(self) -> asyncio.BaseProtocol:
         if self.full:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from collectord.certificates import Certificates
 from collectord.ingest import mdc, mdc_http
 from collectord.ingest.mdc import PATH, MdcDoor
 from collectord.ingest.mdc_http import MdcServer
 from collectord.switches import Rules
+from tests.authority import DAY, NOW, Authority
 from tests.ingest.fakes import World, in_loop
 from tests.ingest.payloads import headers
 from tests.ingest.test_mdc import BODY, BUDGET, counted
@@ -307,3 +313,40 @@ async def test_many_at_once_are_all_stored() -> None:
         answers = await asyncio.gather(*(told(server, request(body, trace_id=str(at))) for at in range(50)))
         assert {status for status, _, _ in answers} == {202}
     assert len(world.log.entries) == 50
+
+
+@in_loop
+async def test_a_session_of_tls_ends_with_the_senders_certificate(tmp_path: Path) -> None:
+    """In TLS 1.2 it is taken up again without a look at the certificate that began it."""
+    authority, clock = Authority(tmp_path / "pki"), [time.time()]
+    own, theirs = authority.files("server"), authority.files("sender", ends=NOW + DAY)
+    certificates = Certificates(own.cert, own.key, authority.ca)
+    world = World(eager=True)
+    server = MdcServer(MdcDoor(world.gate, BUDGET), wall=lambda: clock[0])
+    await server.start("127.0.0.1", 0, lambda: certificates.pair.context)
+    sender = ssl.create_default_context(cafile=authority.ca)
+    sender.load_cert_chain(theirs.cert, theirs.key)
+    sender.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def asked(session: ssl.SSLSession | None) -> tuple[ssl.SSLSession | None, bool | None, bytes]:
+        with (
+            socket.create_connection(("127.0.0.1", server.port), 20) as plain,
+            sender.wrap_socket(plain, server_hostname="localhost", session=session) as secured,
+        ):
+            secured.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            try:
+                said = secured.recv(4096)
+            except ConnectionError:
+                said = b""
+            return secured.session, secured.session_reused, said
+
+    try:
+        session, _, said = await asyncio.to_thread(asked, None)
+        assert said.startswith(b"HTTP/1.1 404")
+        _, again, said = await asyncio.to_thread(asked, session)
+        assert again and said.startswith(b"HTTP/1.1 404")
+        clock[0] += 2 * DAY.total_seconds()
+        _, again, said = await asyncio.to_thread(asked, session)
+        assert again and not said
+    finally:
+        await server.close(1)
