@@ -67,11 +67,15 @@ class Dispatch:
         self._pool.stop(wait=False)
 
     def await_idle(self, deadline: float) -> bool:
-        """Waits until no worker has anything in hand. False at the (monotonic) deadline."""
+        """After `stop`: waits until no worker has anything in hand, and then for their ends. False at the (monotonic) deadline."""
         with self._state.lock:
             while self._running and self._clock.monotonic() < deadline:
                 self._state.lock.wait(max(0.0, deadline - self._clock.monotonic()))
-            return not self._running
+            idle = not self._running
+        if idle:
+            # A moment at most. Who forks next must find no thread of ours.
+            self._pool.stop(wait=True)
+        return idle
 
     # ------------------------------------------------------------------ what holds it up
 
