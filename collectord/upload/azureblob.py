@@ -1,10 +1,8 @@
-"""Append blobs in a container of Azure Blob Storage. Only this file and azureaccount.py import azure, which takes a second.
+"""Append blobs in a container of Azure Blob Storage. Only this file, azureanswers.py and azureaccount.py import azure, which takes a
+second.
 
 The SDK's synchronous client without its retries: those wait 17 s, ignore Retry-After, and turn an append that landed
 into a refusal. Every request carries its condition, is sent once, and is answered within the timeouts, or is unknown.
-
-Answers are taken by status and error code (`OUTCOMES`); messages and addresses of the SDK may hold signatures and go
-nowhere. What a person should do about a refusal is said behind it (remedies.py).
 
 Threads: one client serves all threads.
 """
@@ -13,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -22,14 +19,15 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ResourceExistsError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ContainerClient, ContentSettings
 
 from collectord.errors import CallHuman, TryAgain
 from collectord.logs import event
 from collectord.model import BlobInfo
-from collectord.upload.azureaccount import Account, Identity, IdentityKind, NoToken, seconds_of
+from collectord.upload.azureaccount import Account, Identity, IdentityKind, seconds_of
+from collectord.upload.azureanswers import Meaning, absent_or_failure, code_of, judge, unless_leased
 from collectord.upload.documents import MAX_DOCUMENT, Conflict, Document, GetOutcome, PutOutcome, Written, too_large
 from collectord.upload.rewriting import (
     BlobState,
@@ -52,7 +50,6 @@ from collectord.upload.store import (
     ContainerOutcome,
     Created,
     CreateOutcome,
-    Failure,
     LengthOutcome,
     NoContainer,
     NotAppendable,
@@ -68,46 +65,7 @@ LEASE_SECONDS = 60
 LATENESS = 2
 """Times the longest that an answer is waited for. The service says nothing of how long a request may lie about in it."""
 
-# Status, error code (None: any other, or none at all) to what it means. A status that is not listed is unknown.
-OUTCOMES: Mapping[
-    tuple[int, str | None], type[Absent | NoContainer | AlreadyExists | WrongPosition] | NotAppendable | str
-] = {
-    (404, "BlobNotFound"): Absent,
-    (404, "ContainerNotFound"): NoContainer,
-    (409, "BlobAlreadyExists"): AlreadyExists,
-    (409, "ContainerAlreadyExists"): AlreadyExists,
-    (409, "BlockCountExceedsLimit"): NotAppendable("block_limit"),
-    (409, "BlobIsSealed"): NotAppendable("sealed"),
-    (409, "InvalidBlobType"): NotAppendable("wrong_type"),
-    # Lease, position, ETag, and an answer whose code got lost: the length of the blob tells them apart.
-    (412, None): WrongPosition,
-    # From here on the words of `Blocked`.
-    (400, "InvalidAuthenticationInfo"): "forbidden",
-    (400, None): "bad_request",
-    (401, None): "forbidden",
-    (403, "UnauthorizedBlobOverwrite"): AlreadyExists,
-    (403, None): "forbidden",
-    (404, "ResourceNotFound"): "bad_request",
-    (405, None): "bad_request",
-    (409, "BlobImmutableDueToPolicy"): "immutable",
-    (409, "BlobImmutableDueToLegalHold"): "immutable",
-    (409, "BlobArchived"): "immutable",
-    (409, "BlobBeingRehydrated"): "immutable",
-    (409, "PublicAccessNotPermitted"): "forbidden",
-    (409, "FeatureNotSupported"): "bad_request",
-    (411, None): "bad_request",
-    (413, None): "too_large",
-}
-
 _log = logging.getLogger("collectord.upload")
-_SECRET = re.compile(
-    r"(?i)(sig|accountkey|sharedaccesssignature|authorization|access_token|client_assertion|client_secret)"
-    r"(['\"]?[=:]\s*['\"]?(?:bearer\s|sharedkey\s)?)[^&;\s'\"]+"
-)
-_TOKEN = re.compile(r"\beyJ[\w-]+\.[\w.-]+")
-_URL = re.compile(r"(?i)\burl:\s*\S+|https?://\S+")
-
-_Meaning = Absent | NoContainer | AlreadyExists | WrongPosition | NotAppendable | Blocked | Unknown
 _FAULTS = (AzureError, OSError, ValueError)
 """What a client raises when an answer is missing, cut or garbled. (The errors of requests are OSErrors.)"""
 
@@ -167,11 +125,11 @@ class AzureBlob:
         if theirs is not None:
             self.skew = time.time() - theirs
 
-    def _judge(self, error: Exception, creating: bool = False) -> _Meaning:
+    def _judge(self, error: Exception, creating: bool = False) -> Meaning:
         """`judge`, with what to do about a refusal."""
         match meaning := judge(error):
             case Blocked("forbidden" | "credential" as reason, detail):
-                code = _code(error) if isinstance(error, HttpResponseError) else None
+                code = code_of(error) if isinstance(error, HttpResponseError) else None
                 advice = self._account.advice(error, code, creating)
                 return Blocked(reason, f"{detail}: {advice}") if advice else meaning
         return meaning
@@ -237,7 +195,7 @@ class AzureBlob:
             return Unknown("a length, says an answer without its headers") if size is None else size
         except _FAULTS as error:
             meaning = self._judge(error)
-        return _absent_or_failure(meaning)
+        return absent_or_failure(meaning)
 
     def read(self, blob: str, offset: int, length: int) -> ReadOutcome:
         if length <= 0:
@@ -252,7 +210,7 @@ class AzureBlob:
         except _FAULTS as error:
             if isinstance(error, HttpResponseError) and error.status_code == 416:
                 return b""
-            return _absent_or_failure(self._judge(error))
+            return absent_or_failure(self._judge(error))
         # The SDK sees a reply that ends early as whole when its headers say nothing else.
         return content if len(content) == total else Unknown(f"{len(content)} of {total} bytes")
 
@@ -277,7 +235,7 @@ class AzureBlob:
             return False
         raise self._unlisted(meaning)
 
-    def _unlisted(self, meaning: _Meaning) -> CallHuman | TryAgain:
+    def _unlisted(self, meaning: Meaning) -> CallHuman | TryAgain:
         if isinstance(meaning, Blocked):
             return CallHuman(f"{self.describe()} refuses to be listed: {meaning.detail}")
         return TryAgain(
@@ -296,7 +254,7 @@ class AzureBlob:
                 if not isinstance(found, BlobState):
                     return found
                 return Unknown(f"{name} is being written") if found.length else Document(b"", found.etag)
-            return _absent_or_failure(self._judge(error))
+            return absent_or_failure(self._judge(error))
         if total > MAX_DOCUMENT:
             return too_large(name)
         if len(content) != total or not etag:
@@ -316,7 +274,7 @@ class AzureBlob:
             written = answer.get("etag")
             return Written(str(written)) if written else Unknown("written, says an answer without its headers")
         except _FAULTS as error:
-            meaning = _unless_leased(name, self._judge(error))
+            meaning = unless_leased(name, self._judge(error))
         match meaning:
             case AlreadyExists() if etag is not None:
                 return Blocked("forbidden", f"{name} may not be replaced")
@@ -331,7 +289,7 @@ class AzureBlob:
         try:
             found = self._container.get_blob_client(blob).get_blob_properties()
         except _FAULTS as error:
-            return _absent_or_failure(self._judge(error))
+            return absent_or_failure(self._judge(error))
         if found.size is None or not found.etag:
             return Unknown("a state, says an answer without its headers")
         kind = getattr(found.blob_type, "value", found.blob_type)
@@ -344,7 +302,7 @@ class AzureBlob:
             )
             return Sealed() if answer.get("etag") else Unknown("sealed, says an answer without its headers")
         except _FAULTS as error:
-            meaning = _unless_leased(blob, self._judge(error))
+            meaning = unless_leased(blob, self._judge(error))
         match meaning:
             case NotAppendable("sealed"):
                 return Sealed()
@@ -379,7 +337,7 @@ class AzureBlob:
             )
             return Removed()
         except _FAULTS as error:
-            meaning = _unless_leased(blob, self._judge(error))
+            meaning = unless_leased(blob, self._judge(error))
         match meaning:
             case Absent() | NoContainer():
                 return Removed()
@@ -397,7 +355,7 @@ class AzureBlob:
                 client.upload_blob(b"", overwrite=False)
             return _Lease(client.acquire_lease(LEASE_SECONDS))
         except _FAULTS as error:
-            if isinstance(error, HttpResponseError) and _code(error) == "LeaseAlreadyPresent":
+            if isinstance(error, HttpResponseError) and code_of(error) == "LeaseAlreadyPresent":
                 return None
             meaning = self._judge(error)
         return meaning if isinstance(meaning, Blocked | Unknown) else Unknown(f"{name}: {type(meaning).__name__}")
@@ -448,65 +406,3 @@ class _Lease:
             with contextlib.suppress(*_FAULTS):
                 self._lease.renew()
                 self._renewed = asked
-
-
-def judge(error: Exception) -> _Meaning:
-    """What an exception of the SDK says about the request, by status and code; in doubt `Unknown`."""
-    if not isinstance(error, HttpResponseError) or error.status_code is None:
-        # No answer at all. An identity that cannot be had is a refusal, and says so before anything is sent.
-        if isinstance(error, NoToken | ClientAuthenticationError):
-            return Blocked("credential", redact(str(error)))
-        return Unknown(f"{type(error).__name__}: {redact(str(error))}")
-    status, code = error.status_code, _code(error)
-    detail = f"{status} {code or 'without a code'}"
-    meaning = OUTCOMES.get((status, code)) or OUTCOMES.get((status, None))
-    match meaning:
-        case None:
-            return Unknown(detail, _retry_after(error))
-        case str(reason):
-            return Blocked(reason, detail)
-        case NotAppendable():
-            return meaning
-        case _:
-            return WrongPosition(detail) if meaning is WrongPosition else meaning()
-
-
-def _unless_leased(name: str, meaning: _Meaning) -> _Meaning:
-    """Of a request whose only condition is a tag. A lease refuses with the same status, and would be taken for a conflict:
-    whoever meets one reads the tag, finds it as it was, and tries again at once, for ever."""
-    if isinstance(meaning, WrongPosition) and "LeaseId" in meaning.detail:
-        return Blocked("leased", f"{name}: {meaning.detail}: break the lease that somebody has on it")
-    return meaning
-
-
-def redact(text: str) -> str:
-    """A message of the SDK in one line of at most 300 characters, without addresses, signatures, keys and tokens."""
-    return _SECRET.sub(r"\1\2***", _TOKEN.sub("***", _URL.sub("…", " ".join(text.split()))))[:300]
-
-
-def _absent_or_failure(meaning: _Meaning) -> Failure | None:
-    match meaning:
-        case Absent() | NoContainer():
-            return None
-        case Blocked() | Unknown():
-            return meaning
-        case _:
-            # A lease or a condition that was never set: an answer that does not belong to a read.
-            return Unknown(f"an answer that does not belong to a read: {type(meaning).__name__}")
-
-
-def _code(error: HttpResponseError) -> str | None:
-    headers = getattr(error.response, "headers", None) or {}
-    code = headers.get("x-ms-error-code") or getattr(error, "error_code", None)
-    return str(getattr(code, "value", code)) if code else None
-
-
-def _retry_after(error: HttpResponseError) -> float | None:
-    """Seconds. The form with a date is not taken: it would need a clock that agrees with the store's."""
-    headers = getattr(error.response, "headers", None) or {}
-    try:
-        if (milliseconds := headers.get("x-ms-retry-after-ms")) is not None:
-            return float(milliseconds) / 1000
-        return float(headers["Retry-After"]) if "Retry-After" in headers else None
-    except ValueError:
-        return None

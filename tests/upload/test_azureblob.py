@@ -15,7 +15,8 @@ from azure.storage.blob import BlobServiceClient
 from collectord.errors import CallHuman, ConfigError, TryAgain
 from collectord.testing.azurite import ACCOUNT, KEY, Azurite
 from collectord.testing.proxy import FaultProxy, receive
-from collectord.upload.azureblob import OUTCOMES, AzureBlob, judge, redact
+from collectord.upload.azureanswers import OUTCOMES, judge, redact
+from collectord.upload.azureblob import AzureBlob
 from collectord.upload.documents import Document, Written
 from collectord.upload.rewriting import BlobState, Sealed
 from collectord.upload.store import (
