@@ -14,7 +14,7 @@ from functools import partial
 from collectord.daemon import Daemon
 from collectord.errors import CallHuman, CollectordError, LedgerMissing, TryAgain
 from collectord.settings import Settings
-from collectord.spool import LOCK_FILE
+from collectord.spoolfiles import LOCK_FILE
 
 STEP = 1.0
 

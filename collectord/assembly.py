@@ -29,7 +29,8 @@ from collectord.pipeline.exports import Destinations
 from collectord.pipeline.lag import Limits
 from collectord.quarantine import ROWS_DIRECTORY
 from collectord.settings import Settings
-from collectord.spool import FRAMES_DIRECTORY, RESERVE_BYTES, RESERVE_FILE, Opened
+from collectord.spool import RESERVE_BYTES, Opened
+from collectord.spoolfiles import FRAMES_DIRECTORY, RESERVE_FILE
 from collectord.switches import Rules
 from collectord.tenants import Tenants
 from collectord.upload.appender import Appender

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from collectord.address import check_guarded
+from collectord.spoolfiles import DIRECTORIES
 
 if TYPE_CHECKING:
     from collectord.settings import Settings
@@ -15,8 +16,6 @@ CLIENT_BYTES = 128 << 10
 """What a connected client needs of the memory, about."""
 LEAST_QUARANTINES = 10
 """Such quarantines the spool's budget must hold: it has log, frames and ledger to keep."""
-SPOOLS_OWN = ("log", "frames", "parked", "quarantine")
-"""Directories in a spool where a start and `wal repair` take what they do not know for rubbish or damage."""
 LEAST_SEGMENTS = 4
 """Segments of the log that the spool's budget must hold."""
 HIGHEST_LEVEL = {"zstd": 19, "gzip": 3, "none": 1}
@@ -62,7 +61,8 @@ def _store_keeps_out_of_the_spools_files(settings: Settings) -> None:
     if settings.store.startswith("az://"):
         return
     store, spool = _real(Path(settings.store)), _real(settings.spool)
-    for name in SPOOLS_OWN:
+    # A start and `wal repair` take what they do not know there for rubbish or damage.
+    for name in DIRECTORIES:
         if store.is_relative_to(_real(spool / name)):
             raise ValueError(
                 f"store: {settings.store!r} lies in {settings.spool / name}, where the spool keeps its own files, and the next start "

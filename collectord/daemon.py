@@ -44,7 +44,8 @@ from collectord.pipeline.workers import Workers
 from collectord.reloading import Reloading
 from collectord.servers import Servers
 from collectord.settings import Settings
-from collectord.spool import LOCK_FILE, LOG_DIRECTORY, lock_spool, open_ledger
+from collectord.spool import lock_spool, open_ledger
+from collectord.spoolfiles import LOCK_FILE, LOG_DIRECTORY
 from collectord.switchboard import Switchboard
 from collectord.switches import Rules
 from collectord.tenants import Tenants

@@ -27,7 +27,7 @@ from collectord.daemon import STOP_GRACE, STOP_PATIENCE, Daemon
 from collectord.errors import SpoolInUse
 from collectord.logs import event
 from collectord.settings import ADMIN_SOCKET, Settings
-from collectord.spool import LOCK_FILE
+from collectord.spoolfiles import LOCK_FILE
 
 DEFAULTS: dict[str, object] = {
     "drain_deadline": 10.0,

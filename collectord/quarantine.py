@@ -18,8 +18,9 @@ import xxhash
 
 from collectord.errors import FormatTooNew, NeverAgain
 from collectord.model import Lsn, Partition
+from collectord.spoolfiles import QUARANTINE_DIRECTORY
 
-ROWS_DIRECTORY = Path("quarantine", "rows")
+ROWS_DIRECTORY = Path(QUARANTINE_DIRECTORY, "rows")
 SUFFIX = ".rows"
 MAGIC = b"COLLROWS"
 VERSION = 1

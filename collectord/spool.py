@@ -16,17 +16,13 @@ from collectord.errors import Rejected, SpoolInUse, SpoolUnusable
 from collectord.logs import event
 from collectord.model import Cursor, Lsn, Stored
 from collectord.schema import parse_schema
+from collectord.spoolfiles import LOCK_FILE, PARKED_DIRECTORY, RESERVE_FILE
 from collectord.upload.database import Database, LedgerDamaged
 from collectord.upload.held import DROPPED, REQUEUED
 from collectord.upload.ledger import Ledger
 from collectord.wal.identity import spool_of
 from collectord.wal.parked import ParkedLog
 
-LOG_DIRECTORY = "log"
-FRAMES_DIRECTORY = "frames"
-PARKED_DIRECTORY = "parked"
-LOCK_FILE = "lock"
-RESERVE_FILE = "reserve"
 RESERVE_BYTES = 12 << 20
 """A frame of 4 MiB for two workers, and what the ledger needs meanwhile."""
 LEAST_ROOM = 1 << 20

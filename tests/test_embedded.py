@@ -17,7 +17,7 @@ from collectord.embedded import DEFAULTS, Embedded, settings_of
 from collectord.errors import CallHuman, ConfigError
 from collectord.notes import FILE, read
 from collectord.settings import Settings
-from collectord.spool import LOCK_FILE
+from collectord.spoolfiles import LOCK_FILE
 
 
 @pytest.fixture(autouse=True)

@@ -216,14 +216,14 @@ def wal_repair(spool_directory: Path, dry_run: bool, as_json: bool) -> None:
 
 def _log_of(spool: Path) -> tuple[Path, Path]:
     """Where a spool has its log, and what was taken out of it."""
-    from collectord.spool import LOG_DIRECTORY
+    from collectord.spoolfiles import LOG_DIRECTORY, QUARANTINE_DIRECTORY
 
     log = spool / LOG_DIRECTORY
     with _readable(log):
         there = log.is_dir()
     if not there:
         raise CallHuman(f"spool: there is no log in {spool}; name a spool directory")
-    return log, spool / "quarantine" / LOG_DIRECTORY
+    return log, spool / QUARANTINE_DIRECTORY / LOG_DIRECTORY
 
 
 def _of_ledger(spool: Path, dry_run: bool) -> tuple[bytes | None, int]:

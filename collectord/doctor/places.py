@@ -27,7 +27,7 @@ from collectord.machine import of_memory, of_spool
 from collectord.memory import Memory
 from collectord.notation import mib
 from collectord.settings import Settings
-from collectord.spool import LOCK_FILE, LOG_DIRECTORY
+from collectord.spoolfiles import LOCK_FILE, LOG_DIRECTORY
 from collectord.tenants import Tenants
 from collectord.upload.database import FILE_NAME as LEDGER
 from collectord.upload.ledger import peek_parked

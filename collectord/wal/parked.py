@@ -21,6 +21,7 @@ from collectord import files
 from collectord.clock import Clock, SystemClock
 from collectord.errors import SpoolUnusable
 from collectord.model import EntryKind, Lsn, Place, Stored
+from collectord.spoolfiles import LOG_DIRECTORY, QUARANTINE_DIRECTORY
 from collectord.wal.damage import DamagedEntry
 from collectord.wal.disk import Disk, Window, write_all
 from collectord.wal.framing import MARKER_BYTES, entry_bytes
@@ -71,7 +72,7 @@ class ParkedLog:
         self.end = Lsn(0)
         """What waits before it is parked; never goes back."""
         try:
-            self._open(Quarantine(quarantine or directory.parent / "quarantine" / "log"))
+            self._open(Quarantine(quarantine or directory.parent / QUARANTINE_DIRECTORY / LOG_DIRECTORY))
         except OSError as error:
             raise SpoolUnusable(f"{directory} cannot be read: {error}") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from collectord.errors import SpoolUnusable
 from collectord.model import Lsn
+from collectord.spoolfiles import LOG_DIRECTORY, QUARANTINE_DIRECTORY
 from collectord.wal.counts import Tally
 from collectord.wal.damage import Damage, Loss, SetAside
 from collectord.wal.disk import NO_SPACE, Disk, read_into, write_all
@@ -56,7 +57,7 @@ def recover(
     changed, and SpoolUnusable if the directory or the disk does not let itself be read and synced.
     """
     disk = disk or Disk()
-    store = Quarantine(quarantine or directory.parent / "quarantine" / "log")
+    store = Quarantine(quarantine or directory.parent / QUARANTINE_DIRECTORY / LOG_DIRECTORY)
     try:
         disk.make_directory(directory)
         return _recover(directory, spool_id, floor, disk, store, needed_from)

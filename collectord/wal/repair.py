@@ -20,6 +20,7 @@ from collectord import files
 from collectord.clock import Clock, SystemClock
 from collectord.errors import SpoolInUse, SpoolUnusable
 from collectord.model import Lsn
+from collectord.spoolfiles import LOCK_FILE
 from collectord.wal.damage import Damage
 from collectord.wal.disk import Disk, write_all
 from collectord.wal.loose import Loose, base_by_proof, loose_entries, loose_files
@@ -90,9 +91,9 @@ def locked(spool: Path, *, writable: bool = True) -> Iterator[None]:
     `writable` False: for who only looks; the spool may lie on a disk that cannot be written.
     """
     try:
-        lock = files.try_lock(spool / "lock", writable=writable) if spool.is_dir() else None
+        lock = files.try_lock(spool / LOCK_FILE, writable=writable) if spool.is_dir() else None
     except OSError as error:
-        raise SpoolUnusable(f"spool: {spool}/lock cannot be opened: {error.strerror}") from error
+        raise SpoolUnusable(f"spool: {spool}/{LOCK_FILE} cannot be opened: {error.strerror}") from error
     if lock is None:
         if not spool.is_dir():
             raise SpoolUnusable(f"spool: {spool} is not a directory")
